@@ -1,0 +1,102 @@
+//! What a peer is told: answers to its requests, and deliveries.
+
+use crate::codec::Encoding;
+use crate::error::ErrorCode;
+use crate::ids::Seq;
+use std::borrow::Cow;
+
+/// The answer to one request, to be encoded by the session that sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer<'a> {
+    /// The message is accepted.
+    Published {
+        /// The message's id, the client's or ours.
+        id: &'a str,
+        /// The stream it went to.
+        stream: &'a str,
+        /// Its position there.
+        seq: Seq,
+    },
+    /// The connection is a consumer now; the session completes the handshake.
+    Subscribed,
+    /// The request failed; the connection goes on unless the session decides otherwise.
+    Refused(Refusal<'a>),
+    /// Figures of one stream.
+    Stats(StreamStats),
+    /// A finished document. The session picks the body: JSON text is transcoded when MessagePack was negotiated.
+    Document {
+        /// HTTP status.
+        status: u16,
+        /// Content type of `body`.
+        content_type: &'a str,
+        /// The body.
+        body: &'a [u8],
+    },
+}
+
+/// Why a request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal<'a> {
+    /// Which row of the error table.
+    pub code: ErrorCode,
+    /// A sentence: what, where, and how to fix it.
+    pub message: Cow<'a, str>,
+    /// When trying again makes sense, in milliseconds.
+    pub retry_after_ms: Option<u32>,
+}
+
+/// One message on its way to a consumer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delivery<'a> {
+    /// The message's id.
+    pub id: &'a str,
+    /// Its position.
+    pub seq: Seq,
+    /// 1 for the first delivery of this message to this group, then rising.
+    pub attempt: u32,
+    /// How `envelope` is encoded: always what the consumer subscribed with.
+    pub encoding: Encoding,
+    /// The envelope.
+    pub envelope: &'a [u8],
+}
+
+/// Figures of one stream (facts, section 4.3). Times are milliseconds.
+#[derive(Debug, Clone, PartialEq, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamStats {
+    /// Messages stored and not yet delivered (the backlog), redeliveries that wait included.
+    pub depth: u64,
+    /// Messages delivered and not yet acked.
+    pub inflight: u64,
+    /// Messages published per second, over the last full second or more.
+    pub rate_in: f64,
+    /// Messages acked per second.
+    pub rate_out: f64,
+    /// Median of publish to first delivery.
+    pub lat_p50: f64,
+    /// 95th percentile of publish to first delivery.
+    pub lat_p95: f64,
+    /// 99th percentile of publish to first delivery.
+    pub lat_p99: f64,
+    /// Median of delivery to ack.
+    pub ack_p50: f64,
+    /// 99th percentile of delivery to ack.
+    pub ack_p99: f64,
+    /// When the newest message was published: RFC 3339 in UTC with milliseconds. Absent if none was.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last_ts: Option<String>,
+    /// Consumers now.
+    pub consumers: u64,
+    /// Credit that consumers hold and have not spent.
+    pub credit: u64,
+    /// Messages ever published.
+    pub published_total: u64,
+    /// Deliveries ever, redeliveries included.
+    pub delivered_total: u64,
+    /// Messages ever acked.
+    pub acked_total: u64,
+    /// Deliveries with an attempt above 1.
+    pub redelivered_total: u64,
+    /// Bytes stored now, as counted against the limits.
+    pub bytes: u64,
+}

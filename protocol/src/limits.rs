@@ -1,0 +1,70 @@
+//! Every bound of the wire in one place. A limit is inclusive: the value itself passes, one more does not.
+
+/// Bounds on what a connection may send and keep. What happens past each is said beside it.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of the request line. More: 414 and close.
+    pub request_line_bytes_max: usize,
+    /// Bytes of request line and header section together. More: 431 and close.
+    pub head_bytes_max: usize,
+    /// Header fields. More: 431 and close.
+    pub headers_max: usize,
+    /// Bytes of a request body, after removing chunking. More: 413 and close.
+    pub body_bytes_max: usize,
+    /// Lines of one `application/x-ndjson` body. More: 413, nothing stored.
+    pub batch_lines_max: usize,
+    /// Bytes of one WebSocket message, all fragments together. More: close 1009.
+    pub message_bytes_max: usize,
+    /// Nesting of a decoded value: a scalar is 0, each object or array adds 1. More: 400 / 1007.
+    pub depth_max: usize,
+    /// Bytes of a stream name, in UTF-8. More: 400 / 1008.
+    pub stream_name_bytes_max: usize,
+    /// Bytes of a message identifier. A longer `id` in an envelope is left alone and not used.
+    pub message_id_bytes_max: usize,
+    /// Elements of one ack or nack array. More: 1003.
+    pub ack_array_max: usize,
+    /// Credit that one connection may hold. A grant beyond it is cut to it.
+    pub credit_max: u64,
+    /// Requests of one connection that wait for their answer. At the limit the session stops decoding until one comes.
+    pub unanswered_max: usize,
+    /// Bytes of an `enqueue` frame's `ref`. More: 1003.
+    pub ref_bytes_max: usize,
+    /// Milliseconds an HTTP connection may be idle between requests. Then it is closed.
+    pub keep_alive_ms: u64,
+    /// Milliseconds from the first byte of a request to the end of its header section. Then 408 and close.
+    pub headers_ms: u64,
+    /// Milliseconds from the first byte of a request to the end of its body. Then 408 and close.
+    pub request_ms: u64,
+    /// Milliseconds of silence after which the server pings a WebSocket peer. 0: never.
+    pub ping_ms: u64,
+    /// Milliseconds after a ping without any byte from the peer. Then close 1001.
+    pub pong_ms: u64,
+    /// Milliseconds to wait for the peer's close frame after ours. Then the socket is closed.
+    pub close_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_line_bytes_max: 8 * 1024,
+            head_bytes_max: 16 * 1024,
+            headers_max: 64,
+            body_bytes_max: 10 * 1024 * 1024,
+            batch_lines_max: 10_000,
+            message_bytes_max: 1024 * 1024,
+            depth_max: 32,
+            stream_name_bytes_max: 255,
+            message_id_bytes_max: 256,
+            ack_array_max: 10_000,
+            credit_max: 1_000_000,
+            unanswered_max: 4_096,
+            ref_bytes_max: 1_024,
+            keep_alive_ms: 65_000,
+            headers_ms: 60_000,
+            request_ms: 300_000,
+            ping_ms: 30_000,
+            pong_ms: 20_000,
+            close_ms: 2_000,
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One connection's decoder and encoder: HTTP until an upgrade, WebSocket after it.
+
+use crate::answer::{Answer, Delivery};
+use crate::command::Command;
+use crate::context::Context;
+use crate::error::Violation;
+use crate::http::HttpSession;
+use crate::ids::Token;
+use crate::inbox::Inbox;
+use crate::ws::WsSession;
+
+/// What a call to [`Session::next`] came to.
+#[derive(Debug)]
+pub enum Step<'s> {
+    /// A complete operation for the shard.
+    Command {
+        /// Comes back with the answer; [`Token::NONE`] when only a failure is to be answered.
+        token: Token,
+        /// The operation. Borrows from the session and the inbox.
+        command: Command<'s>,
+    },
+    /// Every complete unit has been taken; `inbox.rest()` is the start of an incomplete one. Keep it in front of the
+    /// next read. It is always shorter than the head limit plus a frame header: larger units are taken into the session.
+    NeedBytes,
+    /// Too many requests wait for answers: call `next` again with the same rest after an answer has been given.
+    Wait,
+    /// The session changed state (an upgrade, a finished batch): call `next` again at once.
+    Again,
+    /// The session is over: its last words are in the outbox. Write them, then close the socket.
+    Close,
+}
+
+/// One connection's state.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Http(Box<HttpSession>),
+    Ws(Box<WsSession>),
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Session {
+    /// A fresh connection: HTTP.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: State::Http(Box::default()) }
+    }
+
+    /// Decodes the next unit. See the contract at the top of the crate.
+    pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
+        // A connection that only publishes becomes a WebSocket without asking the shard.
+        if let State::Http(http) = &mut self.state
+            && http.is_upgraded()
+        {
+            self.state = State::Ws(Box::new(http.upgrade(context)));
+        }
+        match &mut self.state {
+            State::Http(http) => http.next(inbox, context),
+            State::Ws(ws) => ws.next(inbox, context),
+        }
+    }
+
+    /// Encodes the answer to the request that `token` names into the outbox, in the order that the wire demands.
+    /// An answer to a request that is not waiting is ignored.
+    pub fn answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(http) => {
+                http.answer(token, answer, context);
+                if http.is_upgraded() {
+                    self.state = State::Ws(Box::new(http.upgrade(context)));
+                }
+            }
+            State::Ws(ws) => ws.answer(token, answer, context),
+        }
+    }
+
+    /// Encodes one delivery into the outbox. Only consumers get deliveries.
+    pub fn deliver(&mut self, delivery: &Delivery<'_>, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(_) => debug_assert!(false, "a delivery to a connection that never subscribed"),
+            State::Ws(ws) => ws.deliver(delivery, context),
+        }
+    }
+
+    /// Ends the session from our side: the last words go to the outbox. After it, [`Self::is_closing`].
+    pub fn close(&mut self, violation: &Violation, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(http) => http.close(violation, context),
+            State::Ws(ws) => ws.close(violation, context),
+        }
+    }
+
+    /// Our side is done: once the outbox is written and [`Self::is_finished`], the socket may be closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        match &self.state {
+            State::Http(http) => http.is_closing(),
+            State::Ws(ws) => ws.is_closing(),
+        }
+    }
+
+    /// Nothing more is expected in either direction (for WebSocket: both close frames have been seen).
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        match &self.state {
+            State::Http(http) => http.is_closing(),
+            State::Ws(ws) => ws.is_finished(),
+        }
+    }
+
+    /// No request waits for its answer and none is half received: a drain may end this connection now.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        match &self.state {
+            State::Http(http) => http.is_idle(),
+            State::Ws(ws) => ws.is_idle(),
+        }
+    }
+
+    /// When [`Self::handle_deadline`] wants to be called, in `Now::mono_ns`; it may be asked after any other call. Its
+    /// value may lie earlier than needed (the call then does nothing): owners need only check it now and then.
+    #[must_use]
+    pub fn deadline_ns(&self, limits: &crate::Limits) -> Option<u64> {
+        match &self.state {
+            State::Http(http) => http.deadline_ns(limits),
+            State::Ws(ws) => ws.deadline_ns(limits),
+        }
+    }
+
+    /// Time has passed: sends a ping, or gives up on the peer (then [`Self::is_closing`]).
+    pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(http) => http.handle_deadline(context),
+            State::Ws(ws) => ws.handle_deadline(context),
+        }
+    }
+
+    /// The handshake is done and this is a WebSocket.
+    #[must_use]
+    pub const fn is_websocket(&self) -> bool {
+        matches!(self.state, State::Ws(_))
+    }
+}

@@ -1,0 +1,1 @@
+//! The surfaces: each turns one wire's paths and shapes into commands. Adding one does not touch the shard.
