@@ -1,1 +1,36 @@
-//! Seam.
+//! Flags and environment variables to one checked [`Config`].
+//!
+//! Everything here is a function of its arguments: the command line, the environment and the machine's core count are
+//! handed in, and nothing is read or written. There is one table of settings ([`table::SETTINGS`]); the flags, the help
+//! text, the validation, the `--check-config` listing and the table in `docs/config.md` all come from it.
+//!
+//! ```text
+//! 1 parse    flags (clap) and CONDUIT_* variables -> text per setting, with its origin      flags, resolve
+//! 2 convert  text -> value within its bounds                                                setting
+//! 3 relate   values that contradict each other                                              relations
+//! 4 settle   values that follow from others (credit window, shards from CPUs)               resolve
+//! ```
+//!
+//! Order: flag > environment > default. All problems are collected and told together.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod cpus;
+pub mod document;
+pub mod flags;
+pub mod memory;
+pub mod problem;
+pub mod relations;
+pub mod reserved;
+pub mod resolve;
+pub mod setting;
+pub mod table;
+
+mod nearest;
+
+pub use config::{Config, LogFormat, LogLevel};
+pub use flags::Flags;
+pub use memory::MemoryBound;
+pub use problem::{EXIT_CODE, Problem, Problems};
+pub use resolve::{Origin, Resolved, resolve};
+pub use setting::Setting;

@@ -1,0 +1,77 @@
+//! What the limits add up to: the most memory a server can be made to use.
+
+use crate::config::Config;
+
+/// Bytes of bookkeeping for one stored message, its share of rings and in-flight lists included: an upper estimate.
+const MESSAGE_OVERHEAD_BYTES: u64 = 256;
+
+/// Bytes of bookkeeping for one connection that is idle: an upper estimate, the kernel's socket not included.
+const CONNECTION_IDLE_BYTES: u64 = 4 * 1024;
+
+/// The memory bound of a configuration. Sums saturate: a bound beyond 16 EiB is no bound anyway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryBound {
+    /// Messages of all shards, with their bookkeeping.
+    pub messages_bytes: u64,
+    /// One connection at its very worst: a request being received while its outbox is full.
+    pub connection_bytes: u64,
+    /// One idle connection.
+    pub connection_idle_bytes: u64,
+}
+
+impl MemoryBound {
+    /// The bound that follows from the limits.
+    #[must_use]
+    pub fn of(config: &Config) -> Self {
+        let shard = &config.shard;
+        // A message counts its own bytes and its record against the byte limit or the message limit, whichever stops first.
+        let per_shard =
+            shard.shard_bytes_max.saturating_add(shard.shard_messages_max.saturating_mul(MESSAGE_OVERHEAD_BYTES));
+        let request = config.protocol.body_bytes_max.max(config.protocol.message_bytes_max);
+        Self {
+            messages_bytes: per_shard.saturating_mul(u64::from(config.shards)),
+            connection_bytes: CONNECTION_IDLE_BYTES
+                .saturating_add(request as u64)
+                .saturating_add(shard.outbox_bytes_max)
+                .saturating_add(config.protocol.head_bytes_max as u64),
+            connection_idle_bytes: CONNECTION_IDLE_BYTES,
+        }
+    }
+}
+
+/// A number of bytes for people: `4.0 GiB`.
+#[must_use]
+pub fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if bytes < 1_024 {
+        return format!("{bytes} B");
+    }
+    let power = (63 - bytes.leading_zeros()) / 10;
+    let whole = bytes as f64 / (1u64 << (10 * power)) as f64;
+    format!("{whole:.1} {}", UNITS[power as usize - 1])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bound_grows_with_the_shards_and_never_overflows() {
+        let mut config = Config::new(1);
+        let one = MemoryBound::of(&config);
+        config.shards = 2;
+        assert_eq!(MemoryBound::of(&config).messages_bytes, one.messages_bytes * 2);
+        config.shard.shard_bytes_max = u64::MAX;
+        assert_eq!(MemoryBound::of(&config).messages_bytes, u64::MAX);
+    }
+
+    #[test]
+    fn bytes_are_told_in_powers_of_1024() {
+        for (bytes, text) in
+            [(0, "0 B"), (1_023, "1023 B"), (1_024, "1.0 KiB"), (10 << 20, "10.0 MiB"), (4 << 30, "4.0 GiB")]
+        {
+            assert_eq!(bytes_text(bytes), text);
+        }
+        assert_eq!(bytes_text(u64::MAX), "16.0 EiB");
+    }
+}

@@ -1,0 +1,179 @@
+//! Variables of the operations runbook that belong to parts not built in this version.
+//!
+//! Ignoring one could be worse than failing: a server that ignores `CONDUIT_TOKENS` is open to everyone. So each fails
+//! the start by name, except with a value that asks for nothing this version does not do.
+
+/// A variable of a part that is not built.
+#[derive(Debug, Clone, Copy)]
+pub struct Reserved {
+    /// Its name.
+    pub env: &'static str,
+    /// What it would do.
+    pub part: &'static str,
+    /// The values that ask for nothing; an empty value always passes.
+    harmless: &'static [&'static str],
+    /// A word that fits the value, for the remedy.
+    alternative: Option<&'static str>,
+}
+
+impl Reserved {
+    /// The value can be accepted without building anything.
+    #[must_use]
+    pub fn accepts(&self, value: &str) -> bool {
+        let value = value.trim();
+        value.is_empty() || self.harmless == ANY || self.harmless.contains(&value)
+    }
+
+    /// What to do about a value that is not accepted.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match (self.alternative, self.harmless.first()) {
+            (Some(alternative), _) => alternative.to_owned(),
+            (None, Some(harmless)) => format!("not built in this version; unset it or set it to {harmless}"),
+            (None, None) => "not built in this version; unset it".to_owned(),
+        }
+    }
+}
+
+/// Any value passes: the variable is read by test scripts, never by a server.
+const ANY: &[&str] = &["any value"];
+/// Only the absence of a value passes.
+const NONE: &[&str] = &[];
+/// The switch is off.
+const OFF: &[&str] = &["false", "0"];
+
+const fn part(env: &'static str, part: &'static str, harmless: &'static [&'static str]) -> Reserved {
+    Reserved { env, part, harmless, alternative: None }
+}
+
+const fn instead(
+    env: &'static str,
+    part: &'static str,
+    harmless: &'static [&'static str],
+    alternative: &'static str,
+) -> Reserved {
+    Reserved { env, part, harmless, alternative: Some(alternative) }
+}
+
+/// All of them.
+pub static RESERVED: &[Reserved] = &[
+    part("CONDUIT_BACKEND", "an external backend", &["demo"]),
+    part("CONDUIT_DATA_DIR", "durable streams", NONE),
+    part("CONDUIT_RULES", "the rules file", NONE),
+    part("CONDUIT_TENANT_CONFIG", "tenants", NONE),
+    part("CONDUIT_TOKENS", "access tokens", NONE),
+    part("CONDUIT_CONTROL_TOKEN", "access tokens", NONE),
+    part("CONDUIT_PROTECT_METRICS", "access tokens", OFF),
+    part("CONDUIT_ALLOWED_PATHS", "access rules", NONE),
+    part("CONDUIT_OIDC_ENABLED", "OIDC", OFF),
+    part("CONDUIT_OIDC_ISSUER", "OIDC", NONE),
+    part("CONDUIT_OIDC_AUDIENCE", "OIDC", NONE),
+    part("CONDUIT_OIDC_JWKS_URI", "OIDC", NONE),
+    part("CONDUIT_CORS_ORIGINS", "CORS", NONE),
+    instead("CONDUIT_CODECS_HTTP", "switching MessagePack off", &["true"], "MessagePack is always on here; unset it"),
+    instead("CONDUIT_CODECS_WS", "switching MessagePack off", &["true"], "MessagePack is always on here; unset it"),
+    part("CONDUIT_DEFAULT_CODEC", "another default codec", &["json"]),
+    part("CONDUIT_HTTP_CODEC", "another default codec", &["json"]),
+    part("CONDUIT_WS_CODEC", "another default codec", &["json"]),
+    part("CONDUIT_SERIAL_CODEC", "serial lines", NONE),
+    part("CONDUIT_BLE_CODEC", "Bluetooth", NONE),
+    part("CONDUIT_CODEC_MAX_DECODED_SIZE", "a cap on decoded size", &["10485760"]),
+    part("CONDUIT_MAX_BODY", "bodies of rule routes", &["1000000"]),
+    instead("CONDUIT_MAX_BODY_SIZE", "a body limit by this name", NONE, "set CONDUIT_MAX_JSON_SIZE instead"),
+    part("CONDUIT_LARGE_THRESHOLD", "uploads", &["5242880"]),
+    instead(
+        "CONDUIT_MAX_COOKIE_LENGTH",
+        "a cookie limit",
+        &["4096"],
+        "cookies are not read; set CONDUIT_MAX_HEADER_SIZE instead",
+    ),
+    instead("CONDUIT_REQUEST_TIMEOUT", "a time-out by this name", NONE, "set CONDUIT_REQUEST_TIMEOUT_MS instead"),
+    part("CONDUIT_MAX_QUERY_PARAMS", "a limit on query parameters", NONE),
+    part("CONDUIT_REQUIRE_GZIP_JSON", "compressed bodies", OFF),
+    part("CONDUIT_MAX_CONCURRENT_UPLOADS", "uploads", &["100"]),
+    part("CONDUIT_MAX_CONCURRENT_UPLOADS_PER_IP", "uploads", &["10"]),
+    part("CONDUIT_HTTP_RATE_LIMIT_ENABLED", "rate limits", OFF),
+    part("CONDUIT_HTTP_RATE_LIMIT_PER_IP", "rate limits", &["100"]),
+    part("CONDUIT_HTTP_RATE_LIMIT_WINDOW_MS", "rate limits", &["60000"]),
+    part("CONDUIT_HTTP_RATE_LIMIT_ENQUEUE", "rate limits", &["50"]),
+    part("CONDUIT_HTTP_RATE_LIMIT_UPLOAD", "rate limits", &["10"]),
+    part("CONDUIT_HTTP_RATE_LIMIT_QUEUE", "rate limits", &["50"]),
+    part("CONDUIT_HTTP_RATE_LIMIT_STATS", "rate limits", &["100"]),
+    part("CONDUIT_HTTP_BURST_LIMIT_ENQUEUE", "rate limits", &["100"]),
+    part("CONDUIT_HTTP_BURST_LIMIT_UPLOAD", "rate limits", &["20"]),
+    part("CONDUIT_HTTP_BURST_LIMIT_QUEUE", "rate limits", &["100"]),
+    part("CONDUIT_HTTP_BURST_LIMIT_STATS", "rate limits", &["200"]),
+    part("CONDUIT_RATE_LIMIT_ENABLED", "rate limits", OFF),
+    part("CONDUIT_RATE_LIMIT_RATE", "rate limits", NONE),
+    part("CONDUIT_RATE_LIMIT_WINDOW_MS", "rate limits", NONE),
+    part("CONDUIT_RATE_LIMIT_BURST_ENQUEUE", "rate limits", NONE),
+    part("CONDUIT_RATE_LIMIT_BURST_UPLOAD", "rate limits", NONE),
+    part("CONDUIT_WS_MESSAGE_RATE_LIMIT", "rate limits", &["0"]),
+    part("CONDUIT_WS_RATE_WINDOW_MS", "rate limits", &["60000"]),
+    part("CONDUIT_WS_CONN_RATE_LIMIT", "rate limits", &["0"]),
+    part("CONDUIT_WS_CONN_RATE_WINDOW_MS", "rate limits", &["60000"]),
+    part("CONDUIT_UPLOAD_SYNC", "uploads", OFF),
+    part("CONDUIT_UPLOAD_MODE", "uploads", &["async"]),
+    part("CONDUIT_UPLOAD_DIR", "uploads", NONE),
+    part("CONDUIT_UPLOAD_FILE", "uploads", NONE),
+    part("CONDUIT_UPLOAD_USE_BLOB_SINK", "uploads", OFF),
+    part("CONDUIT_UPLOAD_AUTO_ENQUEUE", "uploads", OFF),
+    part("CONDUIT_UPLOAD_ENQUEUE_TARGET", "uploads", &["agents/uploads/inbox"]),
+    part("CONDUIT_MULTIPART_MAX_PARTS", "uploads", &["10"]),
+    part("CONDUIT_MULTIPART_MAX_FIELDS", "uploads", &["50"]),
+    part("CONDUIT_MULTIPART_MAX_PART_SIZE", "uploads", &["104857600"]),
+    part("CONDUIT_BLOB_BACKEND", "uploads", &["local"]),
+    part("CONDUIT_BLOB_DIR", "uploads", NONE),
+    part("CONDUIT_BLOB_LOCAL_DIR", "uploads", &["/tmp/blobs"]),
+    part("CONDUIT_BLOB_S3_REGION", "uploads to S3", &["us-east-1"]),
+    part("CONDUIT_BLOB_S3_BUCKET", "uploads to S3", &["uploads"]),
+    part("CONDUIT_BLOB_S3_ACCESS_KEY_ID", "uploads to S3", NONE),
+    part("CONDUIT_BLOB_S3_SECRET_ACCESS_KEY", "uploads to S3", NONE),
+    part("CONDUIT_BLOB_S3_ENDPOINT", "uploads to S3", NONE),
+    part("CONDUIT_BLOB_MINIO_ENDPOINT", "uploads to MinIO", NONE),
+    part("CONDUIT_BLOB_MINIO_BUCKET", "uploads to MinIO", &["uploads"]),
+    part("CONDUIT_BLOB_MINIO_ACCESS_KEY", "uploads to MinIO", NONE),
+    part("CONDUIT_BLOB_MINIO_SECRET_KEY", "uploads to MinIO", NONE),
+    part("CONDUIT_BLOB_MINIO_USE_SSL", "uploads to MinIO", OFF),
+    part("CONDUIT_QUEUE_BACKEND", "job queues", &["none"]),
+    part("CONDUIT_QUEUE_REDIS_URL", "job queues", &["redis://localhost:6379"]),
+    part("CONDUIT_QUEUE_PREFIX", "job queues", &["conduit"]),
+    part("CONDUIT_REDIS_URL", "job queues", NONE),
+    part("CONDUIT_QUEUE_KAFKA_BROKERS", "job queues", NONE),
+    part("CONDUIT_QUEUE_MQTT_URL", "job queues", NONE),
+    part("CONDUIT_HTTP_LOG", "the access log", NONE),
+    part("CONDUIT_WS_LOG", "the access log", NONE),
+    part("CONDUIT_RECORD", "recording control frames", NONE),
+    part("CONDUIT_RECORD_REDACT", "recording control frames", &["true"]),
+    part("CONDUIT_RECORD_FILTER", "recording control frames", NONE),
+    part("CONDUIT_DRAIN_REJECT_NEW", "reloading", OFF),
+    part("CONDUIT_RELOAD_DRAIN_TIMEOUT_MS", "reloading", &["30000"]),
+    part("CONDUIT_SOAK_DURATION_MIN", "test scripts", ANY),
+];
+
+/// Families of names that the runbook only promises.
+pub static RESERVED_FAMILIES: &[(&str, &str)] =
+    &[("CONDUIT_RESUMABLE_", "resumable uploads"), ("CONDUIT_HTTP2_", "HTTP/2"), ("CONDUIT_HTTP3_", "HTTP/3")];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_is_both_reserved_and_a_setting() {
+        for reserved in RESERVED {
+            assert!(crate::table::by_env(reserved.env).is_none(), "{} is in both tables", reserved.env);
+            let times = RESERVED.iter().filter(|other| other.env == reserved.env).count();
+            assert_eq!(times, 1, "{} is reserved {times} times", reserved.env);
+        }
+    }
+
+    #[test]
+    fn security_switches_accept_only_their_absence() {
+        for env in ["CONDUIT_TOKENS", "CONDUIT_CONTROL_TOKEN", "CONDUIT_CORS_ORIGINS", "CONDUIT_TENANT_CONFIG"] {
+            let reserved = RESERVED.iter().find(|reserved| reserved.env == env).expect("reserved");
+            assert!(reserved.accepts("") && reserved.accepts("  "));
+            assert!(!reserved.accepts("anything"), "{env} was ignored");
+        }
+    }
+}

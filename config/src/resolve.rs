@@ -1,0 +1,169 @@
+//! Flags and environment to one configuration, with the origin of every value.
+
+use crate::config::Config;
+use crate::flags::Flags;
+use crate::memory::MemoryBound;
+use crate::nearest::nearest;
+use crate::problem::{Problem, Problems};
+use crate::reserved::{RESERVED, RESERVED_FAMILIES};
+use crate::setting::{Setting, Unfit};
+use crate::table::{SETTINGS, by_env};
+use crate::{document, relations};
+use std::fmt;
+
+/// The prefix of every environment variable that means this server.
+pub const ENV_PREFIX: &str = "CONDUIT_";
+
+/// Where a value came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody set it.
+    Default,
+    /// Its environment variable.
+    Environment,
+    /// Its flag.
+    Flag,
+    /// It follows from the setting of this flag.
+    Follows(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Environment => f.write_str("environment"),
+            Self::Flag => f.write_str("flag"),
+            Self::Follows(flag) => write!(f, "follows --{flag}"),
+        }
+    }
+}
+
+/// A checked configuration and where its values came from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The values.
+    pub config: Config,
+    /// One origin for each row of [`SETTINGS`], in its order.
+    pub origins: Vec<Origin>,
+    /// What is allowed but probably not meant, in sentences.
+    pub warnings: Vec<String>,
+}
+
+impl Resolved {
+    /// Where a setting's value came from.
+    #[must_use]
+    pub fn origin(&self, setting: &Setting) -> Origin {
+        let at = SETTINGS.iter().position(|other| other.flag == setting.flag);
+        at.and_then(|at| self.origins.get(at).copied()).unwrap_or(Origin::Default)
+    }
+
+    /// Every setting with its value and origin, and the memory bound: what `--check-config` prints.
+    #[must_use]
+    pub fn listing(&self) -> String {
+        document::listing(self)
+    }
+
+    /// What the limits add up to.
+    #[must_use]
+    pub fn memory_bound(&self) -> MemoryBound {
+        MemoryBound::of(&self.config)
+    }
+}
+
+/// Makes one checked configuration of what was given. `environment` may hold any variables; those without the prefix
+/// `CONDUIT_` are skipped. `cores` is the number of CPUs the process may use: the default number of shards.
+///
+/// # Errors
+/// Everything that is wrong, at once: values out of their bounds, values that contradict each other, unknown
+/// variables, and variables of parts that are not built.
+pub fn resolve(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+    cores: usize,
+) -> Result<Resolved, Problems> {
+    let environment: Vec<(String, String)> =
+        environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    let mut problems = Vec::new();
+    let mut config = Config::new(cores);
+    let mut origins = vec![Origin::Default; SETTINGS.len()];
+
+    for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
+        let from_env = environment.iter().find(|(name, _)| name == setting.env).map(|(_, text)| text.as_str());
+        // A variable that is set to nothing counts as not set: that is how service files switch one off.
+        let from_env = from_env.filter(|text| !text.trim().is_empty());
+        let (text, from) = match (flags.text(setting), from_env) {
+            (Some(text), _) => (text, Origin::Flag),
+            (None, Some(text)) => (text, Origin::Environment),
+            (None, None) => continue,
+        };
+        *origin = from;
+        if let Err(unfit) = setting.set(&mut config, text) {
+            problems.push(unfit_problem(setting, from, text, unfit));
+        }
+    }
+    for (name, value) in &environment {
+        problems.extend(unknown_problem(name, value));
+    }
+    settle(&mut config, &mut origins);
+    // Relations between values only mean something once every value is one.
+    if problems.is_empty() {
+        problems = relations::check(&config, &origins);
+    }
+    if !problems.is_empty() {
+        return Err(Problems(problems));
+    }
+    let warnings = relations::warnings(&config, cores);
+    Ok(Resolved { config, origins, warnings })
+}
+
+/// Fills in what follows from other values.
+fn settle(config: &mut Config, origins: &mut [Origin]) {
+    // Two layers keep a credit window for the same consumer; there is one setting for both.
+    config.protocol.credit_max = config.shard.credit_max;
+    let shards = SETTINGS.iter().position(|setting| setting.flag == "shards");
+    if let (Some(cpus), Some(at)) = (&config.cpus, shards)
+        && origins[at] == Origin::Default
+        && let Ok(count) = u16::try_from(cpus.len())
+    {
+        config.shards = count;
+        origins[at] = Origin::Follows("cpus");
+    }
+}
+
+/// The name under which a value was given.
+pub(crate) fn key(setting: &Setting, origin: Origin) -> String {
+    match origin {
+        Origin::Environment => setting.env.to_owned(),
+        Origin::Default | Origin::Flag | Origin::Follows(_) => format!("--{}", setting.flag),
+    }
+}
+
+fn unfit_problem(setting: &Setting, origin: Origin, text: &str, unfit: Unfit) -> Problem {
+    Problem { key: key(setting, origin), value: Some(text.to_owned()), reason: unfit.reason, remedy: unfit.remedy }
+}
+
+/// A variable that this version does not know or has not built. Its value is never shown: it may be a secret.
+fn unknown_problem(name: &str, value: &str) -> Option<Problem> {
+    if by_env(name).is_some() {
+        return None;
+    }
+    let problem = |reason: String, remedy: String| Some(Problem { key: name.to_owned(), value: None, reason, remedy });
+    if let Some(reserved) = RESERVED.iter().find(|reserved| reserved.env == name) {
+        if reserved.accepts(value) {
+            return None;
+        }
+        return problem(format!("it asks for {}, which this version does not have", reserved.part), reserved.remedy());
+    }
+    if let Some((_, part)) = RESERVED_FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+        return problem(
+            format!("it asks for {part}, which this version does not have"),
+            "not built in this version; unset it".to_owned(),
+        );
+    }
+    let known = SETTINGS.iter().map(|setting| setting.env).chain(RESERVED.iter().map(|reserved| reserved.env));
+    let remedy = match nearest(name, known) {
+        Some(known) => format!("did you mean {known}? Otherwise unset it"),
+        None => "unset it; `conduit --help` lists the variables".to_owned(),
+    };
+    problem("there is no such setting".to_owned(), remedy)
+}

@@ -1,0 +1,246 @@
+//! One row of the table of settings: its names, its bounds, its place in [`Config`].
+
+use crate::config::{Config, LogFormat, LogLevel};
+use crate::cpus;
+use std::net::IpAddr;
+
+/// One thing that can be set.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The flag without its dashes; also the setting's name in listings. Always the variable's name without
+    /// `CONDUIT_`, in lower case with dashes.
+    pub flag: &'static str,
+    /// The environment variable.
+    pub env: &'static str,
+    /// The heading it stands under.
+    pub group: Group,
+    /// What values pass.
+    pub bounds: Bounds,
+    /// What the number counts.
+    pub unit: Unit,
+    /// Where the value lives.
+    pub(crate) slot: fn(&mut Config) -> Slot<'_>,
+    /// What it does, in a sentence or two.
+    pub doc: &'static str,
+}
+
+/// The headings of the help text and of `docs/config.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Group {
+    /// Addresses and connections.
+    Listen,
+    /// Shards and CPUs.
+    Threads,
+    /// Shutdown and diagnostics.
+    Process,
+    /// HTTP requests.
+    Http,
+    /// WebSocket connections.
+    WebSocket,
+    /// Streams, messages and memory.
+    Streams,
+    /// Consumers, credit and acknowledgements.
+    Consumers,
+}
+
+impl Group {
+    /// All headings, in order.
+    pub const ALL: [Self; 7] =
+        [Self::Listen, Self::Threads, Self::Process, Self::Http, Self::WebSocket, Self::Streams, Self::Consumers];
+
+    /// The heading's text.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Listen => "Addresses and connections",
+            Self::Threads => "Shards and CPUs",
+            Self::Process => "Shutdown and diagnostics",
+            Self::Http => "HTTP",
+            Self::WebSocket => "WebSocket",
+            Self::Streams => "Streams and memory",
+            Self::Consumers => "Consumers, credit and acks",
+        }
+    }
+
+    /// Few operators need these: they are left out of the short help.
+    #[must_use]
+    pub const fn is_advanced(self) -> bool {
+        matches!(self, Self::Http | Self::WebSocket | Self::Consumers)
+    }
+}
+
+/// What values pass.
+#[derive(Debug, Clone, Copy)]
+pub enum Bounds {
+    /// A whole number from the first to the second, both included.
+    Range(u64, u64),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// Anything its type can read, described for people.
+    Form(&'static str),
+}
+
+/// What a number counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Nothing: a word, an address, a list, a plain count of what the name says.
+    None,
+    /// Bytes; the text may end with `KiB`, `MiB` or `GiB` (or `k`, `m`, `g`, all powers of 1,024).
+    Bytes,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+}
+
+impl Unit {
+    /// The unit for people; empty for none.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Bytes => "bytes",
+            Self::Ms => "ms",
+            Self::Us => "us",
+        }
+    }
+}
+
+/// The place of a value in [`Config`], borrowed for reading or writing.
+#[derive(Debug)]
+pub(crate) enum Slot<'c> {
+    /// A number.
+    U16(&'c mut u16),
+    /// A number.
+    U32(&'c mut u32),
+    /// A number.
+    U64(&'c mut u64),
+    /// A number.
+    Usize(&'c mut usize),
+    /// An address.
+    Ip(&'c mut IpAddr),
+    /// A CPU list.
+    Cpus(&'c mut Option<Vec<usize>>),
+    /// A severity.
+    Level(&'c mut LogLevel),
+    /// A format.
+    Format(&'c mut LogFormat),
+}
+
+/// Why a text is not a value of a setting, and what to write instead.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unfit {
+    /// What is wrong, with the bound.
+    pub(crate) reason: String,
+    /// What to write.
+    pub(crate) remedy: String,
+}
+
+impl Setting {
+    /// Reads `text` into its place.
+    pub(crate) fn set(&self, config: &mut Config, text: &str) -> Result<(), Unfit> {
+        let slot = (self.slot)(config);
+        match slot {
+            Slot::U16(place) => store(place, self.number(text)?),
+            Slot::U32(place) => store(place, self.number(text)?),
+            Slot::U64(place) => store(place, self.number(text)?),
+            Slot::Usize(place) => store(place, self.number(text)?),
+            Slot::Ip(place) => *place = text.trim().parse().map_err(|_| self.unfit("it is not an IP address"))?,
+            Slot::Cpus(place) => *place = Some(cpus::parse(text).map_err(|reason| self.unfit(reason))?),
+            Slot::Level(place) => *place = LogLevel::from_text(text).ok_or_else(|| self.unfit("no such level"))?,
+            Slot::Format(place) => *place = LogFormat::from_text(text).ok_or_else(|| self.unfit("no such format"))?,
+        }
+        Ok(())
+    }
+
+    /// The value as [`Self::set`] would read it.
+    #[must_use]
+    pub fn show(&self, config: &Config) -> String {
+        // The table has one accessor for reading and writing; a listing can afford the copy.
+        let mut config = config.clone();
+        match (self.slot)(&mut config) {
+            Slot::U16(place) => place.to_string(),
+            Slot::U32(place) => place.to_string(),
+            Slot::U64(place) => place.to_string(),
+            Slot::Usize(place) => place.to_string(),
+            Slot::Ip(place) => place.to_string(),
+            Slot::Cpus(place) => place.as_deref().map_or_else(|| "any".to_owned(), cpus::show),
+            Slot::Level(place) => place.text().to_owned(),
+            Slot::Format(place) => place.text().to_owned(),
+        }
+    }
+
+    /// The default for people: it may depend on the machine.
+    #[must_use]
+    pub fn default_text(&self) -> String {
+        match self.flag {
+            "shards" => "one per core".to_owned(),
+            _ => self.show(&Config::new(1)),
+        }
+    }
+
+    fn number(&self, text: &str) -> Result<u64, Unfit> {
+        let Bounds::Range(min, max) = self.bounds else { return Err(self.unfit("it takes no number")) };
+        let number = parse_number(text, self.unit).ok_or_else(|| self.unfit("it is not a whole number"))?;
+        if number < min {
+            return Err(self.unfit(format!("it is below the minimum of {min}")));
+        }
+        if number > max {
+            return Err(self.unfit(format!("it is above the maximum of {max}")));
+        }
+        Ok(number)
+    }
+
+    fn unfit(&self, reason: impl Into<String>) -> Unfit {
+        let remedy = match (self.bounds, self.unit) {
+            (Bounds::Range(min, max), Unit::None) => format!("give a whole number from {min} to {max}"),
+            (Bounds::Range(min, max), Unit::Bytes) => {
+                format!("give a number of bytes from {min} to {max}, with KiB, MiB or GiB behind it if you like")
+            }
+            (Bounds::Range(min, max), unit) => format!("give a whole number of {} from {min} to {max}", unit.text()),
+            (Bounds::Choice(words), _) => format!("give one of: {}", words.join(", ")),
+            (Bounds::Form(form), _) => format!("give {form}"),
+        };
+        Unfit { reason: reason.into(), remedy }
+    }
+}
+
+/// Writes a number that its bounds have checked. The table's own test proves that every maximum fits its place.
+fn store<T: TryFrom<u64>>(place: &mut T, number: u64) {
+    if let Ok(number) = T::try_from(number) {
+        *place = number;
+    }
+}
+
+/// A whole number; `_` may group its digits, and bytes may have a binary suffix.
+fn parse_number(text: &str, unit: Unit) -> Option<u64> {
+    let text = text.trim();
+    let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (digits, suffix) = text.split_at(digits_end);
+    let digits: String = digits.chars().filter(|c| *c != '_').collect();
+    let factor: u64 = match (unit, suffix.trim().to_ascii_lowercase().as_str()) {
+        (_, "") => 1,
+        (Unit::Bytes, "k" | "kib") => 1 << 10,
+        (Unit::Bytes, "m" | "mib") => 1 << 20,
+        (Unit::Bytes, "g" | "gib") => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_read_with_groups_and_binary_suffixes() {
+        assert_eq!(parse_number("10_000", Unit::None), Some(10_000));
+        assert_eq!(parse_number(" 64KiB ", Unit::Bytes), Some(65_536));
+        assert_eq!(parse_number("2g", Unit::Bytes), Some(2 << 30));
+        for (text, unit) in [("64KiB", Unit::None), ("", Unit::None), ("-1", Unit::None), ("1.5", Unit::Bytes)] {
+            assert_eq!(parse_number(text, unit), None, "{text:?} was accepted");
+        }
+        assert_eq!(parse_number("99999999999999999999", Unit::None), None);
+        assert_eq!(parse_number("18446744073709551615g", Unit::Bytes), None);
+    }
+}
