@@ -7,6 +7,7 @@ use crate::error::Violation;
 use crate::http::HttpSession;
 use crate::ids::Token;
 use crate::inbox::Inbox;
+use crate::telemetry::Telemetry;
 use crate::ws::WsSession;
 
 /// What a call to [`Session::next`] came to.
@@ -141,6 +142,15 @@ impl Session {
         match &mut self.state {
             State::Http(http) => http.handle_deadline(context),
             State::Ws(ws) => ws.handle_deadline(context),
+        }
+    }
+
+    /// The socket is gone, whichever side ended it: gauges of open connections go down. Owners call it once they drop the
+    /// connection; calling it again, or after the session finished by itself, changes nothing.
+    pub fn disconnected(&mut self, telemetry: &mut Telemetry) {
+        match &mut self.state {
+            State::Http(_) => {}
+            State::Ws(ws) => ws.disconnected(telemetry),
         }
     }
 
