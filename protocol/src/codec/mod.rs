@@ -1,4 +1,26 @@
 //! JSON and MessagePack: decoding requests without copying them, encoding answers, and turning one into the other.
+//!
+//! Decoding is one pass over the bytes that checks all of them (RFC 8259, the MessagePack specification) and keeps
+//! slices of them; it allocates only for a name or id with escapes and for an array of acks. The two cursors, `json`
+//! and `msgpack`, implement `reader::Reader`; what a request means is written once, in `request`.
+//!
+//! What is accepted beyond the obvious:
+//! * members that are not known are ignored; one that is known and appears twice is `InvalidField` (of two `id` members
+//!   of an envelope the last counts);
+//! * of several operations in one WebSocket message the first counts, in the order credit, ack, ackUpTo, nack, enqueue;
+//! * an empty array of acks is a message that does nothing;
+//! * `Limits::depth_max` counts for the whole message, and above [`DEPTH_CEILING`] counts as that.
+
+mod encode;
+mod json;
+mod msgpack;
+mod name;
+mod reader;
+mod request;
+mod transcode;
+
+pub use name::check_stream_name;
+pub use reader::DEPTH_CEILING;
 
 use crate::command::{Publish, Targets};
 use crate::error::Violation;
@@ -46,8 +68,12 @@ pub enum Frame<'a> {
 /// # Errors
 /// `InvalidJson`, `DecodeError`, `DepthExceeded`, `InvalidStream`, `Forbidden` (a reserved name), `InvalidEnvelope`, `InvalidField`.
 pub fn decode_publish<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Result<Publish<'a>, Violation> {
-    let _ = (encoding, bytes, limits);
-    unimplemented!()
+    match encoding {
+        Encoding::Json => request::publish(&mut json::JsonReader::new(bytes, limits.depth_max)?, encoding, limits),
+        Encoding::MessagePack => {
+            request::publish(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits)
+        }
+    }
 }
 
 /// Decodes one WebSocket message.
@@ -56,8 +82,15 @@ pub fn decode_publish<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) 
 /// As [`decode_publish`], and `UnknownOp` when it is none of the operations. A violation inside `enqueue` is the
 /// client's to correct: see [`FrameError`].
 pub fn decode_frame<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
-    let _ = (encoding, bytes, limits);
-    unimplemented!()
+    match encoding {
+        Encoding::Json => {
+            let mut reader = json::JsonReader::new(bytes, limits.depth_max).map_err(FrameError::Fatal)?;
+            request::frame(&mut reader, encoding, limits)
+        }
+        Encoding::MessagePack => {
+            request::frame(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits)
+        }
+    }
 }
 
 /// What is wrong with a message, and whether the connection survives it.
@@ -77,50 +110,48 @@ pub enum FrameError<'a> {
 
 /// Appends `envelope` with `"id": id` as its first member. `envelope` is a valid object or map.
 pub fn insert_id(encoding: Encoding, envelope: &[u8], id: &str, out: &mut Vec<u8>) {
-    let _ = (encoding, envelope, id, out);
-    unimplemented!()
+    encode::insert_id(encoding, envelope, id, out);
 }
 
 /// Appends a valid value of one encoding in the other. Total: what JSON cannot say is said as the docs tell (binary as
 /// base64 text, extension types as `{"ext","data"}`, non-text keys as text, NaN and infinities as null).
 pub fn transcode(from: Encoding, to: Encoding, value: &[u8], out: &mut Vec<u8>) {
-    let _ = (from, to, value, out);
-    unimplemented!()
+    match (from, to) {
+        (Encoding::Json, Encoding::MessagePack) => transcode::json_to_msgpack(value, out),
+        (Encoding::MessagePack, Encoding::Json) => transcode::msgpack_to_json(value, out),
+        (Encoding::Json, Encoding::Json) | (Encoding::MessagePack, Encoding::MessagePack) => {
+            out.extend_from_slice(value);
+        }
+    }
 }
 
 /// Appends `{"id","stream","seq"}`.
 pub fn encode_published(encoding: Encoding, id: &str, stream: &str, seq: Seq, out: &mut Vec<u8>) {
-    let _ = (encoding, id, stream, seq, out);
-    unimplemented!()
+    encode::published(encoding, id, stream, seq, out);
 }
 
 /// Appends `{"deliver":<envelope>,"id":ID,"seq":n,"attempt":k}` in `delivery.encoding`.
 pub fn encode_delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
-    let _ = (delivery, out);
-    unimplemented!()
+    encode::delivery(delivery, out);
 }
 
-/// Bytes that [`encode_delivery`] would append, exactly or a little more: for writing a frame header first.
+/// Bytes that [`encode_delivery`] would append, exactly: for writing a frame header first.
 #[must_use]
 pub fn delivery_len(delivery: &Delivery<'_>) -> usize {
-    let _ = delivery;
-    unimplemented!()
+    encode::delivery_len(delivery)
 }
 
 /// Appends `{"ok":{"id","stream","seq"},"ref":<reference>}`.
 pub fn encode_ok(encoding: Encoding, id: &str, stream: &str, seq: Seq, reference: &[u8], out: &mut Vec<u8>) {
-    let _ = (encoding, id, stream, seq, reference, out);
-    unimplemented!()
+    encode::ok(encoding, id, stream, seq, reference, out);
 }
 
 /// Appends `{"error":{"code","message"(,"retryAfterMs")},"ref":<reference>}`, without `ref` when there is none.
 pub fn encode_error(encoding: Encoding, refusal: &Refusal<'_>, reference: Option<&[u8]>, out: &mut Vec<u8>) {
-    let _ = (encoding, refusal, reference, out);
-    unimplemented!()
+    encode::error(encoding, refusal, reference, out);
 }
 
 /// Appends the object of `GET /v1/stats`.
 pub fn encode_stats(encoding: Encoding, stats: &StreamStats, out: &mut Vec<u8>) {
-    let _ = (encoding, stats, out);
-    unimplemented!()
+    encode::stats(encoding, stats, out);
 }

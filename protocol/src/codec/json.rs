@@ -1,0 +1,484 @@
+//! JSON (RFC 8259): a strict cursor that checks every byte once and copies none, and the writing of texts and numbers.
+//!
+//! Stricter than the grammar in one point: an escaped half of a surrogate pair is refused (RFC 8259, section 8.2 leaves
+//! it open), because such a text has no UTF-8 form, so not every consumer could be handed the message.
+
+use super::reader::{Broken, DEPTH_CEILING, Key, Reader};
+use crate::error::{ErrorCode, Violation};
+use std::borrow::Cow;
+
+/// A cursor over JSON text.
+#[derive(Debug)]
+pub(super) struct JsonReader<'a> {
+    text: &'a str,
+    at: usize,
+    depth_left: usize,
+}
+
+/// Where a walk over members or elements stands: the first has no comma before it.
+#[derive(Debug)]
+pub(super) struct JsonItems {
+    first: bool,
+}
+
+impl<'a> JsonReader<'a> {
+    /// A cursor at the front. `depth_max` above [`DEPTH_CEILING`] counts as that.
+    pub(super) fn new(bytes: &'a [u8], depth_max: usize) -> Result<Self, Violation> {
+        match simdutf8::basic::from_utf8(bytes) {
+            Ok(text) => Ok(Self { text, at: 0, depth_left: depth_max.min(DEPTH_CEILING) }),
+            Err(_) => Err(Violation::new(ErrorCode::InvalidJson, "JSON text must be UTF-8")),
+        }
+    }
+
+    /// The byte here; 0, which begins no token, at the end.
+    fn byte(&self) -> u8 {
+        self.text.as_bytes().get(self.at).copied().unwrap_or(0)
+    }
+
+    fn space(&mut self) {
+        while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
+            self.at += 1;
+        }
+    }
+
+    /// The error for the byte here, which fits nowhere.
+    #[cold]
+    fn unexpected<T>(&self) -> Result<T, Broken> {
+        Err(if self.at < self.text.len() { Broken::Unexpected } else { Broken::End })
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Broken> {
+        if self.byte() != byte {
+            return self.unexpected();
+        }
+        self.at += 1;
+        Ok(())
+    }
+
+    fn enter(&mut self) -> Result<(), Broken> {
+        self.depth_left = self.depth_left.checked_sub(1).ok_or(Broken::Depth)?;
+        self.at += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self) {
+        self.depth_left += 1;
+        self.at += 1;
+    }
+
+    /// Reads a string whose quote is here.
+    fn string(&mut self) -> Result<Key<'a>, Broken> {
+        self.expect(b'"')?;
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        let mut escaped = false;
+        loop {
+            self.at = plain_end(bytes, self.at);
+            match self.byte() {
+                b'"' => break,
+                b'\\' => {
+                    escaped = true;
+                    let (_, length) = escape(&bytes[self.at..]).ok_or(Broken::Escape)?;
+                    self.at += length;
+                }
+                _ => return self.unexpected(),
+            }
+        }
+        // Quotes are ASCII, so the range lies on character boundaries.
+        let raw = self.text.get(start..self.at).unwrap_or_default();
+        self.at += 1;
+        Ok(Key { raw, escaped })
+    }
+
+    /// Reads a member's name and its colon.
+    fn key(&mut self) -> Result<Key<'a>, Broken> {
+        let key = self.string()?;
+        self.space();
+        self.expect(b':')?;
+        Ok(key)
+    }
+
+    fn digits(&mut self) -> Result<(), Broken> {
+        if !self.byte().is_ascii_digit() {
+            return self.unexpected();
+        }
+        while self.byte().is_ascii_digit() {
+            self.at += 1;
+        }
+        Ok(())
+    }
+
+    /// RFC 8259, section 6.
+    fn number(&mut self) -> Result<(), Broken> {
+        if self.byte() == b'-' {
+            self.at += 1;
+        }
+        if self.byte() == b'0' {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.byte() == b'.' {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.byte(), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.byte(), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(())
+    }
+
+    fn literal(&mut self, word: &str) -> Result<(), Broken> {
+        for byte in word.bytes() {
+            self.expect(byte)?;
+        }
+        Ok(())
+    }
+
+    /// The kind of the next value, by its first byte.
+    pub(super) fn peek(&mut self) -> u8 {
+        self.space();
+        self.byte()
+    }
+}
+
+impl<'a> Reader<'a> for JsonReader<'a> {
+    type Items = JsonItems;
+
+    fn mark(&mut self) -> usize {
+        self.space();
+        self.at
+    }
+
+    fn since(&self, mark: usize) -> &'a [u8] {
+        &self.text.as_bytes()[mark..self.at]
+    }
+
+    fn members(&mut self) -> Result<Option<JsonItems>, Broken> {
+        if self.peek() != b'{' {
+            return Ok(None);
+        }
+        self.enter()?;
+        Ok(Some(JsonItems { first: true }))
+    }
+
+    fn next_key(&mut self, members: &mut JsonItems) -> Result<Option<Key<'a>>, Broken> {
+        match self.peek() {
+            b'}' => {
+                self.leave();
+                return Ok(None);
+            }
+            b',' if !members.first => {
+                self.at += 1;
+                self.space();
+            }
+            b'"' if members.first => {}
+            _ => return self.unexpected(),
+        }
+        members.first = false;
+        self.key().map(Some)
+    }
+
+    fn key_is(key: Key<'a>, name: &str) -> bool {
+        key.raw == name || (key.escaped && escaped_is(key.raw.as_bytes(), name.as_bytes()))
+    }
+
+    fn elements(&mut self) -> Result<Option<JsonItems>, Broken> {
+        if self.peek() != b'[' {
+            return Ok(None);
+        }
+        self.enter()?;
+        Ok(Some(JsonItems { first: true }))
+    }
+
+    fn next_element(&mut self, elements: &mut JsonItems) -> Result<bool, Broken> {
+        match self.peek() {
+            b']' => {
+                self.leave();
+                return Ok(false);
+            }
+            b',' if !elements.first => {
+                self.at += 1;
+                // `[1,]`: a bracket after a comma must not pass for the end.
+                if self.peek() == b']' {
+                    return self.unexpected();
+                }
+            }
+            _ if elements.first => {}
+            _ => return self.unexpected(),
+        }
+        elements.first = false;
+        Ok(true)
+    }
+
+    fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
+        if self.peek() != b'"' {
+            return Ok(None);
+        }
+        let string = self.string()?;
+        Ok(Some(if string.escaped { Cow::Owned(unescape(string.raw)) } else { Cow::Borrowed(string.raw) }))
+    }
+
+    fn unsigned(&mut self) -> Result<Option<u64>, Broken> {
+        self.space();
+        let start = self.at;
+        let mut value = Some(0_u64);
+        while self.byte().is_ascii_digit() {
+            let digit = u64::from(self.byte() - b'0');
+            value = value.and_then(|value| value.checked_mul(10)?.checked_add(digit));
+            self.at += 1;
+        }
+        let zero_led = self.at > start + 1 && self.text.as_bytes()[start] == b'0';
+        let integer = self.at > start && !zero_led && !matches!(self.byte(), b'.' | b'e' | b'E');
+        if integer && value.is_some() {
+            return Ok(value);
+        }
+        self.at = start;
+        Ok(None)
+    }
+
+    fn skip(&mut self) -> Result<(), Broken> {
+        // One bit for each open container, the innermost lowest: 1 is an object. `depth_left` keeps it within 128.
+        let mut objects: u128 = 0;
+        let mut open = 0_usize;
+        loop {
+            match self.peek() {
+                b'"' => {
+                    self.string()?;
+                }
+                b'{' => {
+                    self.enter()?;
+                    if self.peek() == b'}' {
+                        self.leave();
+                    } else {
+                        open += 1;
+                        objects = objects << 1 | 1;
+                        self.key()?;
+                        continue;
+                    }
+                }
+                b'[' => {
+                    self.enter()?;
+                    if self.peek() == b']' {
+                        self.leave();
+                    } else {
+                        open += 1;
+                        objects <<= 1;
+                        continue;
+                    }
+                }
+                b'-' | b'0'..=b'9' => self.number()?,
+                b't' => self.literal("true")?,
+                b'f' => self.literal("false")?,
+                b'n' => self.literal("null")?,
+                _ => return self.unexpected(),
+            }
+            // A value has ended: close what ends with it, up to the next comma.
+            loop {
+                if open == 0 {
+                    return Ok(());
+                }
+                let in_object = objects & 1 == 1;
+                match self.peek() {
+                    b',' => {
+                        self.at += 1;
+                        if in_object {
+                            self.space();
+                            self.key()?;
+                        }
+                        break;
+                    }
+                    b'}' if in_object => {}
+                    b']' if !in_object => {}
+                    _ => return self.unexpected(),
+                }
+                self.leave();
+                open -= 1;
+                objects >>= 1;
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), Broken> {
+        self.space();
+        if self.at == self.text.len() { Ok(()) } else { Err(Broken::Trailing) }
+    }
+
+    #[cold]
+    fn violation(&self, broken: Broken) -> Violation {
+        let code = if broken == Broken::Depth { ErrorCode::DepthExceeded } else { ErrorCode::InvalidJson };
+        Violation::new(code, format!("{} (byte {})", broken.what(), self.at))
+    }
+}
+
+/// The position of the first byte from `at` on that ends a run of plain string content: a quote, a backslash or a
+/// control character (RFC 8259, section 7); the length of `bytes` when there is none. Looks at eight bytes at a time.
+pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        let stops = stops_in(u64::from_le_bytes(*chunk));
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while bytes.get(at).is_some_and(|&byte| !is_stop(byte)) {
+        at += 1;
+    }
+    at
+}
+
+const fn is_stop(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Sets the top bit of every byte that [`is_stop`]. Borrows of the subtractions may also set bits above the lowest one
+/// that is right, so only the lowest counts.
+const fn stops_in(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = ONES * 0x80;
+    let quote = word ^ (ONES * b'"' as u64);
+    let backslash = word ^ (ONES * b'\\' as u64);
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let quote = quote.wrapping_sub(ONES) & !quote;
+    let backslash = backslash.wrapping_sub(ONES) & !backslash;
+    (control | quote | backslash) & TOPS
+}
+
+/// Decodes the escape that `bytes` begins with: the character and the length of the escape. `None` if it is none.
+fn escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let character = match bytes.get(1)? {
+        b'"' => '"',
+        b'\\' => '\\',
+        b'/' => '/',
+        b'b' => '\u{8}',
+        b'f' => '\u{c}',
+        b'n' => '\n',
+        b'r' => '\r',
+        b't' => '\t',
+        b'u' => return unicode_escape(bytes),
+        _ => return None,
+    };
+    Some((character, 2))
+}
+
+/// `\uXXXX`, or two of them that make a surrogate pair.
+fn unicode_escape(bytes: &[u8]) -> Option<(char, usize)> {
+    let unit = hex4(bytes.get(2..6)?)?;
+    if !(0xd800..0xdc00).contains(&unit) {
+        return Some((char::from_u32(unit)?, 6));
+    }
+    if bytes.get(6..8)? != b"\\u" {
+        return None;
+    }
+    let low = hex4(bytes.get(8..12)?)?;
+    if !(0xdc00..0xe000).contains(&low) {
+        return None;
+    }
+    Some((char::from_u32(0x1_0000 + ((unit - 0xd800) << 10) + (low - 0xdc00))?, 12))
+}
+
+fn hex4(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
+}
+
+/// Does the escaped string `raw` say `name`? Without building it.
+#[cold]
+fn escaped_is(raw: &[u8], name: &[u8]) -> bool {
+    let mut at = 0;
+    for &wanted in name {
+        let (found, length) = match raw.get(at) {
+            Some(b'\\') => match escape(&raw[at..]) {
+                Some(escaped) => escaped,
+                None => return false,
+            },
+            Some(&byte) if byte.is_ascii() => (char::from(byte), 1),
+            _ => return false,
+        };
+        if found != char::from(wanted) {
+            return false;
+        }
+        at += length;
+    }
+    at == raw.len()
+}
+
+/// The text that the checked string content `raw` stands for.
+#[cold]
+pub(super) fn unescape(raw: &str) -> String {
+    let mut text = String::with_capacity(raw.len());
+    let mut rest = raw;
+    while let Some(backslash) = rest.find('\\') {
+        text.push_str(&rest[..backslash]);
+        let Some((character, length)) = escape(&rest.as_bytes()[backslash..]) else { break };
+        text.push(character);
+        rest = rest.get(backslash + length..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Appends `text` as a JSON string.
+pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    put_text_content(text, out);
+    out.push(b'"');
+}
+
+/// Appends `text` with what a JSON string needs escaped, without the quotes.
+pub(super) fn put_text_content(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    loop {
+        let end = plain_end(bytes, at);
+        out.extend_from_slice(&bytes[at..end]);
+        let Some(&byte) = bytes.get(end) else { return };
+        put_escape(byte, out);
+        at = end + 1;
+    }
+}
+
+#[cold]
+fn put_escape(byte: u8, out: &mut Vec<u8>) {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => {
+            out.extend_from_slice(b"\\u00");
+            out.push(HEX[usize::from(byte >> 4)]);
+            out.push(HEX[usize::from(byte & 15)]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', letter]);
+}
+
+/// Bytes that [`put_text_content`] appends.
+pub(super) fn text_content_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let end = plain_end(bytes, 0);
+    if end == bytes.len() { end } else { end + escaped_len(&bytes[end..]) }
+}
+
+#[cold]
+fn escaped_len(bytes: &[u8]) -> usize {
+    let len = |byte: &u8| match byte {
+        b'"' | b'\\' | 0x08 | 0x0c | b'\n' | b'\r' | b'\t' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    bytes.iter().map(len).sum()
+}
+
+/// Appends an integer.
+pub(super) fn put_integer(value: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}

@@ -1,0 +1,71 @@
+//! What a stream may be called.
+
+use crate::error::{ErrorCode, Violation};
+use crate::limits::Limits;
+
+/// Names that start with it belong to the server (`$audit`, `$alerts`).
+const RESERVED_PREFIX: char = '$';
+
+/// Checks a stream's name: 1 to `stream_name_bytes_max` bytes, no control characters, not reserved.
+///
+/// # Errors
+/// `InvalidStream` for the first two, `Forbidden` for a name that starts with `$`.
+pub fn check_stream_name(name: &str, limits: &Limits) -> Result<(), Violation> {
+    if name.is_empty() {
+        return Err(Violation::new(ErrorCode::InvalidStream, "the stream name is empty"));
+    }
+    if name.len() > limits.stream_name_bytes_max {
+        let message =
+            format!("the stream name has {} bytes, at most {} are allowed", name.len(), limits.stream_name_bytes_max);
+        return Err(Violation::new(ErrorCode::InvalidStream, message));
+    }
+    if has_control(name) {
+        return Err(Violation::new(ErrorCode::InvalidStream, "the stream name has control characters"));
+    }
+    if name.starts_with(RESERVED_PREFIX) {
+        return Err(Violation::new(ErrorCode::Forbidden, "stream names that start with $ are reserved for the server"));
+    }
+    Ok(())
+}
+
+/// Printable ASCII, which nearly all names are, is recognised without decoding characters.
+fn has_control(name: &str) -> bool {
+    let printable_ascii = name.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    !printable_ascii && name.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(name: &str) -> Option<ErrorCode> {
+        check_stream_name(name, &Limits::default()).err().map(|violation| violation.code)
+    }
+
+    #[test]
+    fn ordinary_names_pass() {
+        for name in ["a", "agents/user123/inbox", "größe", "日本", "a b", "a$b", "-"] {
+            assert_eq!(code(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn empty_and_control_characters_are_invalid() {
+        for name in ["", "a\n", "\0", "a\u{7f}b", "x\u{85}y"] {
+            assert_eq!(code(name), Some(ErrorCode::InvalidStream), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_reserved_name_is_forbidden() {
+        assert_eq!(code("$audit"), Some(ErrorCode::Forbidden));
+    }
+
+    #[test]
+    fn length_is_bounded_in_bytes() {
+        let max = Limits::default().stream_name_bytes_max;
+        assert_eq!(code(&"x".repeat(max)), None);
+        assert_eq!(code(&"x".repeat(max + 1)), Some(ErrorCode::InvalidStream));
+        assert_eq!(code(&"é".repeat(max / 2 + 1)), Some(ErrorCode::InvalidStream));
+    }
+}
