@@ -1,1 +1,34 @@
-//! Seam.
+//! The only crate that touches the world: executors, sockets, the mesh between shards, the clock, signals, the control
+//! shard. It is also the only crate that names glommio.
+//!
+//! One data shard is one executor on one thread. Its state is one [`host::Host`]; the tasks around it are few and
+//! long-lived: one per listener, one per connection, one per peer shard, one that writes, one that keeps time. Every
+//! task borrows the host only between awaits, so the whole shard is one loop in these steps (the numbers recur as
+//! comments in the code):
+//!
+//! ```text
+//! 1 wait      bytes, a peer message, or the deadline
+//! 2 decode    session.next(&mut inbox) -> Command | Close
+//! 3 decide    shard.handle(now, input, &mut effects)
+//! 4 drain     every effect is executed before the next input
+//! 5 coalesce  one write per dirty connection, one batch per peer shard
+//! 6 deadline  the timer is moved to shard.next_deadline()
+//! ```
+
+mod clock;
+mod connection;
+mod control;
+mod deadline;
+mod error;
+mod flush;
+mod host;
+mod listener;
+mod mesh;
+mod placement;
+mod preflight;
+mod serve;
+mod shard_main;
+mod signals;
+
+pub use error::ServeError;
+pub use serve::{Bound, serve};

@@ -1,0 +1,165 @@
+//! The sockets of one shard and what each needs between two reads.
+
+use conduit_protocol::{ConnectionId, Session};
+use glommio::net::TcpStream;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::task::Waker;
+
+/// One socket. Its task owns nothing but the id: everything lives here, so that a delivery to any connection is a look-up.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    pub(crate) session: Session,
+    /// Encoded and not yet written.
+    pub(crate) outbox: Vec<u8>,
+    /// Of `outbox`, how much the kernel has taken.
+    pub(crate) written: usize,
+    /// Read and not yet decoded: the start of an incomplete unit, or everything while decoding waits.
+    pub(crate) rest: Vec<u8>,
+    /// Wakes the connection's task.
+    pub(crate) waker: Option<Waker>,
+    /// What is in `rest` may be decoded now, without waiting for more bytes.
+    pub(crate) resumed: bool,
+    /// In the host's list of outboxes to write.
+    pub(crate) dirty: bool,
+    /// The kernel's buffer is full; the stream wakes the task when it has room.
+    pub(crate) blocked: bool,
+    /// A stream that it publishes to is nearly full.
+    pub(crate) paused: bool,
+    /// The session waits for answers before it decodes more.
+    pub(crate) waiting: bool,
+    /// Deliveries were encoded since the shard was last told that the outbox is empty.
+    pub(crate) delivered: bool,
+    /// It is a consumer of the shard.
+    pub(crate) consumer: bool,
+    /// The peer has said that it will send no more.
+    pub(crate) read_closed: bool,
+    /// Nothing more is to be decoded: write the outbox, then close.
+    pub(crate) closing: bool,
+    /// Once `closing`: when to give up on a peer that does not take its last words, in `Now::mono_ns`.
+    pub(crate) close_by_ns: u64,
+    /// Once `closing`: our side of the socket has been shut, what still comes is thrown away.
+    pub(crate) shut: bool,
+    /// The slot may be freed: the socket broke, was closed, or moved to another shard.
+    pub(crate) gone: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, rest: Vec<u8>) -> Self {
+        Self {
+            stream,
+            session: Session::new(),
+            outbox: Vec::new(),
+            written: 0,
+            rest,
+            waker: None,
+            resumed: false,
+            dirty: false,
+            blocked: false,
+            paused: false,
+            waiting: false,
+            delivered: false,
+            consumer: false,
+            read_closed: false,
+            closing: false,
+            close_by_ns: u64::MAX,
+            shut: false,
+            gone: false,
+        }
+    }
+
+    /// Bytes encoded and not yet taken by the kernel.
+    pub(crate) fn unwritten(&self) -> usize {
+        self.outbox.len() - self.written
+    }
+
+    /// Its bytes must not be decoded now: it waits for an answer, for room in a stream, or for its peer to read.
+    pub(crate) fn is_held(&self, outbox_bytes_max: usize) -> bool {
+        self.paused || self.waiting || self.unwritten() > outbox_bytes_max
+    }
+
+    /// Runs the connection's task soon.
+    pub(crate) fn wake(&self) {
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// A second descriptor of the same socket, for a shard that takes it over.
+    pub(crate) fn duplicate_fd(&self) -> rustix::io::Result<OwnedFd> {
+        // SAFETY: the stream owns the descriptor and outlives this borrow of it.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
+        rustix::io::fcntl_dupfd_cloexec(fd, 0)
+    }
+}
+
+/// The table of connections. A slot's generation rises when it is freed, so an old id finds nothing.
+#[derive(Debug, Default)]
+pub(crate) struct Connections {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    live: usize,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    connection: Option<Box<Connection>>,
+}
+
+impl Connections {
+    pub(crate) fn insert(&mut self, connection: Connection) -> ConnectionId {
+        self.live += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, connection: None });
+            (self.slots.len() - 1) as u32
+        });
+        let place = &mut self.slots[slot as usize];
+        place.connection = Some(Box::new(connection));
+        ConnectionId::new(slot, place.generation)
+    }
+
+    pub(crate) fn find(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        let slot = self.slots.get_mut(id.slot() as usize)?;
+        if ConnectionId::new(id.slot(), slot.generation) == id { slot.connection.as_deref_mut() } else { None }
+    }
+
+    /// Frees a slot; dropping the connection closes its socket.
+    pub(crate) fn remove(&mut self, id: ConnectionId) {
+        if self.find(id).is_some() {
+            let slot = &mut self.slots[id.slot() as usize];
+            slot.connection = None;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(id.slot());
+            self.live -= 1;
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Slots ever used: the range of [`Self::id_at`].
+    pub(crate) const fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The live connection in a slot.
+    pub(crate) fn id_at(&self, slot: usize) -> Option<ConnectionId> {
+        let place = self.slots.get(slot)?;
+        place.connection.as_ref().map(|_| ConnectionId::new(slot as u32, place.generation))
+    }
+}
+
+impl Connection {
+    /// Tells the peer that nothing more comes. What it still sends is read and thrown away for a while: closing a
+    /// socket with unread bytes would destroy the last words on their way (RFC 9112, section 9.6).
+    pub(crate) fn shut_write(&mut self) {
+        self.shut = true;
+        // SAFETY: the stream owns the descriptor and outlives this borrow of it.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
+        if rustix::net::shutdown(fd, rustix::net::Shutdown::Write).is_err() {
+            self.gone = true;
+        }
+    }
+}

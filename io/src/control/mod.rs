@@ -1,0 +1,169 @@
+//! The control shard: merges the shards' figures, writes the documents about the whole server, and ends it in order.
+//! It has an executor of its own, unpinned, and talks to the shards by the same mesh as they do to each other.
+
+mod collect;
+mod documents;
+mod stop;
+
+pub(crate) use documents::health;
+
+use crate::clock::Clock;
+use crate::host::Host;
+use crate::mesh::{Mesh, MeshMessage};
+use crate::signals::SignalPipes;
+use collect::Collector;
+use conduit_protocol::{ShardId, Telemetry};
+use conduit_shard::Snapshot;
+use glommio::channels::shared_channel::ConnectedReceiver;
+use glommio::timer::sleep;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Duration;
+
+/// Counters of one shard's sockets.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct HostStats {
+    /// Connections accepted or taken over.
+    pub(crate) accepted_total: u64,
+    /// Connections turned away because the shard had its maximum.
+    pub(crate) refused_total: u64,
+    /// Failed accepts.
+    pub(crate) accept_errors_total: u64,
+    /// Bytes read from sockets.
+    pub(crate) bytes_read_total: u64,
+    /// Commands forwarded to the shard that owns their stream.
+    pub(crate) forwarded_total: u64,
+    /// Connections handed to the shard that owns their stream.
+    pub(crate) handed_over_total: u64,
+    /// Panics of a connection's decoder, each a bug.
+    pub(crate) panics_total: u64,
+    /// Connections now.
+    pub(crate) connections: u64,
+}
+
+impl HostStats {
+    /// Adds another shard's.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        self.accepted_total += other.accepted_total;
+        self.refused_total += other.refused_total;
+        self.accept_errors_total += other.accept_errors_total;
+        self.bytes_read_total += other.bytes_read_total;
+        self.forwarded_total += other.forwarded_total;
+        self.handed_over_total += other.handed_over_total;
+        self.panics_total += other.panics_total;
+        self.connections += other.connections;
+    }
+}
+
+/// Everything one shard tells about itself.
+#[derive(Debug, Clone)]
+pub(crate) struct ShardReport {
+    pub(crate) shard: ShardId,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) host: HostStats,
+}
+
+impl Host {
+    /// This shard's figures of now.
+    pub(crate) fn report(&mut self) -> ShardReport {
+        let mut host = self.stats;
+        host.connections = self.connections.len() as u64;
+        ShardReport { shard: self.id, snapshot: self.shard.snapshot(self.now), telemetry: self.telemetry.clone(), host }
+    }
+}
+
+/// The control shard's state.
+pub(crate) struct Control {
+    shards: u16,
+    clock: Clock,
+    mesh: Mesh,
+    collector: Collector,
+    /// Shards that still have connections, once draining.
+    busy: u16,
+    draining: bool,
+    shutdown_timeout: Duration,
+    finished: bool,
+    finisher: Option<Waker>,
+}
+
+impl Control {
+    pub(crate) fn new(shards: u16, clock: Clock, mesh: Mesh, shutdown_timeout_ms: u64) -> Self {
+        Self {
+            shards,
+            clock,
+            mesh,
+            collector: Collector::new(shards),
+            busy: shards,
+            draining: false,
+            shutdown_timeout: Duration::from_millis(shutdown_timeout_ms),
+            finished: false,
+            finisher: None,
+        }
+    }
+
+    /// Sends one message to every shard.
+    fn broadcast(&mut self, message: impl Fn() -> MeshMessage) {
+        for shard in 0..self.shards {
+            self.mesh.send(ShardId(shard), message());
+        }
+        self.mesh.flush();
+    }
+}
+
+/// How often a full link to a shard is tried again.
+const MESH_RETRY: Duration = Duration::from_millis(1);
+
+/// Runs the control shard until every shard has been stopped.
+pub(crate) async fn run(control: Control, peers: Vec<ConnectedReceiver<MeshMessage>>, signals: SignalPipes) {
+    let control = Rc::new(RefCell::new(control));
+    for peer in peers {
+        glommio::spawn_local(receive(control.clone(), peer)).detach();
+    }
+    stop::watch(&control, signals);
+    std::future::poll_fn(|task| {
+        let mut control = control.borrow_mut();
+        control.finisher = Some(task.waker().clone());
+        if control.finished { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
+    // The last words to the shards may still wait for room.
+    while !control.borrow_mut().mesh.flush() {
+        sleep(MESH_RETRY).await;
+    }
+}
+
+async fn receive(control: Rc<RefCell<Control>>, peer: ConnectedReceiver<MeshMessage>) {
+    while let Some(message) = peer.recv().await {
+        control.borrow_mut().take(message);
+        while !control.borrow_mut().mesh.flush() {
+            sleep(MESH_RETRY).await;
+        }
+    }
+}
+
+impl Control {
+    fn take(&mut self, message: MeshMessage) {
+        match message {
+            MeshMessage::Report { origin, report } => {
+                if let Some(ticket) = self.collector.want(origin, report) {
+                    self.broadcast(|| MeshMessage::SnapshotWanted { ticket });
+                }
+            }
+            MeshMessage::Snapshot { ticket, snapshot } => {
+                let Some(collected) = self.collector.add(ticket, *snapshot) else { return };
+                let now = self.clock.now();
+                for (origin, report) in collected.wanted {
+                    let document = Box::new(documents::write(report, now, &collected.reports));
+                    self.mesh.send(origin.shard, MeshMessage::Document { origin, document });
+                }
+                if let Some(ticket) = self.collector.begin_next() {
+                    self.broadcast(|| MeshMessage::SnapshotWanted { ticket });
+                }
+            }
+            MeshMessage::Drained { shard } => self.shard_drained(shard),
+            _ => debug_assert!(false, "a message for a data shard"),
+        }
+    }
+}

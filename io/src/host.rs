@@ -1,0 +1,538 @@
+//! The state of one data shard and the steps that change it. Everything here is synchronous: tasks borrow the host,
+//! take one step, and let go of it before they wait.
+
+use crate::clock::Clock;
+use crate::connection::{Connection, Connections};
+use crate::control::{HostStats, health};
+use crate::mesh::{Batch, Document, HandOver, Item, Mesh, MeshMessage};
+use conduit_protocol::http::HttpDate;
+use conduit_protocol::{
+    Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Refusal, Report, ShardId, Step,
+    Telemetry, TenantId, Token, Violation,
+};
+use conduit_shard::{AnswerValue, Effect, Effects, Input, Shard};
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::task::Waker;
+
+/// Bytes of one read: also the most that one connection does before another has its turn.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+/// Outbox buffers kept for reuse by whichever connection writes next.
+const SPARE_BUFFERS_MAX: usize = 64;
+/// A buffer that has grown past this is given back to the allocator.
+const SPARE_BUFFER_BYTES_MAX: usize = 256 * 1024;
+
+/// Connections beyond the maximum that are told why before they are closed.
+const REFUSALS_MAX: usize = 64;
+/// What they are told.
+const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 10\r\n\
+connection: close\r\ncontent-length: 117\r\n\r\n\
+{\"error\":\"Service Unavailable\",\"code\":\"TooManyConnections\",\"message\":\"the shard has its maximum of connections open\"}";
+
+/// One data shard.
+#[derive(Debug)]
+pub(crate) struct Host {
+    pub(crate) id: ShardId,
+    pub(crate) control: ShardId,
+    pub(crate) clock: Clock,
+    /// The time of this tick.
+    pub(crate) now: Now,
+    pub(crate) shard: Shard,
+    effects: Effects,
+    pub(crate) connections: Connections,
+    pub(crate) connections_max: usize,
+    pub(crate) mesh: Mesh,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) stats: HostStats,
+    pub(crate) limits: Rc<Limits>,
+    pub(crate) date: HttpDate,
+    /// Where reads go: one buffer for all connections, since none of them keeps one while it waits.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) spare_buffers: Vec<Vec<u8>>,
+    /// Connections with something to write, in the order in which they came to have it.
+    pub(crate) dirty: Vec<ConnectionId>,
+    /// Bytes that one outbox may hold before its connection is read no more.
+    pub(crate) outbox_bytes_max: usize,
+    pub(crate) writer: Option<Waker>,
+    pub(crate) timekeeper: Option<Waker>,
+    /// When the timekeeper will wake by itself.
+    pub(crate) armed_ns: u64,
+    pub(crate) next_sweep_ns: u64,
+    /// Connections that wait until the mesh has room.
+    pub(crate) held: Vec<ConnectionId>,
+    pub(crate) draining: bool,
+    pub(crate) drained_told: bool,
+    pub(crate) stopped: bool,
+    pub(crate) stopper: Option<Waker>,
+    /// Sockets whose `shutdown` ends the accept loops.
+    pub(crate) listening: Vec<std::os::fd::OwnedFd>,
+    /// A panic while this is set leaves the core in an unknown state: the process must end.
+    pub(crate) in_core: bool,
+}
+
+/// Where the next unit of a connection takes it.
+enum Next {
+    /// The core has decided: its effects are to be drained.
+    More,
+    /// It is on its way to another shard.
+    Forwarded,
+    /// The health document is wanted.
+    Health(Origin),
+    /// The rest waits for more bytes, an answer, or room.
+    Rest,
+    Closing,
+    MoveTo(ShardId),
+}
+
+/// Lends the session its surroundings; a macro because the borrows must stay disjoint fields.
+macro_rules! context {
+    ($host:ident, $connection:ident) => {{
+        if $connection.outbox.capacity() == 0
+            && let Some(spare) = $host.spare_buffers.pop()
+        {
+            $connection.outbox = spare;
+        }
+        Context {
+            now: $host.now,
+            limits: &$host.limits,
+            telemetry: &mut $host.telemetry,
+            out: &mut $connection.outbox,
+            date: &mut $host.date,
+            draining: $host.draining,
+        }
+    }};
+}
+pub(crate) use context;
+
+impl Host {
+    #[expect(clippy::too_many_arguments, reason = "the one place where a shard is put together")]
+    pub(crate) fn new(
+        id: ShardId,
+        control: ShardId,
+        mut clock: Clock,
+        shard: Shard,
+        mesh: Mesh,
+        limits: Limits,
+        connections_max: usize,
+        outbox_bytes_max: usize,
+    ) -> Self {
+        let now = clock.now();
+        Self {
+            id,
+            control,
+            clock,
+            now,
+            shard,
+            effects: Effects::new(),
+            connections: Connections::default(),
+            connections_max,
+            mesh,
+            telemetry: Telemetry::default(),
+            stats: HostStats::default(),
+            limits: Rc::new(limits),
+            date: HttpDate::default(),
+            scratch: Vec::new(),
+            spare_buffers: Vec::new(),
+            dirty: Vec::new(),
+            outbox_bytes_max,
+            writer: None,
+            timekeeper: None,
+            armed_ns: u64::MAX,
+            next_sweep_ns: 0,
+            held: Vec::new(),
+            draining: false,
+            drained_told: false,
+            stopped: false,
+            stopper: None,
+            listening: Vec::new(),
+            in_core: false,
+        }
+    }
+
+    /// Begins a tick: reads the clock.
+    pub(crate) fn tick(&mut self) {
+        self.now = self.clock.now();
+    }
+
+    /// Steps 2 to 4 for bytes that came (or that waited). What cannot be decoded yet is kept with the connection.
+    pub(crate) fn decode(&mut self, id: ConnectionId, bytes: &mut [u8]) {
+        let mut inbox = Inbox::new(bytes);
+        loop {
+            let Some(connection) = self.connections.find(id) else { return };
+            if connection.is_held(self.outbox_bytes_max) || self.mesh.is_full() {
+                connection.resumed = true;
+                connection.rest.extend_from_slice(inbox.rest());
+                return;
+            }
+            let begun = inbox.consumed();
+            match self.step(id, &mut inbox) {
+                Next::More => self.drain(),
+                Next::Forwarded => self.want_write(),
+                Next::Health(origin) => {
+                    let document = health(self.now, self.draining);
+                    self.answer_document(origin, &document);
+                }
+                Next::Rest => {
+                    if let Some(connection) = self.connections.find(id) {
+                        connection.rest.extend_from_slice(inbox.rest());
+                    }
+                    break;
+                }
+                Next::Closing => {
+                    self.begin_close(id);
+                    break;
+                }
+                Next::MoveTo(owner) => {
+                    let bytes = bytes[begun..].to_vec();
+                    self.hand_over(id, owner, bytes);
+                    return;
+                }
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Decodes one unit (2) and decides on it (3). The effects are for the caller to drain.
+    fn step(&mut self, id: ConnectionId, inbox: &mut Inbox<'_>) -> Next {
+        let Some(connection) = self.connections.find(id) else { return Next::Rest };
+        if connection.closing {
+            return Next::Closing;
+        }
+        let mut context = context!(self, connection);
+        let (token, command) = match connection.session.next(inbox, &mut context) {
+            Step::Command { token, command } => (token, command),
+            Step::Again => return Next::More,
+            Step::NeedBytes => return Next::Rest,
+            Step::Wait => {
+                connection.waiting = true;
+                connection.resumed = true;
+                return Next::Rest;
+            }
+            Step::Close => return Next::Closing,
+        };
+        let origin = Origin { shard: self.id, connection: id, token };
+        let tenant = TenantId::DEFAULT;
+        let owner = match &command {
+            Command::Publish(publish) => self.shard.owner_of(tenant, &publish.stream),
+            Command::Subscribe(subscribe) => self.shard.owner_of(tenant, &subscribe.stream),
+            Command::Stats { stream } => self.shard.owner_of(tenant, stream),
+            Command::Report(Report::Health) => return Next::Health(origin),
+            Command::Report(_) => self.control,
+            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack { .. } => self.id,
+        };
+        if owner == self.id {
+            connection.consumer |= matches!(command, Command::Subscribe(_));
+            self.in_core = true;
+            self.shard.handle(self.now, Input::Command { origin, tenant, command }, &mut self.effects);
+            self.in_core = false;
+            return Next::More;
+        }
+        match command {
+            Command::Publish(publish) => {
+                self.stats.forwarded_total += 1;
+                self.mesh.batch_to(owner).push_publish(origin, tenant, &publish);
+            }
+            Command::Stats { stream } => self.mesh.batch_to(owner).push_stats(origin, tenant, &stream),
+            Command::Report(report) => self.mesh.send(owner, MeshMessage::Report { origin, report }),
+            _ => return Next::MoveTo(owner),
+        }
+        Next::Forwarded
+    }
+
+    /// Gives the core an input that is not a client's and executes what follows.
+    pub(crate) fn input(&mut self, input: Input<'_>) {
+        self.in_core = true;
+        self.shard.handle(self.now, input, &mut self.effects);
+        self.in_core = false;
+        self.drain();
+    }
+
+    /// Step 4: executes every effect of the last input.
+    fn drain(&mut self) {
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            self.execute(effect);
+        }
+        self.effects = effects;
+        // Step 6: an earlier deadline moves the timer.
+        if let Some(due_ns) = self.shard.next_deadline()
+            && due_ns < self.armed_ns
+        {
+            self.armed_ns = due_ns;
+            if let Some(timekeeper) = &self.timekeeper {
+                timekeeper.wake_by_ref();
+            }
+        }
+    }
+
+    fn execute(&mut self, effect: Effect) {
+        match effect {
+            Effect::Deliver { connection: id, stream, seq, attempt } => {
+                let Some(connection) = self.connections.find(id) else { return };
+                let delivery = self.shard.delivery(id, stream, seq, attempt);
+                let mut context = context!(self, connection);
+                connection.session.deliver(&delivery, &mut context);
+                connection.delivered = true;
+                if !connection.dirty {
+                    connection.dirty = true;
+                    self.dirty.push(id);
+                    self.want_write();
+                }
+            }
+            Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
+            Effect::Answer { origin, answer } => self.answer_peer(origin, answer),
+            Effect::Pause { origin } if origin.shard == self.id => self.pause(origin.connection),
+            Effect::Resume { origin } if origin.shard == self.id => self.resume(origin.connection),
+            Effect::Pause { origin } => self.mesh.batch_to(origin.shard).push(Item::Pause(origin.connection)),
+            Effect::Resume { origin } => {
+                self.mesh.batch_to(origin.shard).push(Item::Resume(origin.connection));
+                self.want_write();
+            }
+        }
+    }
+
+    fn answer_here(&mut self, origin: Origin, answer: AnswerValue) {
+        let Some(connection) = self.connections.find(origin.connection) else { return };
+        let mut context = context!(self, connection);
+        let session = &mut connection.session;
+        match answer {
+            AnswerValue::Published { stream, seq } => {
+                // Publishers that asked for no answer get none: do not even look the message up.
+                if origin.token == Token::NONE {
+                    return;
+                }
+                let (id, stream) = self.shard.published(stream, seq);
+                session.answer(origin.token, &Answer::Published { id, stream, seq }, &mut context);
+            }
+            AnswerValue::Subscribed => session.answer(origin.token, &Answer::Subscribed, &mut context),
+            AnswerValue::Refused { code, message, retry_after_ms } => {
+                let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
+                session.answer(origin.token, &Answer::Refused(refusal), &mut context);
+            }
+            AnswerValue::Stats(stats) => session.answer(origin.token, &Answer::Stats(*stats), &mut context),
+        }
+        self.answered(origin.connection);
+    }
+
+    fn answer_peer(&mut self, origin: Origin, answer: AnswerValue) {
+        self.want_write();
+        let batch = self.mesh.batch_to(origin.shard);
+        match answer {
+            AnswerValue::Published { .. } if origin.token == Token::NONE => {}
+            AnswerValue::Published { stream, seq } => {
+                let (id, stream) = self.shard.published(stream, seq);
+                batch.push_published(origin, id, stream, seq);
+            }
+            AnswerValue::Refused { code, message, retry_after_ms } => {
+                batch.push(Item::Refused { origin, code, message, retry_after_ms });
+            }
+            AnswerValue::Stats(stats) => batch.push(Item::StatsAnswer { origin, stats }),
+            AnswerValue::Subscribed => debug_assert!(false, "a subscription is never forwarded"),
+        }
+    }
+
+    pub(crate) fn answer_document(&mut self, origin: Origin, document: &Document) {
+        let Document { status, content_type, body } = document;
+        self.answer(origin, &Answer::Document { status: *status, content_type, body });
+    }
+
+    /// Gives an answer that came from elsewhere to the connection that waits for it.
+    fn answer(&mut self, origin: Origin, answer: &Answer<'_>) {
+        let Some(connection) = self.connections.find(origin.connection) else { return };
+        let mut context = context!(self, connection);
+        connection.session.answer(origin.token, answer, &mut context);
+        self.answered(origin.connection);
+    }
+
+    /// What follows every answer: it is to be written, and decoding may go on.
+    fn answered(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.waiting {
+            connection.waiting = false;
+            connection.wake();
+        }
+        let over = connection.session.is_closing() || (connection.read_closed && connection.session.is_idle());
+        if over && !connection.closing {
+            self.begin_close(id);
+        }
+        self.settle(id);
+    }
+
+    /// Puts a connection whose outbox is not empty on the list of the writer, or takes its spare buffer back.
+    pub(crate) fn settle(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.unwritten() > 0 || connection.closing {
+            if !connection.dirty {
+                connection.dirty = true;
+                self.dirty.push(id);
+                self.want_write();
+            }
+        } else {
+            let buffer = std::mem::take(&mut connection.outbox);
+            connection.written = 0;
+            self.keep_buffer(buffer);
+        }
+    }
+
+    pub(crate) fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
+        let capacity = buffer.capacity();
+        if capacity > 0 && capacity <= SPARE_BUFFER_BYTES_MAX && self.spare_buffers.len() < SPARE_BUFFERS_MAX {
+            buffer.clear();
+            self.spare_buffers.push(buffer);
+        }
+    }
+
+    /// Runs the writer once this tick's work is done.
+    pub(crate) fn want_write(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            writer.wake();
+        }
+    }
+
+    fn pause(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.find(id) {
+            connection.paused = true;
+        }
+    }
+
+    fn resume(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.find(id) {
+            connection.paused = false;
+            connection.wake();
+        }
+    }
+
+    /// The session is over: its messages go back to the stream at once, its last words are still written.
+    pub(crate) fn begin_close(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.closing {
+            return;
+        }
+        connection.closing = true;
+        connection.rest = Vec::new();
+        connection.close_by_ns = self.now.mono_ns + self.limits.close_ms * 1_000_000;
+        if std::mem::take(&mut connection.consumer) {
+            self.input(Input::Disconnected { connection: id });
+        }
+    }
+
+    /// Frees a connection's slot; whatever it had in flight goes back first.
+    pub(crate) fn forget(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let consumer = connection.consumer;
+        connection.session.disconnected(&mut self.telemetry);
+        let buffer = std::mem::take(&mut connection.outbox);
+        self.keep_buffer(buffer);
+        self.connections.remove(id);
+        if consumer {
+            self.input(Input::Disconnected { connection: id });
+        }
+        self.tell_if_drained();
+    }
+
+    /// Ends a connection from our side with a reason.
+    pub(crate) fn close(&mut self, id: ConnectionId, violation: &Violation) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let mut context = context!(self, connection);
+        connection.session.close(violation, &mut context);
+        self.begin_close(id);
+        self.settle(id);
+    }
+
+    fn hand_over(&mut self, id: ConnectionId, owner: ShardId, bytes: Vec<u8>) {
+        let Some(connection) = self.connections.find(id) else { return };
+        debug_assert!(connection.unwritten() == 0 || connection.session.is_idle());
+        match connection.duplicate_fd() {
+            Ok(fd) => {
+                // What earlier requests of this connection were answered must leave before the new owner writes.
+                let earlier = connection.outbox[connection.written..].to_vec();
+                connection.gone = true;
+                connection.wake();
+                self.stats.handed_over_total += 1;
+                self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd, bytes, earlier })));
+                self.want_write();
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be handed to the shard that owns its stream");
+                let message = "the server is out of file descriptors";
+                self.close(id, &Violation::new(ErrorCode::TooManyConnections, message));
+            }
+        }
+    }
+
+    /// Takes a batch from a peer: forwarded commands go through the core, answers to their connections.
+    pub(crate) fn take_batch(&mut self, batch: Box<Batch>) {
+        for item in batch.items() {
+            match item {
+                &Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable } => {
+                    let command = Command::Publish(batch.publish(stream, envelope, encoding, id, pausable));
+                    self.input(Input::Command { origin, tenant, command });
+                }
+                &Item::Stats { origin, tenant, stream } => {
+                    let command = Command::Stats { stream: Cow::Borrowed(batch.text_at(stream)) };
+                    self.input(Input::Command { origin, tenant, command });
+                }
+                &Item::Published { origin, id, stream, seq } => {
+                    let (id, stream) = (batch.text_at(id), batch.text_at(stream));
+                    self.answer(origin, &Answer::Published { id, stream, seq });
+                }
+                &Item::Refused { origin, code, message, retry_after_ms } => {
+                    let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
+                    self.answer(origin, &Answer::Refused(refusal));
+                }
+                Item::StatsAnswer { origin, stats } => self.answer(*origin, &Answer::Stats((**stats).clone())),
+                Item::Pause(id) => self.pause(*id),
+                Item::Resume(id) => self.resume(*id),
+            }
+        }
+        self.mesh.recycle(batch);
+    }
+
+    /// No new work: listeners stop, idle connections end, busy ones end with their last answer.
+    pub(crate) fn drain_connections(&mut self) {
+        self.draining = true;
+        for socket in self.listening.drain(..) {
+            // The accept loop ends with the error that this causes.
+            let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
+        }
+        for slot in 0..self.connections.slots() {
+            let Some(id) = self.connections.id_at(slot) else { continue };
+            let Some(connection) = self.connections.find(id) else { continue };
+            if connection.session.is_websocket() || connection.session.is_idle() {
+                self.close(id, &Violation::new(ErrorCode::ServerDraining, "the server is shutting down"));
+            }
+        }
+        self.tell_if_drained();
+    }
+
+    fn tell_if_drained(&mut self) {
+        if self.draining && !self.drained_told && self.connections.len() == 0 {
+            self.drained_told = true;
+            let shard = self.id;
+            self.mesh.send(self.control, MeshMessage::Drained { shard });
+            self.want_write();
+        }
+    }
+
+    /// A slot for one more connection. Past the maximum it is told so and closed; far past it, it is only closed.
+    pub(crate) fn admit(&mut self, connection: Connection) -> Option<ConnectionId> {
+        let live = self.connections.len();
+        if live >= self.connections_max + REFUSALS_MAX {
+            self.stats.refused_total += 1;
+            return None;
+        }
+        let id = self.connections.insert(connection);
+        if live < self.connections_max {
+            self.stats.accepted_total += 1;
+        } else {
+            self.stats.refused_total += 1;
+            self.telemetry.count_error(ErrorCode::TooManyConnections);
+            if let Some(connection) = self.connections.find(id) {
+                connection.outbox.extend_from_slice(REFUSAL);
+            }
+            self.begin_close(id);
+            self.settle(id);
+        }
+        Some(id)
+    }
+}

@@ -1,0 +1,212 @@
+//! Puts the server together: checks the machine, binds, starts an executor per shard and one for control, and waits.
+
+use crate::clock::Clock;
+use crate::control::{self, Control};
+use crate::error::ServeError;
+use crate::host::Host;
+use crate::listener::{BoundSocket, bind_all};
+use crate::mesh::{Mesh, MeshMessage};
+use crate::placement::place;
+use crate::preflight;
+use crate::shard_main;
+use crate::signals::SignalPipes;
+use conduit_config::Config;
+use conduit_protocol::ShardId;
+use conduit_shard::Shard;
+use glommio::channels::shared_channel::{self, ConnectedReceiver, SharedReceiver, SharedSender};
+use glommio::{LocalExecutorBuilder, Placement};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The addresses in use: the configured ones, with the numbers that the kernel chose for port 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// The HTTP listener. Serves WebSocket too.
+    pub http: SocketAddr,
+    /// The WebSocket listener. Serves HTTP too.
+    pub ws: SocketAddr,
+}
+
+/// Memory of an executor's registered I/O buffers: sockets do not use them.
+const IO_MEMORY_BYTES: usize = 64 * 1024;
+
+/// Runs the server until a signal ends it. `on_ready` is called once, when every shard accepts connections.
+///
+/// # Errors
+/// When the machine or the configuration does not allow the start; see [`ServeError`].
+pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), ServeError> {
+    preflight::check(config)?;
+    let shards = usize::from(config.shards);
+    let (http, http_sockets) = bind_all(SocketAddr::new(config.bind, config.http_port), shards)?;
+    let (ws, ws_sockets) = bind_all(SocketAddr::new(config.bind, config.ws_port), shards)?;
+    let signals = SignalPipes::register()?;
+
+    let zero = Instant::now();
+    let mut links = Links::between(shards + 1, config.mesh_capacity).into_iter();
+    let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
+    let (ready, readiness) = mpsc::channel();
+    let mut threads = Vec::with_capacity(shards + 1);
+    for (index, (sockets, cpu)) in sockets.zip(place(config)).enumerate() {
+        let links = links.next().expect("one set of links per shard");
+        threads.push(start_shard(config, index, cpu, zero, links, sockets, ready.clone())?);
+    }
+    threads.push(start_control(config, zero, links.next().expect("the last set is control's"), signals, ready)?);
+
+    for _ in 0..threads.len() {
+        // A thread that cannot start says why; one that dies without a word ends the process by its guard.
+        readiness.recv().map_err(|_| gone())??;
+    }
+    on_ready(&Bound { http, ws });
+    for thread in threads {
+        thread.join().map_err(|_| gone())?;
+    }
+    Ok(())
+}
+
+fn gone() -> ServeError {
+    ServeError::Start(std::io::Error::other("a shard's thread ended"))
+}
+
+type Ready = mpsc::Sender<Result<(), ServeError>>;
+
+fn start_shard(
+    config: &Config,
+    index: usize,
+    cpu: Option<usize>,
+    zero: Instant,
+    links: Links,
+    sockets: Vec<BoundSocket>,
+    ready: Ready,
+) -> Result<JoinHandle<()>, ServeError> {
+    let (id, control) = (ShardId(index as u16), ShardId(config.shards));
+    let shards = config.shards;
+    let (core_limits, wire_limits) = (config.shard.clone(), config.protocol.clone());
+    let connections_max = config.connections_max;
+    // Deliveries are bounded by the core's window; what is above it is answers to a peer that does not read them.
+    let outbox_bytes_max = 2 * core_limits.outbox_bytes_max as usize;
+    let seed = random_seed();
+    spawn(format!("shard-{index}"), cpu, config, ready, move |ready| async move {
+        let (mesh, peers) = links.connect().await;
+        let core = Shard::new(id, shards, core_limits, seed);
+        let clock = Clock::new(zero);
+        let host = Host::new(id, control, clock, core, mesh, wire_limits, connections_max, outbox_bytes_max);
+        let _ = ready.send(Ok(()));
+        shard_main::run(host, sockets, peers).await;
+    })
+}
+
+fn start_control(
+    config: &Config,
+    zero: Instant,
+    links: Links,
+    signals: SignalPipes,
+    ready: Ready,
+) -> Result<JoinHandle<()>, ServeError> {
+    let (shards, shutdown_timeout_ms) = (config.shards, config.shutdown_timeout_ms);
+    spawn("control".to_owned(), None, config, ready, move |ready| async move {
+        let (mesh, peers) = links.connect().await;
+        let control = Control::new(shards, Clock::new(zero), mesh, shutdown_timeout_ms);
+        let _ = ready.send(Ok(()));
+        control::run(control, peers, signals).await;
+    })
+}
+
+/// One thread with one executor. A panic that leaves the executor ends the process: the other shards could not go on
+/// without it, and a supervisor outside restarts a process more surely than we restart a thread.
+fn spawn<G, F>(
+    name: String,
+    cpu: Option<usize>,
+    config: &Config,
+    ready: Ready,
+    body: G,
+) -> Result<JoinHandle<()>, ServeError>
+where
+    G: FnOnce(Ready) -> F + Send + 'static,
+    F: Future<Output = ()> + 'static,
+{
+    let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
+    let spin = Duration::from_micros(config.spin_us);
+    let preempt = Duration::from_micros(config.preempt_us);
+    let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
+        let guard = AbortOnPanic(name);
+        let made = LocalExecutorBuilder::new(placement)
+            .spin_before_park(spin)
+            .preempt_timer(preempt)
+            .io_memory(IO_MEMORY_BYTES)
+            .make();
+        match made {
+            Ok(executor) => executor.run(body(ready)),
+            Err(error) => {
+                let _ = ready.send(Err(ServeError::Start(std::io::Error::other(error.to_string()))));
+            }
+        }
+        std::mem::forget(guard);
+    })?;
+    Ok(thread)
+}
+
+struct AbortOnPanic(String);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        tracing::error!(thread = self.0, "a shard's executor panicked: this is a bug; stopping the process");
+        std::process::abort();
+    }
+}
+
+/// Randomness from the operating system, by way of the standard library's hash keys.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::collections::hash_map::RandomState::new().build_hasher().finish()
+}
+
+/// One peer's ends of all links, before they are tied to its executor.
+struct Links {
+    senders: Vec<Option<SharedSender<MeshMessage>>>,
+    receivers: Vec<SharedReceiver<MeshMessage>>,
+}
+
+impl Links {
+    /// A link for each ordered pair of peers.
+    fn between(peers: usize, capacity: usize) -> Vec<Self> {
+        let mut all: Vec<Self> =
+            (0..peers).map(|_| Self { senders: (0..peers).map(|_| None).collect(), receivers: Vec::new() }).collect();
+        for from in 0..peers {
+            for to in (0..peers).filter(|to| *to != from) {
+                let (sender, receiver) = shared_channel::new_bounded(capacity);
+                all[from].senders[to] = Some(sender);
+                all[to].receivers.push(receiver);
+            }
+        }
+        all
+    }
+
+    /// Waits until every peer has tied its ends. All at once: each connection waits for its other end.
+    async fn connect(self) -> (Mesh, Vec<ConnectedReceiver<MeshMessage>>) {
+        let receiving: Vec<_> = self
+            .receivers
+            .into_iter()
+            .map(|receiver| glommio::spawn_local(async move { receiver.connect().await }).detach())
+            .collect();
+        let sending: Vec<_> = self
+            .senders
+            .into_iter()
+            .map(|sender| sender.map(|sender| glommio::spawn_local(async move { sender.connect().await }).detach()))
+            .collect();
+        let mut receivers = Vec::with_capacity(receiving.len());
+        for receiver in receiving {
+            receivers.extend(receiver.await);
+        }
+        let mut senders = Vec::with_capacity(sending.len());
+        for sender in sending {
+            senders.push(match sender {
+                Some(sender) => sender.await,
+                None => None,
+            });
+        }
+        (Mesh::new(senders), receivers)
+    }
+}
