@@ -1,2 +1,35 @@
-//! Seam.
-fn main() {}
+//! `conduit`: the server. This file is the table of contents of a start; the work is in the crates beside it.
+
+mod conduit {
+    pub(crate) mod announcement;
+    pub(crate) mod command_line;
+    pub(crate) mod diagnostics;
+    pub(crate) mod machine;
+}
+
+use conduit::{announcement, command_line, diagnostics, machine};
+use std::process::ExitCode;
+
+/// mimalloc: blocks freed by the thread that allocated them cost next to nothing, which is how shards allocate.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let asked = command_line::read();
+    let cores = machine::cores();
+    let resolved = match conduit_config::resolve(&asked.flags, std::env::vars_os().map(machine::lossy), cores) {
+        Ok(resolved) => resolved,
+        Err(problems) => return announcement::failure(&problems, conduit_config::EXIT_CODE),
+    };
+    if asked.check_config {
+        return announcement::listing(&resolved);
+    }
+    diagnostics::start(&resolved.config);
+    announcement::warnings(&resolved, machine::memory_bytes());
+
+    let boot = announcement::Boot::of(&resolved);
+    match conduit_io::serve(&resolved.config, |bound| boot.print(bound.http, bound.ws)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => announcement::failure(&error, error.exit_code()),
+    }
+}

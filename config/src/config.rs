@@ -16,7 +16,7 @@ pub struct Config {
     pub http_port: u16,
     /// Second port; 0 = any free one.
     pub ws_port: u16,
-    /// Connections of the whole server, all shards and both ports together. More: 503 `TooManyConnections` and close.
+    /// Connections of one shard, both ports together. More: 503 `TooManyConnections` and close.
     pub connections_max: usize,
     /// Microseconds a shard looks for work before it sleeps; 0 = sleeps at once. Spinning trades CPU for about 30 us
     /// of wake-up latency.

@@ -55,7 +55,7 @@ pub fn markdown_reserved() -> String {
 }
 
 /// A value with its unit, bytes also in powers of 1,024.
-fn value_text(setting: &Setting, value: &str) -> String {
+pub(crate) fn value_text(setting: &Setting, value: &str) -> String {
     match (setting.unit, value.parse::<u64>()) {
         (Unit::Bytes, Ok(bytes)) if bytes >= 1_024 => format!("{bytes} ({})", bytes_text(bytes)),
         (Unit::None, _) => value.to_owned(),

@@ -1,5 +1,6 @@
 //! The command line's side of the table: one clap flag for each setting.
 
+use crate::document::value_text;
 use crate::setting::{Setting, Unit};
 use crate::table::SETTINGS;
 use clap::{Arg, ArgMatches, Command};
@@ -70,7 +71,8 @@ fn flag(setting: &Setting) -> Arg {
         (_, Unit::Us) => "US",
         (_, Unit::None) => "N",
     };
-    let help = format!("{} [default: {}] [env: {}]", setting.doc, setting.default_text(), setting.env);
+    let default = value_text(setting, &setting.default_text());
+    let help = format!("{} [default: {default}] [env: {}]", setting.doc, setting.env);
     Arg::new(setting.flag)
         .long(setting.flag)
         .value_name(value_name)

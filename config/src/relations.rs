@@ -24,10 +24,11 @@ const AT_MOST: &[AtMost] = &[
     AtMost { lower: "ack-wait-ms", upper: "ack-wait-ms-max", why: "the default must be one that may be asked for" },
 ];
 
-/// Every contradiction in `config`.
-pub(crate) fn check(config: &Config, origins: &[Origin]) -> Vec<Problem> {
+/// Every contradiction in `config`. Settings named in `unfit` have no value: what they take part in is not judged.
+pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<Problem> {
+    let judged = |flags: [&str; 2]| flags.iter().all(|flag| !unfit.contains(flag));
     let mut problems = Vec::new();
-    for relation in AT_MOST {
+    for relation in AT_MOST.iter().filter(|relation| judged([relation.lower, relation.upper])) {
         let (lower, upper) = (value(config, relation.lower), value(config, relation.upper));
         if lower > upper {
             problems.push(contradiction(
@@ -40,7 +41,7 @@ pub(crate) fn check(config: &Config, origins: &[Origin]) -> Vec<Problem> {
         }
     }
     let (pause, resume) = (value(config, "pause-at-per-mille"), value(config, "resume-at-per-mille"));
-    if resume >= pause {
+    if resume >= pause && judged(["pause-at-per-mille", "resume-at-per-mille"]) {
         problems.push(contradiction(
             origins,
             "resume-at-per-mille",
@@ -49,7 +50,7 @@ pub(crate) fn check(config: &Config, origins: &[Origin]) -> Vec<Problem> {
             &format!("lower it below {pause}"),
         ));
     }
-    if config.http_port == config.ws_port && config.http_port != 0 {
+    if config.http_port == config.ws_port && config.http_port != 0 && judged(["http-port", "ws-port"]) {
         problems.push(contradiction(
             origins,
             "ws-port",
@@ -60,6 +61,7 @@ pub(crate) fn check(config: &Config, origins: &[Origin]) -> Vec<Problem> {
     }
     if let Some(cpus) = &config.cpus
         && cpus.len() != usize::from(config.shards)
+        && judged(["cpus", "shards"])
     {
         problems.push(contradiction(
             origins,
@@ -136,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_defaults_do_not_contradict_each_other() {
-        assert_eq!(check(&Config::new(8), &vec![Origin::Default; SETTINGS.len()]), []);
+        assert_eq!(check(&Config::new(8), &vec![Origin::Default; SETTINGS.len()], &[]), []);
     }
 
     #[test]
@@ -146,9 +148,9 @@ mod tests {
             let meet = value(&config, relation.lower);
             set(&mut config, relation.upper, meet);
             let origins = vec![Origin::Default; SETTINGS.len()];
-            assert_eq!(check(&config, &origins), [], "{} = {}", relation.lower, relation.upper);
+            assert_eq!(check(&config, &origins, &[]), [], "{} = {}", relation.lower, relation.upper);
             set(&mut config, relation.lower, meet + 1);
-            let problems = check(&config, &origins);
+            let problems = check(&config, &origins, &[]);
             assert!(
                 problems.iter().any(|problem| problem.key == format!("--{}", relation.lower)),
                 "{} above {} was accepted",

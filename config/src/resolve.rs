@@ -84,6 +84,7 @@ pub fn resolve(
     let environment: Vec<(String, String)> =
         environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
     let mut problems = Vec::new();
+    let mut unfit_flags = Vec::new();
     let mut config = Config::new(cores);
     let mut origins = vec![Origin::Default; SETTINGS.len()];
 
@@ -99,16 +100,14 @@ pub fn resolve(
         *origin = from;
         if let Err(unfit) = setting.set(&mut config, text) {
             problems.push(unfit_problem(setting, from, text, unfit));
+            unfit_flags.push(setting.flag);
         }
     }
     for (name, value) in &environment {
         problems.extend(unknown_problem(name, value));
     }
     settle(&mut config, &mut origins);
-    // Relations between values only mean something once every value is one.
-    if problems.is_empty() {
-        problems = relations::check(&config, &origins);
-    }
+    problems.extend(relations::check(&config, &origins, &unfit_flags));
     if !problems.is_empty() {
         return Err(Problems(problems));
     }

@@ -65,7 +65,7 @@ impl Group {
     /// Few operators need these: they are left out of the short help.
     #[must_use]
     pub const fn is_advanced(self) -> bool {
-        matches!(self, Self::Http | Self::WebSocket | Self::Consumers)
+        matches!(self, Self::Http | Self::WebSocket | Self::Streams | Self::Consumers)
     }
 }
 

@@ -70,7 +70,7 @@ pub static SETTINGS: &[Setting] = &[
         Group::Listen,
         Bounds::Range(1, 10_000_000),
         |config| Slot::Usize(&mut config.connections_max),
-        "Connections of the whole server. More are answered 503 TooManyConnections and closed. Each needs a file descriptor.",
+        "Connections of one shard; the server takes this many times --shards. More are answered 503 TooManyConnections and closed.",
     ),
     row(
         "shards",

@@ -42,3 +42,12 @@ fn contradictions_are_told_under_the_name_that_was_used() {
     let keys: Vec<&str> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(keys, ["--ack-wait-ms-min", "--resume-at-per-mille", "--ws-port"]);
 }
+
+#[test]
+fn a_contradiction_is_told_beside_a_bad_value_but_not_about_it() {
+    let flags =
+        Flags::default().with("ws-port", "9087").with("stream-bytes-max", "1 PiB").with("shard-bytes-max", "2MiB");
+    let problems = resolve(&flags, [], 2).expect_err("one bad value, one contradiction");
+    let keys: Vec<&str> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(keys, ["--stream-bytes-max", "--ws-port"]);
+}

@@ -1,0 +1,136 @@
+//! What the server tells the person who started it.
+
+use conduit_config::memory::bytes_text;
+use conduit_config::{MemoryBound, Resolved};
+use std::fmt::{Display, Write as _};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+
+/// What is known before the ports are.
+pub(crate) struct Boot {
+    shards: u16,
+    cores: usize,
+    bound: MemoryBound,
+}
+
+impl Boot {
+    /// Takes what the announcement needs.
+    pub(crate) fn of(resolved: &Resolved) -> Self {
+        Self { shards: resolved.config.shards, cores: super::machine::cores(), bound: resolved.memory_bound() }
+    }
+
+    /// Tells standard output that the server is ready, where, and what to try.
+    pub(crate) fn print(&self, http: SocketAddr, ws: SocketAddr) {
+        write_stdout(&self.text(http, ws));
+    }
+
+    fn text(&self, http: SocketAddr, ws: SocketAddr) -> String {
+        let here = reachable(http);
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
+            "Conduit {version}: {shards} on {cores}
+  addresses  http://{here} and ws://{there} (each serves HTTP and WebSocket)
+  memory     messages take at most {messages}; an idle connection about {idle}
+  durability none: streams live in memory, and a restart loses them
+  try        curl -s http://{here}/v1/enqueue -d '{{\"to\":\"agents/demo/inbox\",\"envelope\":{{\"text\":\"hello\"}}}}'
+             curl -s 'http://{here}/v1/stats?stream=agents/demo/inbox'
+             curl -s http://{here}/health
+Conduit HTTP on {http}
+Conduit WS on   {ws}
+",
+            version = env!("CARGO_PKG_VERSION"),
+            shards = counted(self.shards.into(), "shard"),
+            cores = counted(self.cores, "core"),
+            there = reachable(ws),
+            messages = bytes_text(self.bound.messages_bytes),
+            idle = bytes_text(self.bound.connection_idle_bytes),
+        );
+        text
+    }
+}
+
+/// Prints every setting: the answer to `--check-config`.
+pub(crate) fn listing(resolved: &Resolved) -> ExitCode {
+    let mut text = resolved.listing();
+    for warning in &resolved.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text.push_str("the configuration is valid\n");
+    write_stdout(&text);
+    ExitCode::SUCCESS
+}
+
+/// Tells standard error what passes but is probably not meant.
+pub(crate) fn warnings(resolved: &Resolved, memory_bytes: Option<u64>) {
+    for warning in &resolved.warnings {
+        tracing::warn!("{warning}");
+    }
+    let bound = resolved.memory_bound().messages_bytes;
+    if let Some(memory) = memory_bytes.filter(|memory| bound > *memory) {
+        tracing::warn!(
+            "messages may take {}, but this machine has {}: lower --shard-bytes-max and --shard-messages-max, \
+             or the system may end the process when streams fill up",
+            bytes_text(bound),
+            bytes_text(memory)
+        );
+    }
+}
+
+/// Tells standard error why the server is not running.
+pub(crate) fn failure(error: &dyn Display, exit_code: u8) -> ExitCode {
+    let text = format!("conduit: {error}\n");
+    // When even standard error is gone, the exit code still speaks.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::from(exit_code)
+}
+
+/// Writes and flushes. A reader that has gone away is no reason to stop serving.
+fn write_stdout(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// An address that works from this machine: nobody can connect to 0.0.0.0 on purpose.
+fn reachable(bound: SocketAddr) -> SocketAddr {
+    let ip = match bound.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, bound.port())
+}
+
+fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use conduit_config::{Flags, resolve};
+
+    fn text(http: &str, ws: &str) -> String {
+        let resolved = resolve(&Flags::default(), [], 2).expect("defaults are valid");
+        Boot::of(&resolved).text(http.parse().expect("an address"), ws.parse().expect("an address"))
+    }
+
+    #[test]
+    fn the_last_two_lines_name_the_bound_ports() {
+        let text = text("127.0.0.1:41234", "127.0.0.1:41235");
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[lines.len() - 2], "Conduit HTTP on 127.0.0.1:41234");
+        assert_eq!(lines[lines.len() - 1], "Conduit WS on   127.0.0.1:41235");
+        assert_eq!(text.matches("curl -s").count(), 3);
+        assert!(text.contains("streams live in memory"));
+    }
+
+    #[test]
+    fn commands_to_try_never_name_the_unspecified_address() {
+        let text = text("0.0.0.0:9087", "[::]:9088");
+        assert!(text.contains("http://127.0.0.1:9087/health") && text.contains("ws://[::1]:9088"));
+        assert!(text.contains("Conduit HTTP on 0.0.0.0:9087"));
+    }
+}

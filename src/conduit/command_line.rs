@@ -1,0 +1,128 @@
+//! What the command line may say.
+
+use clap::{Args, Parser, Subcommand};
+use conduit_config::Flags;
+
+/// What was asked for.
+pub(crate) struct Asked {
+    /// Print the configuration and stop.
+    pub(crate) check_config: bool,
+    /// The settings given as flags.
+    pub(crate) flags: Flags,
+}
+
+/// Reads the command line; on a mistake, `--help` or `--version` it prints and ends the process.
+pub(crate) fn read() -> Asked {
+    let CommandLine { action, serve } = CommandLine::parse();
+    let serve = match action {
+        Some(Action::Serve(serve)) => serve,
+        None => serve,
+    };
+    Asked { check_config: serve.check_config, flags: serve.flags }
+}
+
+/// A message broker for one machine, spoken to over plain HTTP and WebSocket.
+///
+/// Producers POST messages to named streams (/v1/enqueue) or publish them over WebSocket (/v1/publish). Consumers
+/// subscribe over WebSocket (/v1/subscribe?stream=NAME), grant credit, get at most that many messages, and ack or nack
+/// each; what is not acked in time, or whose consumer is gone, is delivered again. Every CPU core runs a shard of its
+/// own with its own sockets and streams.
+///
+/// Every setting can be given as a flag or as an environment variable; a flag wins. --help lists all of them, -h the
+/// usual ones.
+#[derive(Parser)]
+#[command(name = "conduit", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES, after_long_help = MANUAL)]
+struct CommandLine {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run the server. This is also what `conduit` without a subcommand does.
+    #[command(after_help = EXAMPLES, after_long_help = MANUAL)]
+    Serve(Serve),
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Check every setting, print each with its value and where it came from, and exit: 0 when valid, else 78.
+    #[arg(long)]
+    check_config: bool,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  conduit                                  127.0.0.1, ports 9087 and 9088, a shard per core
+  conduit --shards 4 --bind 0.0.0.0        four shards, reachable from other machines
+  conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
+  CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
+  conduit --shards 8 --check-config        show what would run, and why, without running it";
+
+const MANUAL: &str = "\
+Examples:
+  conduit                                  127.0.0.1, ports 9087 and 9088, a shard per core
+  conduit --shards 4 --bind 0.0.0.0        four shards, reachable from other machines
+  conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
+  CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
+  conduit --shards 8 --check-config        show what would run, and why, without running it
+  conduit --http-port 0 --ws-port 0        any free ports; the last two lines on stdout name them
+
+Output:
+  Standard output gets the addresses, the memory bound and three commands to try, once, when the server is ready.
+  Diagnostics go to standard error. No message is ever logged.
+
+Signals:
+  SIGTERM, SIGINT   stop accepting, answer /health with 503, close WebSockets with 1001, answer what is in progress,
+                    exit as soon as idle and at the latest after --shutdown-timeout-ms. A second one ends it at once.
+
+Exit codes:
+  0    stopped as asked
+  2    the command line could not be understood
+  78   the configuration cannot be used; standard error names every problem and its remedy
+  else the server could not start or broke; standard error says why and what to do
+
+Streams live in memory: a restart loses them.
+
+See also: mkctl --help (health, metrics, publish, subscribe and watch from the shell); docs/config.md; docs/operations.md.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_stand_with_and_without_the_subcommand() {
+        for line in [
+            &["conduit", "--shards", "3", "--check-config"][..],
+            &["conduit", "serve", "--shards", "3", "--check-config"],
+        ] {
+            let parsed = CommandLine::try_parse_from(line).expect("valid");
+            let serve = match parsed.action {
+                Some(Action::Serve(serve)) => serve,
+                None => parsed.serve,
+            };
+            assert!(serve.check_config);
+            let resolved = conduit_config::resolve(&serve.flags, [], 8).expect("valid");
+            assert_eq!(resolved.config.shards, 3);
+        }
+    }
+
+    #[test]
+    fn long_help_names_every_setting_and_its_variable() {
+        let help = CommandLine::command().render_long_help().to_string();
+        for setting in conduit_config::table::SETTINGS {
+            assert!(help.contains(&format!("--{} ", setting.flag)), "--{} is not in the help", setting.flag);
+            assert!(help.contains(setting.env), "{} is not in the help", setting.env);
+        }
+    }
+}
