@@ -34,6 +34,8 @@ pub const INBOX_REST_BYTES_MAX: usize = HEADER_BYTES_MAX + INBOX_PAYLOAD_BYTES_M
 /// Bytes of a delivery beyond its envelope and id, roughly: the guess for its frame header.
 const DELIVERY_BYTES_EXPECTED: usize = 48;
 
+const NOT_UTF_8: &str = "the text message is not UTF-8";
+
 /// Bytes of an answer beyond its id, stream and `ref`, roughly.
 const PUBLISHED_BYTES_EXPECTED: usize = 48;
 
@@ -405,11 +407,18 @@ fn decode<'s>(
     payload: &'s [u8],
     context: &Context<'_>,
 ) -> Result<codec::Frame<'s>, FrameError<'s>> {
-    // RFC 6455, section 8.1.
-    if kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err() {
-        return Err(fatal(ErrorCode::DecodeError, "the text message is not UTF-8"));
+    let not_utf_8 = || kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err();
+    // A text message must be UTF-8 (RFC 6455, section 8.1). The JSON decoder checks that itself, so that the good case
+    // need not be checked twice.
+    if encoding == Encoding::MessagePack && not_utf_8() {
+        return Err(fatal(ErrorCode::DecodeError, NOT_UTF_8));
     }
-    let frame = codec::decode_frame(encoding, payload, context.limits)?;
+    let frame = match codec::decode_frame(encoding, payload, context.limits) {
+        Err(FrameError::Fatal(violation)) if violation.code == ErrorCode::InvalidJson && not_utf_8() => {
+            return Err(fatal(ErrorCode::DecodeError, NOT_UTF_8));
+        }
+        decoded => decoded?,
+    };
     match &frame {
         codec::Frame::Enqueue { reference: Some(reference), .. } if reference.len() > context.limits.ref_bytes_max => {
             Err(fatal(ErrorCode::InvalidField, "`ref` is longer than the limit"))
