@@ -1,0 +1,86 @@
+//! Once its buffers have grown, a connection takes, answers and delivers messages without allocating.
+
+mod ws_wire;
+
+use conduit_protocol::http::HttpDate;
+use conduit_protocol::ws::{Role, WsSession};
+use conduit_protocol::{Answer, Context, Delivery, Encoding, Inbox, Limits, Now, Seq, Step, Telemetry, Token};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use ws_wire::text;
+
+/// The system's allocator, counting the calls of each thread: the test harness runs threads of its own.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises about `layout` are the ones needed here.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn publishing_answering_acking_and_delivering_allocate_nothing() {
+    let (limits, mut telemetry, mut out, mut date) =
+        (Limits::default(), Telemetry::default(), Vec::with_capacity(1 << 20), HttpDate::default());
+    let mut context = Context {
+        now: Now::default(),
+        limits: &limits,
+        telemetry: &mut telemetry,
+        out: &mut out,
+        date: &mut date,
+        draining: false,
+    };
+    let mut session = WsSession::new(Role::Consumer, Encoding::Json, &mut context);
+    let mut tokens: Vec<Token> = Vec::with_capacity(64);
+    let messages: Vec<u8> = (0..60)
+        .flat_map(|n| {
+            let publish = text(format!(r#"{{"enqueue":{{"to":"s","envelope":{{"id":"m","n":{n}}}}},"ref":{n}}}"#));
+            [publish, text(r#"{"ack":"m"}"#), text(r#"{"credit":1}"#)].concat()
+        })
+        .collect();
+    let mut bytes = messages.clone();
+    let mut commands = 0;
+
+    let mut before = 0;
+    for round in 0..100 {
+        if round == 50 {
+            before = ALLOCATIONS.with(Cell::get);
+        }
+        bytes.copy_from_slice(&messages);
+        let mut inbox = Inbox::new(&mut bytes);
+        while let Step::Command { token, .. } = session.next(&mut inbox, &mut context) {
+            commands += 1;
+            if token != Token::NONE {
+                tokens.push(token);
+            }
+        }
+        assert!(inbox.is_empty());
+        // Out of order, as answers from other shards come.
+        for token in tokens.drain(..).rev() {
+            session.answer(token, &Answer::Published { id: "m", stream: "s", seq: Seq(1) }, &mut context);
+        }
+        for seq in 0..60 {
+            let envelope = br#"{"id":"m","n":1}"#;
+            let delivery = Delivery { id: "m", seq: Seq(seq), attempt: 1, encoding: Encoding::Json, envelope };
+            session.deliver(&delivery, &mut context);
+        }
+        context.out.clear();
+    }
+    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    assert_eq!(commands, 100 * 180);
+}
