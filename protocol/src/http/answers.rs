@@ -1,0 +1,170 @@
+//! The requests that wait for their answers. Responses leave in the order of the requests (RFC 9112, section 9.3.2),
+//! answers come in any order: one that comes early is encoded at once and kept until those before it have left.
+
+use super::response::{self, Extra, Outcome, Reply};
+use crate::answer::Refusal;
+use crate::context::Context;
+use crate::error::Violation;
+use crate::ids::Token;
+use std::collections::VecDeque;
+
+/// Tokens of requests are below this; those above it name the lines of a batch, and the highest is `Token::NONE`.
+pub(super) const TOKENS: u32 = 0x7fff_ffff;
+
+/// Dead bytes among the early responses beyond this, and beyond the living ones, are squeezed out.
+const DEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// A queue with more room than this is given back when the connection is idle.
+const IDLE_QUEUE_MAX: usize = 32;
+
+/// Unanswered requests in order.
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    waiting: VecDeque<Waiting>,
+    /// The token of `waiting[0]`.
+    first: u32,
+    /// Encoded responses that may not leave yet.
+    early: Vec<u8>,
+    /// Bytes of `early` that a waiting request still names.
+    early_live_bytes: usize,
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    reply: Reply,
+    /// Where its response lies in `early`.
+    early: Option<(usize, usize)>,
+}
+
+impl Answers {
+    /// No request waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// Requests that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The last request of the connection has been decoded.
+    pub(super) const fn is_stopped(&self) -> bool {
+        self.is_stopped
+    }
+
+    /// Queues a request.
+    pub(super) fn push(&mut self, reply: Reply) -> Token {
+        self.is_stopped |= reply.closes;
+        let token = (u64::from(self.first) + self.waiting.len() as u64) % u64::from(TOKENS);
+        self.waiting.push_back(Waiting { reply, early: None });
+        Token(token as u32)
+    }
+
+    /// A token for a request that gets its answer outside of the queue, which is empty now.
+    pub(super) fn skip_token(&mut self) -> Token {
+        debug_assert!(self.is_empty(), "a token is skipped while others wait");
+        let token = Token(self.first);
+        self.pass_first();
+        token
+    }
+
+    fn pass_first(&mut self) {
+        self.first = (self.first + 1) % TOKENS;
+    }
+
+    /// Writes the response to the request that `token` names, or keeps it until its turn. With `may_stop`, a draining
+    /// server makes the response to the newest request the last one.
+    pub(super) fn answer(&mut self, token: Token, outcome: Outcome<'_>, may_stop: bool, context: &mut Context<'_>) {
+        if token.0 >= TOKENS {
+            return;
+        }
+        let index = (token.0 + if token.0 < self.first { TOKENS } else { 0 } - self.first) as usize;
+        let is_newest = index + 1 == self.waiting.len();
+        let Some(waiting) = self.waiting.get_mut(index) else { return };
+        if waiting.early.is_some() {
+            return;
+        }
+        if context.draining && may_stop && is_newest {
+            waiting.reply.closes = true;
+            self.is_stopped = true;
+        }
+        let reply = waiting.reply;
+        if index == 0 {
+            response::write(reply, outcome, context);
+            self.waiting.pop_front();
+            self.pass_first();
+            self.release_early(context.out);
+        } else {
+            self.squeeze();
+            let start = self.early.len();
+            std::mem::swap(context.out, &mut self.early);
+            response::write(reply, outcome, context);
+            std::mem::swap(context.out, &mut self.early);
+            let end = self.early.len();
+            self.early_live_bytes += end - start;
+            self.waiting[index].early = Some((start, end));
+        }
+    }
+
+    /// Refuses a request.
+    pub(super) fn refuse(
+        &mut self,
+        token: Token,
+        violation: Violation,
+        extra: Extra,
+        may_stop: bool,
+        context: &mut Context<'_>,
+    ) {
+        let refusal = Refusal { code: violation.code, message: violation.message, retry_after_ms: None };
+        self.answer(token, Outcome::Refusal(&refusal, extra), may_stop, context);
+    }
+
+    /// Sends the early responses whose turn has come.
+    fn release_early(&mut self, out: &mut Vec<u8>) {
+        while let Some(Waiting { early: Some((start, end)), .. }) = self.waiting.front() {
+            out.extend_from_slice(&self.early[*start..*end]);
+            self.early_live_bytes -= end - start;
+            self.waiting.pop_front();
+            self.pass_first();
+        }
+        if self.early_live_bytes == 0 {
+            self.early.clear();
+        }
+    }
+
+    /// Keeps the early responses from growing when there is always one of them: moves the living ones together.
+    fn squeeze(&mut self) {
+        let dead_bytes = self.early.len() - self.early_live_bytes;
+        if dead_bytes <= DEAD_BYTES_MAX || dead_bytes <= self.early_live_bytes {
+            return;
+        }
+        let mut living = Vec::with_capacity(2 * self.early_live_bytes);
+        for (start, end) in self.waiting.iter_mut().filter_map(|waiting| waiting.early.as_mut()) {
+            let moved = living.len();
+            living.extend_from_slice(&self.early[*start..*end]);
+            (*start, *end) = (moved, living.len());
+        }
+        self.early = living;
+    }
+
+    /// The connection is over at once: says `violation` to the first request that waits, forgets all of them.
+    pub(super) fn abandon(&mut self, violation: &Violation, context: &mut Context<'_>) {
+        if let Some(first) = self.waiting.front() {
+            let reply = Reply { closes: true, ..first.reply };
+            let refusal = Refusal { code: violation.code, message: violation.message.clone(), retry_after_ms: None };
+            response::write(reply, Outcome::Refusal(&refusal, Extra::None), context);
+        }
+        *self = Self { is_stopped: true, first: self.first, ..Self::default() };
+    }
+
+    /// The connection is idle: gives memory back.
+    pub(super) fn shrink(&mut self) {
+        if self.early.capacity() > 0 {
+            self.early = Vec::new();
+        }
+        if self.waiting.capacity() > IDLE_QUEUE_MAX {
+            self.waiting = VecDeque::new();
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! A request body on its way in.
+
+use super::chunked::{Chunked, Progress};
+use super::fields::Framing;
+use super::response::Reply;
+use crate::error::Violation;
+use crate::limits::Limits;
+
+/// The body that is being received, and what happens when it is complete.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incoming {
+    pub(super) reply: Reply,
+    pub(super) purpose: Purpose,
+    left: Left,
+}
+
+/// What a body is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// One message.
+    Publish,
+    /// One message a line.
+    Batch,
+    /// Nobody reads it: the request has been answered, or takes no body.
+    Discard,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Left {
+    Bytes(u64),
+    Chunks(Chunked),
+}
+
+impl Incoming {
+    pub(super) const fn new(reply: Reply, purpose: Purpose, framing: Framing) -> Self {
+        let left = match framing {
+            Framing::None => Left::Bytes(0),
+            Framing::Length(bytes) => Left::Bytes(bytes),
+            Framing::Chunked => Left::Chunks(Chunked::new()),
+        };
+        Self { reply, purpose, left }
+    }
+
+    /// Takes what `bytes` has of the body; the parts of a chunked body are moved to the start of `bytes`.
+    ///
+    /// # Errors
+    /// As [`Chunked::decode`].
+    pub(super) fn decode(&mut self, bytes: &mut [u8], limits: &Limits) -> Result<Progress, Violation> {
+        match &mut self.left {
+            Left::Bytes(left) => {
+                let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+                *left -= n as u64;
+                Ok(Progress { consumed: n, produced: n, is_done: *left == 0 })
+            }
+            Left::Chunks(chunked) => chunked.decode(bytes, limits),
+        }
+    }
+}

@@ -1,0 +1,684 @@
+//! The state of one connection that speaks HTTP.
+
+use super::answers::Answers;
+use super::batch::{self, Batch};
+use super::body::{Incoming, Purpose};
+use super::fields::{Expectation, Framing};
+use super::handshake::{Upgrade, Wish};
+use super::head::{self, HeadScan, Method, RequestHead, bad, bare_line_feed};
+use super::negotiate::Content;
+use super::response::{Extra, Outcome, Reply};
+use super::target::percent_decode;
+use crate::Encoding;
+use crate::answer::Answer;
+use crate::codec::decode_publish;
+use crate::command::Command;
+use crate::context::Context;
+use crate::error::{ErrorCode, Violation};
+use crate::ids::Token;
+use crate::inbox::Inbox;
+use crate::limits::Limits;
+use crate::session::Step;
+use crate::surface::http::{self as surface, Route};
+use crate::telemetry::Endpoint;
+use crate::time::NS_PER_MS;
+use crate::ws::{Role, WsSession};
+use std::ops::Range;
+
+/// A body buffer with more room than this is not kept for the next body.
+const BODY_KEPT_BYTES_MAX: usize = 64 * 1024;
+
+/// `since_ns` of a connection that no time has been told yet.
+const UNKNOWN_NS: u64 = u64::MAX;
+
+/// One connection as long as it speaks HTTP. An idle one takes a few hundred bytes.
+#[derive(Debug)]
+pub struct HttpSession {
+    phase: Phase,
+    answers: Answers,
+    scan: HeadScan,
+    /// A body that did not come in one read, as far as it has come; after its command was given out, until the next call.
+    body: Vec<u8>,
+    batch: Option<Box<Batch>>,
+    /// Where the tokens of the next batch's lines begin.
+    first_line: u32,
+    /// Since when the connection is receiving a request (`is_receiving`) or else idle. [`UNKNOWN_NS`] until the first call.
+    since_ns: u64,
+    is_receiving: bool,
+    /// The one empty line that may stand before a request (RFC 9112, section 2.2) has been passed.
+    has_skipped_line: bool,
+    /// The client waits for `100 Continue` (RFC 9110, section 10.1.1), which waits for the responses before it.
+    is_continue_due: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// Before a request head.
+    Head,
+    /// In a request body.
+    Body(Incoming),
+    /// A subscription has been asked for; its answer decides the upgrade.
+    Upgrading(Box<Upgrade>),
+    /// The 101 is written.
+    Upgraded(Box<Upgrade>),
+}
+
+/// What a call to `next` came to, before the command is built: ranges instead of borrowed bytes.
+enum Turn {
+    NeedBytes,
+    Wait,
+    Again,
+    Close,
+    Publish { token: Token, encoding: Encoding, place: Place },
+    Line { token: Token, line: Range<usize> },
+    Query { token: Token, route: Route, head_bytes: usize, query: Range<usize> },
+    Subscribe { upgrade: Box<Upgrade>, head_bytes: usize, query: Range<usize> },
+}
+
+/// Where a complete body is.
+enum Place {
+    /// At the front of the inbox.
+    Inbox { consumed: usize, produced: usize },
+    /// In `HttpSession::body`.
+    Gathered,
+}
+
+impl Default for HttpSession {
+    fn default() -> Self {
+        Self {
+            phase: Phase::Head,
+            answers: Answers::default(),
+            scan: HeadScan::default(),
+            body: Vec::new(),
+            batch: None,
+            first_line: 0,
+            since_ns: UNKNOWN_NS,
+            is_receiving: false,
+            has_skipped_line: false,
+            is_continue_due: false,
+        }
+    }
+}
+
+impl HttpSession {
+    /// See `Session::next`.
+    pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
+        match self.advance(inbox, context) {
+            Turn::NeedBytes => Step::NeedBytes,
+            Turn::Wait => Step::Wait,
+            Turn::Again => Step::Again,
+            Turn::Close => Step::Close,
+            Turn::Publish { token, encoding, place } => {
+                let bytes = match place {
+                    Place::Inbox { consumed, produced } => &inbox.take(consumed)[..produced],
+                    Place::Gathered => &self.body[..],
+                };
+                match decode_publish(encoding, bytes, context.limits) {
+                    Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
+                    Err(violation) => {
+                        self.answers.refuse(token, violation, Extra::None, true, context);
+                        Step::Again
+                    }
+                }
+            }
+            Turn::Line { token, line } => {
+                let Some(batch) = &mut self.batch else { return Step::Again };
+                let (bytes, results) = batch.line_mut(line);
+                match decode_publish(Encoding::Json, bytes, context.limits) {
+                    Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
+                    Err(violation) => {
+                        context.telemetry.count_error(violation.code);
+                        results.refuse(token, violation);
+                        Step::Again
+                    }
+                }
+            }
+            Turn::Query { token, route, head_bytes, query } => {
+                // The head was text when it was parsed.
+                let query = std::str::from_utf8(&inbox.take(head_bytes)[query]).unwrap_or_default();
+                match surface::query_command(route, query, context.limits) {
+                    Ok(command) => Step::Command { token, command },
+                    Err(violation) => {
+                        let may_stop = matches!(self.phase, Phase::Head);
+                        self.answers.refuse(token, violation, Extra::None, may_stop, context);
+                        Step::Again
+                    }
+                }
+            }
+            Turn::Subscribe { mut upgrade, head_bytes, query } => {
+                let query = std::str::from_utf8(&inbox.take(head_bytes)[query]).unwrap_or_default();
+                match surface::subscribe(query, upgrade.encoding, context.limits) {
+                    Ok(subscribe) => {
+                        let token = upgrade.token;
+                        self.phase = Phase::Upgrading(upgrade);
+                        Step::Command { token, command: Command::Subscribe(subscribe) }
+                    }
+                    Err(violation) => {
+                        upgrade.violation = Some(violation);
+                        upgrade.write_response(context.out, context.telemetry);
+                        self.phase = Phase::Upgraded(upgrade);
+                        Step::Again
+                    }
+                }
+            }
+        }
+    }
+
+    /// See `Session::answer`.
+    pub fn answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
+        if let Phase::Upgrading(upgrade) = &self.phase
+            && upgrade.token == token
+        {
+            self.finish_upgrade(answer, context);
+            return;
+        }
+        if batch::is_line(token) {
+            if let Some(batch) = &mut self.batch {
+                if let Answer::Refused(refusal) = answer {
+                    context.telemetry.count_error(refusal.code);
+                }
+                batch.results.answer(token, answer);
+                self.finish_batch(context);
+            }
+        } else {
+            self.answers.answer(token, Outcome::Answer(answer), self.may_stop(), context);
+        }
+        self.note_answered(context);
+    }
+
+    /// The 101 response is in the outbox: the connection is a WebSocket from here on.
+    #[must_use]
+    pub const fn is_upgraded(&self) -> bool {
+        matches!(self.phase, Phase::Upgraded(_))
+    }
+
+    /// Turns into the WebSocket session that the handshake agreed on. Only after [`Self::is_upgraded`].
+    pub fn upgrade(&mut self, context: &mut Context<'_>) -> WsSession {
+        let (role, encoding, violation) = match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Upgraded(upgrade) => (upgrade.role, upgrade.encoding, upgrade.violation),
+            _ => {
+                debug_assert!(false, "an upgrade without a handshake");
+                let violation = Violation::new(ErrorCode::Internal, "the connection was never upgraded");
+                (Role::Publisher, Encoding::Json, Some(violation))
+            }
+        };
+        let mut websocket = WsSession::new(role, encoding, context);
+        if let Some(violation) = violation {
+            websocket.close(&violation, context);
+        }
+        websocket
+    }
+
+    /// See `Session::close`. A client that waits for an answer is told why it gets none; an idle one is told nothing.
+    pub fn close(&mut self, violation: &Violation, context: &mut Context<'_>) {
+        if self.answers.is_empty() && !self.is_idle() {
+            self.answers.push(Reply::to_unread(context.now));
+        }
+        self.answers.abandon(violation, context);
+        self.phase = Phase::Head;
+        self.batch = None;
+        self.forget_request(context);
+    }
+
+    /// See `Session::is_closing`.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.answers.is_stopped() && self.answers.is_empty() && matches!(self.phase, Phase::Head)
+    }
+
+    /// See `Session::is_idle`.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.answers.is_empty() && !self.is_receiving && matches!(self.phase, Phase::Head)
+    }
+
+    /// See `Session::deadline_ns`.
+    #[must_use]
+    pub fn deadline_ns(&self, limits: &Limits) -> Option<u64> {
+        let wait_ms = match &self.phase {
+            Phase::Head if self.is_receiving => limits.headers_ms,
+            Phase::Head if self.is_idle() && !self.is_closing() => limits.keep_alive_ms,
+            Phase::Body(_) => limits.request_ms,
+            // The shard owes an answer: that it comes in time is not the client's business.
+            Phase::Head | Phase::Upgrading(_) | Phase::Upgraded(_) => return None,
+        };
+        // A connection that has never been told the time wants to be.
+        let since_ns = if self.since_ns == UNKNOWN_NS { return Some(0) } else { self.since_ns };
+        Some(since_ns.saturating_add(wait_ms.saturating_mul(NS_PER_MS)))
+    }
+
+    /// See `Session::handle_deadline`: 408 when a request has begun, a silent close when none has.
+    pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
+        if self.since_ns == UNKNOWN_NS {
+            self.since_ns = context.now.mono_ns;
+        }
+        if self.deadline_ns(context.limits).is_none_or(|deadline_ns| context.now.mono_ns < deadline_ns) {
+            return;
+        }
+        if self.is_idle() {
+            self.close(&Violation::new(ErrorCode::RequestTimeout, "no request came"), context);
+        } else {
+            self.refuse_unread(
+                Violation::new(ErrorCode::RequestTimeout, "the request took too long to arrive"),
+                context,
+            );
+        }
+    }
+
+    fn advance(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
+        if self.since_ns == UNKNOWN_NS {
+            self.since_ns = context.now.mono_ns;
+        }
+        if let Some(turn) = self.dispatch_batch(context) {
+            return turn;
+        }
+        match &self.phase {
+            Phase::Head => self.read_head(inbox, context),
+            Phase::Body(_) => self.read_body(inbox, context),
+            Phase::Upgrading(_) => Turn::Wait,
+            Phase::Upgraded(_) => Turn::Again,
+        }
+    }
+
+    fn read_head(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
+        if self.answers.is_stopped() {
+            return if self.answers.is_empty() { Turn::Close } else { Turn::Wait };
+        }
+        self.drop_body();
+        if !self.has_skipped_line {
+            match inbox.rest() {
+                [b'\r', b'\n', ..] => {
+                    self.has_skipped_line = true;
+                    inbox.take(2);
+                }
+                // The LF may be in the next read.
+                [b'\r'] => return Turn::NeedBytes,
+                _ => {}
+            }
+        }
+        match inbox.rest() {
+            [] => {
+                if self.answers.is_empty() {
+                    self.answers.shrink();
+                    self.body = Vec::new();
+                }
+                return Turn::NeedBytes;
+            }
+            [b'\n', ..] => return self.stop_at(bare_line_feed(), inbox, context),
+            [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
+            _ => {}
+        }
+        if self.answers.len() >= context.limits.unanswered_max {
+            return self.wait();
+        }
+        match head::parse(inbox.rest(), &mut self.scan, context.limits) {
+            Ok(Some(head)) => {
+                let plan = self.plan(&head, inbox.rest(), context);
+                self.follow(plan, inbox, context)
+            }
+            Ok(None) => {
+                self.note_receiving(context);
+                Turn::NeedBytes
+            }
+            Err(violation) => self.stop_at(violation, inbox, context),
+        }
+    }
+
+    /// Decides what happens with a request, from its head alone: so the decision does not depend on how the bytes came.
+    fn plan(&self, head: &RequestHead<'_>, rest: &[u8], context: &Context<'_>) -> Plan {
+        let fields = &head.fields;
+        let route = Route::of(head.target.path);
+        let reply = Reply {
+            decoded_ns: context.now.mono_ns,
+            body_bytes: 0,
+            endpoint: route.map_or(Endpoint::Other, Route::endpoint),
+            request_encoding: fields.content.encoding(),
+            encoding: fields.encoding,
+            is_head: head.method == Method::Head,
+            is_http10: head.is_http10,
+            closes: !fields.keep_alive || context.draining,
+        };
+        let query_at = head::offset(rest, head.target.query.as_bytes());
+        let plan = |action| Plan {
+            action,
+            reply,
+            head_bytes: head.len,
+            framing: fields.framing,
+            expects_continue: fields.expectation == Expectation::Continue,
+        };
+        let refuse = |code, message: &'static str, extra| plan(Action::Refuse(Violation::new(code, message), extra));
+
+        if let Err(violation) = check_escapes(head) {
+            return plan(Action::Refuse(violation, Extra::None));
+        }
+        let wish =
+            if route.is_none_or(Route::is_websocket) { fields.handshake.wish(head.method) } else { Wish::Absent };
+        if matches!(wish, Wish::Valid) {
+            return plan(self.plan_upgrade(head, route, query_at, context));
+        }
+        let Some(route) = route else { return refuse(ErrorCode::NotFound, "there is no such path", Extra::None) };
+        if !route.takes(head.method) {
+            return refuse(
+                ErrorCode::MethodNotAllowed,
+                "the path does not take this method",
+                Extra::Allow(route.allow()),
+            );
+        }
+        match wish {
+            Wish::Malformed(violation) => return plan(Action::Stop(violation)),
+            Wish::OtherVersion => {
+                return refuse(ErrorCode::UpgradeRequired, "the WebSocket version here is 13", Extra::WebSocketOnly);
+            }
+            _ if route.is_websocket() => {
+                return refuse(
+                    ErrorCode::UpgradeRequired,
+                    "this path takes only a WebSocket upgrade",
+                    Extra::WebSocketOnly,
+                );
+            }
+            _ => {}
+        }
+        if fields.expectation == Expectation::Unknown {
+            return refuse(ErrorCode::ExpectationFailed, "the only expectation met here is 100-continue", Extra::None);
+        }
+        if matches!(fields.framing, Framing::Length(bytes) if bytes > context.limits.body_bytes_max as u64) {
+            return refuse(ErrorCode::PayloadTooLarge, "the body is larger than the limit", Extra::None);
+        }
+        if context.draining && route.is_refused_when_draining() {
+            return refuse(ErrorCode::ServerDraining, "the server is shutting down: use another one", Extra::None);
+        }
+        plan(match route {
+            Route::Enqueue if fields.content == Content::NdJson => Action::Receive(Purpose::Batch),
+            Route::Enqueue => Action::Receive(Purpose::Publish),
+            _ => Action::Query(route, query_at..query_at + head.target.query.len()),
+        })
+    }
+
+    /// A handshake that is complete in itself: what is wrong with the path or the query is told over the WebSocket.
+    fn plan_upgrade(
+        &self,
+        head: &RequestHead<'_>,
+        route: Option<Route>,
+        query_at: usize,
+        context: &Context<'_>,
+    ) -> Action {
+        if head.fields.framing != Framing::None {
+            return Action::Stop(bad("a handshake has no body"));
+        }
+        // The 101 comes after every earlier response, and a subscriber may move to another shard: nothing may be open.
+        if !self.answers.is_empty() {
+            return Action::Wait;
+        }
+        let handshake = &head.fields.handshake;
+        let (encoding, mut violation) = match surface::websocket_encoding(head.target.query, handshake.offered.first) {
+            Ok(encoding) => (encoding, None),
+            Err(violation) => (Encoding::Json, Some(violation)),
+        };
+        if context.draining {
+            violation = Some(Violation::new(ErrorCode::ServerDraining, "the server is shutting down: use another one"));
+        } else if route.is_none() {
+            violation = Some(Violation::new(ErrorCode::NotFound, "there is no such path"));
+        }
+        let is_subscribe = route == Some(Route::Subscribe);
+        let upgrade = Box::new(Upgrade {
+            token: Token::NONE,
+            accept_key: handshake.accept_key(),
+            role: if is_subscribe { Role::Consumer } else { Role::Publisher },
+            encoding,
+            protocol: handshake.offered.confirm(encoding),
+            violation,
+        });
+        let asks_shard = is_subscribe && upgrade.violation.is_none();
+        Action::Upgrade { upgrade, query: asks_shard.then(|| query_at..query_at + head.target.query.len()) }
+    }
+
+    /// Does what was planned.
+    fn follow(&mut self, plan: Plan, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
+        let Plan { action, mut reply, head_bytes, framing, expects_continue } = plan;
+        match action {
+            Action::Wait => return self.wait(),
+            Action::Receive(Purpose::Batch) if self.batch.is_some() => return self.wait(),
+            _ => {}
+        }
+        self.has_skipped_line = false;
+        match action {
+            Action::Receive(purpose) => {
+                inbox.take(head_bytes);
+                self.phase = Phase::Body(Incoming::new(reply, purpose, framing));
+                self.is_continue_due = expects_continue && framing != Framing::None;
+                self.read_body(inbox, context)
+            }
+            Action::Query(route, query) => {
+                self.discard_body(&mut reply, framing, expects_continue, context);
+                let token = self.answers.push(reply);
+                Turn::Query { token, route, head_bytes, query }
+            }
+            Action::Refuse(violation, extra) => {
+                self.discard_body(&mut reply, framing, expects_continue, context);
+                inbox.take(head_bytes);
+                let token = self.answers.push(reply);
+                let may_stop = self.may_stop();
+                self.answers.refuse(token, violation, extra, may_stop, context);
+                Turn::Again
+            }
+            Action::Stop(violation) => self.stop_at(violation, inbox, context),
+            Action::Upgrade { mut upgrade, query } => {
+                upgrade.token = self.answers.skip_token();
+                self.is_receiving = false;
+                if let Some(query) = query {
+                    return Turn::Subscribe { upgrade, head_bytes, query };
+                }
+                inbox.take(head_bytes);
+                upgrade.write_response(context.out, context.telemetry);
+                self.phase = Phase::Upgraded(upgrade);
+                Turn::Again
+            }
+            Action::Wait => Turn::Wait,
+        }
+    }
+
+    /// The request is answered from its head. A body that follows is passed over; if that makes no sense because it is
+    /// too large, or may never come (the client waits for `100 Continue` and gets a final response), the connection ends.
+    fn discard_body(&mut self, reply: &mut Reply, framing: Framing, expects_continue: bool, context: &Context<'_>) {
+        reply.closes |= match framing {
+            Framing::None => false,
+            Framing::Length(bytes) => expects_continue || bytes > context.limits.body_bytes_max as u64,
+            Framing::Chunked => expects_continue,
+        };
+        self.note_complete(context);
+        if framing != Framing::None && !reply.closes {
+            self.phase = Phase::Body(Incoming::new(*reply, Purpose::Discard, framing));
+            self.note_receiving(context);
+        }
+    }
+
+    fn read_body(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
+        let Phase::Body(incoming) = &mut self.phase else { return Turn::Again };
+        let progress = match incoming.decode(inbox.rest_mut(), context.limits) {
+            Ok(progress) => progress,
+            Err(violation) => return self.stop_at(violation, inbox, context),
+        };
+        let Incoming { mut reply, purpose, .. } = *incoming;
+        let is_in_place = progress.is_done && purpose == Purpose::Publish && self.body.is_empty();
+        if purpose != Purpose::Discard && !is_in_place {
+            self.body.extend_from_slice(&inbox.rest()[..progress.produced]);
+        }
+        if !progress.is_done {
+            inbox.take(progress.consumed);
+            self.note_receiving(context);
+            self.say_continue(context);
+            return Turn::NeedBytes;
+        }
+        self.phase = Phase::Head;
+        self.is_continue_due = false;
+        self.note_complete(context);
+        reply.decoded_ns = context.now.mono_ns;
+        reply.body_bytes =
+            u32::try_from(if is_in_place { progress.produced } else { self.body.len() }).unwrap_or(u32::MAX);
+        let place = if is_in_place {
+            Place::Inbox { consumed: progress.consumed, produced: progress.produced }
+        } else {
+            inbox.take(progress.consumed);
+            Place::Gathered
+        };
+        match purpose {
+            Purpose::Publish => {
+                Turn::Publish { token: self.answers.push(reply), encoding: reply.request_encoding, place }
+            }
+            Purpose::Batch => self.begin_batch(reply, context),
+            Purpose::Discard => Turn::Again,
+        }
+    }
+
+    fn begin_batch(&mut self, reply: Reply, context: &mut Context<'_>) -> Turn {
+        let token = self.answers.push(reply);
+        let body = std::mem::take(&mut self.body);
+        match Batch::new(body, token, reply.encoding, self.first_line, context.limits) {
+            Ok(batch) => self.batch = Some(Box::new(batch)),
+            Err(violation) => self.answers.refuse(token, violation, Extra::None, true, context),
+        }
+        Turn::Again
+    }
+
+    /// Gives out the next line of the batch. `None`: there is no batch, or all of its lines are out.
+    fn dispatch_batch(&mut self, context: &mut Context<'_>) -> Option<Turn> {
+        let batch = self.batch.as_mut().filter(|batch| !batch.is_dispatched())?;
+        if batch.results.unanswered() >= context.limits.unanswered_max {
+            return Some(Turn::Wait);
+        }
+        if let Some((token, line)) = batch.next_line() {
+            return Some(Turn::Line { token, line });
+        }
+        self.finish_batch(context);
+        self.note_answered(context);
+        None
+    }
+
+    fn finish_batch(&mut self, context: &mut Context<'_>) {
+        let Some(batch) = self.batch.take_if(|batch| batch.is_finished()) else { return };
+        self.first_line = batch.next_first();
+        let may_stop = self.may_stop();
+        self.answers.answer(batch.token(), Outcome::Batch(&batch.results), may_stop, context);
+    }
+
+    fn finish_upgrade(&mut self, answer: &Answer<'_>, context: &mut Context<'_>) {
+        let Phase::Upgrading(mut upgrade) = std::mem::replace(&mut self.phase, Phase::Head) else { return };
+        upgrade.violation = match answer {
+            Answer::Subscribed => None,
+            Answer::Refused(refusal) => Some(Violation::new(refusal.code, refusal.message.clone().into_owned())),
+            _ => Some(Violation::new(ErrorCode::Internal, "the subscription got an answer of another kind")),
+        };
+        upgrade.write_response(context.out, context.telemetry);
+        self.phase = Phase::Upgraded(upgrade);
+    }
+
+    /// The request cannot be read to its end: its refusal is the last response, and what follows is not looked at.
+    fn stop_at(&mut self, violation: Violation, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
+        inbox.take(inbox.len());
+        self.refuse_unread(violation, context);
+        Turn::Again
+    }
+
+    fn refuse_unread(&mut self, violation: Violation, context: &mut Context<'_>) {
+        let reply = match &self.phase {
+            Phase::Body(Incoming { purpose: Purpose::Publish | Purpose::Batch, reply, .. }) => {
+                Reply { closes: true, ..*reply }
+            }
+            _ => Reply::to_unread(context.now),
+        };
+        self.phase = Phase::Head;
+        let token = self.answers.push(reply);
+        self.answers.refuse(token, violation, Extra::None, true, context);
+        self.forget_request(context);
+    }
+
+    fn forget_request(&mut self, context: &Context<'_>) {
+        self.scan.restart();
+        self.body = Vec::new();
+        self.is_continue_due = false;
+        self.note_complete(context);
+    }
+
+    /// No more of the request is taken now. That it lies around is our doing: its time stops.
+    fn wait(&mut self) -> Turn {
+        self.is_receiving = false;
+        Turn::Wait
+    }
+
+    /// Bytes of an incomplete request are here.
+    fn note_receiving(&mut self, context: &Context<'_>) {
+        if !self.is_receiving {
+            self.is_receiving = true;
+            self.since_ns = context.now.mono_ns;
+        }
+    }
+
+    /// The request that was being received is complete.
+    fn note_complete(&mut self, context: &Context<'_>) {
+        self.is_receiving = false;
+        self.since_ns = context.now.mono_ns;
+    }
+
+    /// An answer has been given.
+    fn note_answered(&mut self, context: &mut Context<'_>) {
+        if self.answers.is_empty() {
+            if !self.is_receiving {
+                self.since_ns = context.now.mono_ns;
+            }
+            self.say_continue(context);
+        }
+    }
+
+    /// Asks for the body, once every response before it has left.
+    fn say_continue(&mut self, context: &mut Context<'_>) {
+        if self.is_continue_due && self.answers.is_empty() {
+            self.is_continue_due = false;
+            context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+    }
+
+    /// The response to the newest request may become the last one: nothing comes after it yet.
+    fn may_stop(&self) -> bool {
+        matches!(self.phase, Phase::Head)
+    }
+
+    /// Empties the body buffer; a large one is given back.
+    fn drop_body(&mut self) {
+        if self.body.capacity() > BODY_KEPT_BYTES_MAX {
+            self.body = Vec::new();
+        } else {
+            self.body.clear();
+        }
+    }
+}
+
+/// What to do with a request.
+struct Plan {
+    action: Action,
+    reply: Reply,
+    head_bytes: usize,
+    framing: Framing,
+    expects_continue: bool,
+}
+
+enum Action {
+    /// Take in the body.
+    Receive(Purpose),
+    /// Ask the shard; the range is the query in the head.
+    Query(Route, Range<usize>),
+    /// Refuse it and go on.
+    Refuse(Violation, Extra),
+    /// Refuse it and end the connection.
+    Stop(Violation),
+    /// Become a WebSocket: after asking the shard when there is a query.
+    Upgrade { upgrade: Box<Upgrade>, query: Option<Range<usize>> },
+    /// Leave it where it is until earlier requests have been answered.
+    Wait,
+}
+
+/// Every percent escape of the target is well formed.
+fn check_escapes(head: &RequestHead<'_>) -> Result<(), Violation> {
+    percent_decode(head.target.path, false)?;
+    percent_decode(head.target.query, false)?;
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Conduit over HTTP: paths, parameters and the shapes of refusals.
+
+use crate::Encoding;
+use crate::answer::Refusal;
+use crate::codec::check_stream_name;
+use crate::command::{Command, Report, Subscribe};
+use crate::error::{ErrorCode, Violation};
+use crate::http::{Method, parameter, percent_decode, reason};
+use crate::limits::Limits;
+use crate::telemetry::Endpoint;
+use std::borrow::Cow;
+
+/// One path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// `POST /v1/enqueue`.
+    Enqueue,
+    /// `GET /v1/stats?stream=`.
+    Stats,
+    /// `GET /health`, `/v1/metrics`, `/metrics`.
+    Report(Report),
+    /// `GET /v1/histograms?format=`.
+    Histograms,
+    /// `GET /v1/subscribe?stream=`, upgraded.
+    Subscribe,
+    /// `GET /v1/publish`, upgraded.
+    Publish,
+}
+
+impl Route {
+    /// The route of a path as it came. `None`: there is no such path.
+    pub(crate) fn of(path: &str) -> Option<Self> {
+        if memchr::memchr(b'%', path.as_bytes()).is_some() {
+            // Escapes are equivalent to what they stand for (RFC 3986, section 6.2.2.2), but an escaped slash does not
+            // separate segments. Bad escapes name nothing.
+            let decoded = percent_decode(path, false).ok()?;
+            let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
+            return if slashes(path) == slashes(&decoded) { Self::of_plain(&decoded) } else { None };
+        }
+        Self::of_plain(path)
+    }
+
+    fn of_plain(path: &str) -> Option<Self> {
+        match path {
+            "/v1/enqueue" => Some(Self::Enqueue),
+            "/v1/stats" => Some(Self::Stats),
+            "/health" => Some(Self::Report(Report::Health)),
+            "/v1/metrics" => Some(Self::Report(Report::Metrics)),
+            "/metrics" => Some(Self::Report(Report::Prometheus)),
+            "/v1/histograms" => Some(Self::Histograms),
+            "/v1/subscribe" => Some(Self::Subscribe),
+            "/v1/publish" => Some(Self::Publish),
+            _ => None,
+        }
+    }
+
+    /// Whether the path takes this method. What takes GET takes HEAD.
+    pub(crate) const fn takes(self, method: Method) -> bool {
+        match self {
+            Self::Enqueue => matches!(method, Method::Post),
+            _ => matches!(method, Method::Get | Method::Head),
+        }
+    }
+
+    /// The `Allow` field of a 405 (RFC 9110, section 10.2.1).
+    pub(crate) const fn allow(self) -> &'static str {
+        match self {
+            Self::Enqueue => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+
+    /// Whether a draining server refuses it. Reading figures stays possible to the end.
+    pub(crate) const fn is_refused_when_draining(self) -> bool {
+        matches!(self, Self::Enqueue | Self::Subscribe | Self::Publish)
+    }
+
+    /// Speaks WebSocket only.
+    pub(crate) const fn is_websocket(self) -> bool {
+        matches!(self, Self::Subscribe | Self::Publish)
+    }
+
+    /// Where it is counted.
+    pub(crate) const fn endpoint(self) -> Endpoint {
+        match self {
+            Self::Enqueue => Endpoint::Enqueue,
+            Self::Stats => Endpoint::Stats,
+            Self::Report(Report::Health) => Endpoint::Health,
+            Self::Report(Report::Metrics | Report::Prometheus) => Endpoint::Metrics,
+            Self::Report(_) | Self::Histograms => Endpoint::Histograms,
+            Self::Subscribe => Endpoint::Subscribe,
+            Self::Publish => Endpoint::Publish,
+        }
+    }
+}
+
+/// The command of a route that only reads.
+///
+/// # Errors
+/// `InvalidField`, `InvalidStream`, `Forbidden`.
+pub(crate) fn query_command<'q>(route: Route, query: &'q str, limits: &Limits) -> Result<Command<'q>, Violation> {
+    match route {
+        Route::Stats => {
+            let stream = parameter(query, "stream")?.filter(|stream| !stream.is_empty());
+            let stream = stream.ok_or_else(|| Violation::new(ErrorCode::InvalidField, "missing stream"))?;
+            check_stream_name(&stream, limits)?;
+            Ok(Command::Stats { stream })
+        }
+        Route::Histograms => match parameter(query, "format")?.as_deref() {
+            None | Some("json") => Ok(Command::Report(Report::HistogramsJson)),
+            Some("hlog") => Ok(Command::Report(Report::HistogramsHlog)),
+            Some("hgrm") => Ok(Command::Report(Report::HistogramsHgrm)),
+            Some(_) => Err(Violation::new(ErrorCode::InvalidField, "`format` is json, hlog or hgrm")),
+        },
+        Route::Report(report) => Ok(Command::Report(report)),
+        Route::Enqueue | Route::Subscribe | Route::Publish => {
+            Err(Violation::new(ErrorCode::Internal, "the path does not answer queries"))
+        }
+    }
+}
+
+/// The encoding of a WebSocket: `codec=` when it names one, else the first subprotocol that does, else JSON.
+///
+/// # Errors
+/// `InvalidField` for a bad escape or a repeated parameter.
+pub(crate) fn websocket_encoding(query: &str, offered: Option<Encoding>) -> Result<Encoding, Violation> {
+    let named = parameter(query, "codec")?.and_then(|name| Encoding::named(name.as_bytes()));
+    Ok(named.or(offered).unwrap_or_default())
+}
+
+/// The subscription that the query of `/v1/subscribe` describes. Parameters that are not ours are ignored.
+///
+/// # Errors
+/// `InvalidStream`, `Forbidden`, `InvalidField`.
+pub(crate) fn subscribe<'q>(query: &'q str, encoding: Encoding, limits: &Limits) -> Result<Subscribe<'q>, Violation> {
+    let stream = parameter(query, "stream")?;
+    let stream = stream.ok_or_else(|| Violation::new(ErrorCode::InvalidStream, "missing stream"))?;
+    check_stream_name(&stream, limits)?;
+    let refill_on_ack = match parameter(query, "refill")?.as_deref() {
+        None => false,
+        Some("ack") => true,
+        Some(_) => return Err(Violation::new(ErrorCode::InvalidField, "`refill` can only be `ack`")),
+    };
+    let max_inflight = match number(query, "maxInflight", 1)? {
+        None => None,
+        // More than fits is more than the server allows anyway.
+        Some(count) => Some(u32::try_from(count).unwrap_or(u32::MAX)),
+    };
+    Ok(Subscribe {
+        stream,
+        encoding,
+        credit: number(query, "credit", 0)?.unwrap_or(0).min(limits.credit_max),
+        refill_on_ack,
+        ack_wait_ms: number(query, "ackWaitMs", 1)?,
+        max_inflight,
+    })
+}
+
+/// A parameter that is a decimal number of at least `min`.
+fn number(query: &str, name: &'static str, min: u64) -> Result<Option<u64>, Violation> {
+    let Some(text) = parameter(query, name)? else { return Ok(None) };
+    let is_number = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    match is_number.then(|| text.parse().ok()).flatten() {
+        Some(number) if number >= min => Ok(Some(number)),
+        _ => Err(Violation::new(ErrorCode::InvalidField, format!("`{name}` is a whole number from {min}"))),
+    }
+}
+
+/// The body could not be decoded, or not within the limits of decoding.
+pub(crate) const fn is_decode_failure(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::InvalidJson | ErrorCode::DecodeError | ErrorCode::DepthExceeded | ErrorCode::DecodedSizeExceeded
+    )
+}
+
+/// The body of every refusal: what older clients read, and the code and sentence of the error table.
+#[derive(serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+struct RefusalBody<'a> {
+    error: Cow<'a, str>,
+    code: &'static str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    codec: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u32>,
+}
+
+/// Appends the body of a refusal. `request` is the encoding of the body that was refused.
+pub(crate) fn encode_refusal(
+    encoding: Encoding,
+    request: Encoding,
+    refusal: &Refusal<'_>,
+    retry_after_s: Option<u32>,
+    out: &mut Vec<u8>,
+) {
+    let message = &*refusal.message;
+    let is_decode_failure = is_decode_failure(refusal.code);
+    let details = match refusal.code {
+        ErrorCode::DepthExceeded => "depth_exceeded",
+        ErrorCode::DecodedSizeExceeded => "decoded_size_exceeded",
+        _ => message,
+    };
+    let body = RefusalBody {
+        error: Cow::Borrowed(title(refusal.code, message)),
+        code: refusal.code.code(),
+        message,
+        details: is_decode_failure.then_some(details),
+        codec: is_decode_failure.then_some(request.name()),
+        retry_after: retry_after_s,
+    };
+    // Writing text and numbers to memory does not fail.
+    let _ = match encoding {
+        Encoding::Json => serde_json::to_writer(out, &body).is_ok(),
+        Encoding::MessagePack => rmp_serde::encode::write_named(out, &body).is_ok(),
+    };
+}
+
+/// The `error` member: the texts that clients of the earlier server compare, else the reason phrase.
+const fn title(code: ErrorCode, message: &str) -> &str {
+    match code {
+        ErrorCode::InvalidJson | ErrorCode::DecodeError | ErrorCode::DepthExceeded | ErrorCode::DecodedSizeExceeded => {
+            "Request body decode failed"
+        }
+        ErrorCode::InvalidEnvelope => "Envelope must be an object",
+        ErrorCode::InvalidField | ErrorCode::InvalidStream => message,
+        ErrorCode::UnknownStream => "UnknownStream",
+        ErrorCode::PayloadTooLarge => "Payload Too Large",
+        ErrorCode::RateLimitExceeded => "Rate limit exceeded",
+        ErrorCode::ServerDraining => "Service draining",
+        _ => reason(code.http_status()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal_json(code: ErrorCode, message: &'static str) -> String {
+        let mut out = Vec::new();
+        let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms: None };
+        encode_refusal(Encoding::Json, Encoding::MessagePack, &refusal, None, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn escaped_paths_are_the_same_paths() {
+        assert_eq!(Route::of("/v1/%65nqueue"), Some(Route::Enqueue));
+        for none in ["/v1%2Fenqueue", "/v1/enqueue/", "/V1/enqueue", "", "/", "/v1/%6", "*"] {
+            assert_eq!(Route::of(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn subscriptions_are_read_and_checked() {
+        let limits = Limits { credit_max: 100, ..Limits::default() };
+        let read = |query| subscribe(query, Encoding::Json, &limits);
+        let whole = read("stream=agents%2Fx&credit=7&refill=ack&ackWaitMs=1&maxInflight=4294967296&other=1").unwrap();
+        assert_eq!((whole.stream.as_ref(), whole.credit, whole.refill_on_ack), ("agents/x", 7, true));
+        assert_eq!((whole.ack_wait_ms, whole.max_inflight), (Some(1), Some(u32::MAX)));
+        assert_eq!(read("stream=a&credit=100").unwrap().credit, 100);
+        assert_eq!(read("stream=a&credit=101").unwrap().credit, 100);
+        assert_eq!(read("credit=1").unwrap_err().code, ErrorCode::InvalidStream);
+        for bad in [
+            "credit=-1",
+            "credit=",
+            "credit=%2B1",
+            "credit=1.5",
+            "credit=99999999999999999999",
+            "refill=no",
+            "ackWaitMs=0",
+            "maxInflight=0",
+            "credit=1&credit=1",
+            "stream=b",
+            "refill=%",
+        ] {
+            assert_eq!(
+                read(Box::leak(format!("stream=a&{bad}").into_boxed_str())).unwrap_err().code,
+                ErrorCode::InvalidField,
+                "{bad}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_codec_parameter_beats_the_subprotocol() {
+        let choice = |query, offered| websocket_encoding(query, offered).unwrap();
+        assert_eq!(choice("", None), Encoding::Json);
+        assert_eq!(choice("codec=msgpack", Some(Encoding::Json)), Encoding::MessagePack);
+        assert_eq!(choice("codec=cbor", Some(Encoding::MessagePack)), Encoding::MessagePack);
+        assert_eq!(choice("codec=cbor", None), Encoding::Json);
+    }
+
+    #[test]
+    fn refusals_keep_the_shapes_of_the_earlier_server() {
+        assert_eq!(
+            refusal_json(ErrorCode::DecodeError, "cut short"),
+            r#"{"error":"Request body decode failed","code":"DecodeError","message":"cut short","details":"cut short","codec":"msgpack"}"#
+        );
+        assert!(refusal_json(ErrorCode::DepthExceeded, "x").contains(r#""details":"depth_exceeded""#));
+        assert!(
+            refusal_json(ErrorCode::InvalidEnvelope, "x")
+                .starts_with(r#"{"error":"Envelope must be an object","code":"InvalidEnvelope""#)
+        );
+        assert!(
+            refusal_json(ErrorCode::InvalidField, "missing stream")
+                .starts_with(r#"{"error":"missing stream","code":"InvalidField""#)
+        );
+        assert!(
+            refusal_json(ErrorCode::UnknownStream, "x")
+                .starts_with(r#"{"error":"UnknownStream","code":"UnknownStream""#)
+        );
+        assert!(refusal_json(ErrorCode::BadFraming, "x").starts_with(r#"{"error":"Bad Request","code":"BadFraming""#));
+    }
+}
