@@ -37,6 +37,7 @@ pub(crate) struct Host {
     pub(crate) clock: Clock,
     /// The time of this tick.
     pub(crate) now: Now,
+    started_ns: u64,
     pub(crate) shard: Shard,
     effects: Effects,
     pub(crate) connections: Connections,
@@ -122,6 +123,7 @@ impl Host {
             control,
             clock,
             now,
+            started_ns: now.mono_ns,
             shard,
             effects: Effects::new(),
             connections: Connections::default(),
@@ -169,12 +171,20 @@ impl Host {
                 Next::More => self.drain(),
                 Next::Forwarded => self.want_write(),
                 Next::Health(origin) => {
-                    let document = health(self.now, self.draining);
+                    let document = health(
+                        self.now.mono_ns.saturating_sub(self.started_ns) / 1_000_000,
+                        self.control.0,
+                        self.draining,
+                    );
                     self.answer_document(origin, &document);
                 }
                 Next::Rest => {
                     if let Some(connection) = self.connections.find(id) {
                         connection.rest.extend_from_slice(inbox.rest());
+                        // The session has said its last words: whatever the peer still sends is thrown away.
+                        if connection.session.is_closing() {
+                            self.begin_close(id);
+                        }
                     }
                     break;
                 }

@@ -3,6 +3,9 @@
 
 mod collect;
 mod documents;
+mod histograms;
+mod metrics;
+mod prometheus;
 mod stop;
 
 pub(crate) use documents::health;
@@ -12,7 +15,7 @@ use crate::host::Host;
 use crate::mesh::{Mesh, MeshMessage};
 use crate::signals::SignalPipes;
 use collect::Collector;
-use conduit_protocol::{ShardId, Telemetry};
+use conduit_protocol::{Now, ShardId, Telemetry};
 use conduit_shard::Snapshot;
 use glommio::channels::shared_channel::ConnectedReceiver;
 use glommio::timer::sleep;
@@ -78,6 +81,7 @@ impl Host {
 pub(crate) struct Control {
     shards: u16,
     clock: Clock,
+    started: Now,
     mesh: Mesh,
     collector: Collector,
     /// Shards that still have connections, once draining.
@@ -89,9 +93,10 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    pub(crate) fn new(shards: u16, clock: Clock, mesh: Mesh, shutdown_timeout_ms: u64) -> Self {
+    pub(crate) fn new(shards: u16, mut clock: Clock, mesh: Mesh, shutdown_timeout_ms: u64) -> Self {
         Self {
             shards,
+            started: clock.now(),
             clock,
             mesh,
             collector: Collector::new(shards),
@@ -153,9 +158,10 @@ impl Control {
             }
             MeshMessage::Snapshot { ticket, snapshot } => {
                 let Some(collected) = self.collector.add(ticket, *snapshot) else { return };
-                let now = self.clock.now();
+                let (now, started, draining) = (self.clock.now(), self.started, self.draining);
+                let server = documents::Server { now, started, draining, reports: &collected.reports };
                 for (origin, report) in collected.wanted {
-                    let document = Box::new(documents::write(report, now, &collected.reports));
+                    let document = Box::new(documents::write(report, &server));
                     self.mesh.send(origin.shard, MeshMessage::Document { origin, document });
                 }
                 if let Some(ticket) = self.collector.begin_next() {

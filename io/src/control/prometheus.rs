@@ -1,0 +1,182 @@
+//! `GET /metrics`: the Prometheus text format. Base units, no label that a client can choose.
+
+use super::documents::Server;
+use super::metrics::Merged;
+use conduit_protocol::ErrorCode;
+use conduit_protocol::telemetry::Endpoint;
+use hdrhistogram::Histogram;
+use std::fmt::{Display, Write as _};
+
+/// Upper edges of the latency buckets, in seconds: 10 us to 10 s, three to a decade.
+const EDGES_S: [f64; 19] = [
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    2.5, 5.0, 10.0,
+];
+
+/// The text.
+pub(crate) fn write(server: &Server<'_>) -> String {
+    let merged = Merged::of(server.reports);
+    let mut page = Page::default();
+    page.one(
+        "conduit_build_info",
+        "gauge",
+        "Version of the server.",
+        &[(&[("version", env!("CARGO_PKG_VERSION"))], 1)],
+    );
+    page.one("conduit_uptime_seconds", "gauge", "Seconds since the start.", &[(&[], server.uptime_s())]);
+    page.one("conduit_draining", "gauge", "1 while the server shuts down.", &[(&[], u8::from(server.draining))]);
+    http(&mut page, &merged);
+    websocket(&mut page, &merged);
+    shards(&mut page, server);
+    for report in server.reports {
+        let shard = report.shard.0.to_string();
+        let label = [("shard", shard.as_str())];
+        let core = &report.snapshot;
+        page.histogram(
+            "conduit_publish_to_deliver_seconds",
+            "From publish to first delivery.",
+            &label,
+            &core.publish_to_deliver_ns,
+        );
+        page.histogram("conduit_deliver_to_ack_seconds", "From delivery to ack.", &label, &core.deliver_to_ack_ns);
+    }
+    page.text
+}
+
+fn http(page: &mut Page, merged: &Merged) {
+    let wire = &merged.telemetry;
+    page.head("conduit_http_requests_total", "counter", "HTTP requests answered.");
+    for (endpoint, stats) in Endpoint::ALL.iter().zip(&wire.endpoints) {
+        page.value("conduit_http_requests_total", &[("endpoint", endpoint.path())], stats.requests);
+    }
+    page.head("conduit_http_responses_total", "counter", "HTTP answers by status.");
+    for (status, count) in &wire.statuses {
+        page.value("conduit_http_responses_total", &[("status", &status.to_string())], *count);
+    }
+    page.head("conduit_http_request_bytes_total", "counter", "Bytes of HTTP request bodies.");
+    for (endpoint, stats) in Endpoint::ALL.iter().zip(&wire.endpoints) {
+        page.value("conduit_http_request_bytes_total", &[("endpoint", endpoint.path())], stats.bytes_in);
+    }
+    for (endpoint, stats) in Endpoint::ALL.iter().zip(&wire.endpoints) {
+        let label = [("endpoint", endpoint.path())];
+        page.histogram("conduit_http_request_duration_seconds", "From request to answer.", &label, &stats.duration_ns);
+    }
+    page.head("conduit_errors_total", "counter", "Errors told to clients, by code.");
+    for (code, count) in ErrorCode::ALL.iter().zip(&wire.errors) {
+        page.value("conduit_errors_total", &[("code", code.code())], *count);
+    }
+}
+
+fn websocket(page: &mut Page, merged: &Merged) {
+    let ws = &merged.telemetry.ws;
+    page.one("conduit_websocket_connections", "gauge", "Open WebSockets.", &[(&[], ws.connections_active)]);
+    page.one("conduit_websocket_connections_total", "counter", "WebSocket handshakes.", &[(&[], ws.connections_total)]);
+    page.head("conduit_websocket_messages_total", "counter", "WebSocket messages.");
+    page.value("conduit_websocket_messages_total", &[("direction", "in")], ws.messages_in);
+    page.value("conduit_websocket_messages_total", &[("direction", "out")], ws.messages_out);
+    page.head("conduit_websocket_bytes_total", "counter", "Payload bytes of WebSocket messages.");
+    page.value("conduit_websocket_bytes_total", &[("direction", "in")], ws.bytes_in);
+    page.value("conduit_websocket_bytes_total", &[("direction", "out")], ws.bytes_out);
+}
+
+fn shards(page: &mut Page, server: &Server<'_>) {
+    type Figure = (&'static str, &'static str, &'static str, fn(&super::ShardReport) -> u64);
+    let figures: [Figure; 26] = [
+        ("conduit_connections", "gauge", "Open connections.", |r| r.host.connections),
+        ("conduit_connections_total", "counter", "Connections accepted or taken over.", |r| r.host.accepted_total),
+        ("conduit_connections_refused_total", "counter", "Connections beyond the maximum.", |r| r.host.refused_total),
+        ("conduit_accept_errors_total", "counter", "Failed accepts.", |r| r.host.accept_errors_total),
+        ("conduit_read_bytes_total", "counter", "Bytes read from sockets.", |r| r.host.bytes_read_total),
+        ("conduit_forwarded_total", "counter", "Commands sent to the owning shard.", |r| r.host.forwarded_total),
+        ("conduit_handed_over_total", "counter", "Connections given to the owning shard.", |r| {
+            r.host.handed_over_total
+        }),
+        ("conduit_panics_total", "counter", "Decoder panics; each is a bug.", |r| r.host.panics_total),
+        ("conduit_streams", "gauge", "Streams.", |r| r.snapshot.totals.streams_now),
+        ("conduit_consumers", "gauge", "Consumers.", |r| r.snapshot.totals.consumers_now),
+        ("conduit_messages", "gauge", "Messages held, in-flight ones included.", |r| r.snapshot.totals.messages_now),
+        ("conduit_message_bytes", "gauge", "Bytes of messages held.", |r| r.snapshot.totals.bytes_now),
+        ("conduit_inflight", "gauge", "Deliveries in flight.", |r| r.snapshot.totals.inflight_now),
+        ("conduit_credit", "gauge", "Credit granted and not spent.", |r| r.snapshot.totals.credit_now),
+        ("conduit_paused_publishers", "gauge", "Publishers not read for now.", |r| r.snapshot.totals.paused_now),
+        ("conduit_published_total", "counter", "Messages accepted.", |r| r.snapshot.totals.published),
+        ("conduit_delivered_total", "counter", "Deliveries.", |r| r.snapshot.totals.delivered),
+        ("conduit_redelivered_total", "counter", "Deliveries beyond the first.", |r| r.snapshot.totals.redelivered),
+        ("conduit_acked_total", "counter", "Messages acked.", |r| r.snapshot.totals.acked),
+        ("conduit_nacked_total", "counter", "Deliveries given back.", |r| r.snapshot.totals.nacked),
+        ("conduit_ack_timeouts_total", "counter", "Ack deadlines passed.", |r| r.snapshot.totals.ack_timeouts),
+        ("conduit_returned_total", "counter", "Deliveries whose consumer went.", |r| r.snapshot.totals.returned),
+        ("conduit_acks_ignored_total", "counter", "Acks of what was not in flight.", |r| {
+            r.snapshot.totals.acks_ignored
+        }),
+        ("conduit_nacks_ignored_total", "counter", "Nacks of what was not in flight.", |r| {
+            r.snapshot.totals.nacks_ignored
+        }),
+        ("conduit_backpressure_total", "counter", "Publishes refused as a stream or shard was full.", |r| {
+            r.snapshot.totals.refused_backpressure
+        }),
+        ("conduit_publisher_pauses_total", "counter", "Times a publisher was paused.", |r| r.snapshot.totals.pauses),
+    ];
+    for (name, kind, help, of) in figures {
+        page.head(name, kind, help);
+        for report in server.reports {
+            page.value(name, &[("shard", &report.shard.0.to_string())], of(report));
+        }
+    }
+}
+
+/// The page as it grows. `headed` keeps the heading of a family from being written twice.
+#[derive(Default)]
+struct Page {
+    text: String,
+    headed: Option<&'static str>,
+}
+
+type Labels<'a> = &'a [(&'a str, &'a str)];
+
+impl Page {
+    fn head(&mut self, name: &'static str, kind: &str, help: &str) {
+        if self.headed != Some(name) {
+            self.headed = Some(name);
+            let _ = writeln!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        }
+    }
+
+    fn value(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
+        self.text.push_str(name);
+        // Label values are ours: none needs escaping.
+        for (index, (key, text)) in labels.iter().enumerate() {
+            let _ = write!(self.text, "{}{key}=\"{text}\"", if index == 0 { '{' } else { ',' });
+        }
+        let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
+    }
+
+    fn one<V: Display>(&mut self, name: &'static str, kind: &str, help: &str, values: &[(Labels<'_>, V)]) {
+        self.head(name, kind, help);
+        for (labels, value) in values {
+            self.value(name, labels, value);
+        }
+    }
+
+    /// A family of buckets in seconds from a histogram of nanoseconds.
+    fn histogram(&mut self, name: &'static str, help: &str, labels: Labels<'_>, values: &Histogram<u64>) {
+        self.head(name, "histogram", help);
+        let mut sum_ns = 0.0;
+        let mut at_most = [0_u64; EDGES_S.len()];
+        for bucket in values.iter_recorded() {
+            let (ns, count) = (bucket.value_iterated_to() as f64, bucket.count_at_value());
+            sum_ns += ns * count as f64;
+            for (total, _) in at_most.iter_mut().zip(EDGES_S).filter(|(_, edge_s)| ns <= edge_s * 1e9) {
+                *total += count;
+            }
+        }
+        let (bucket, sum, count) = (format!("{name}_bucket"), format!("{name}_sum"), format!("{name}_count"));
+        let edges = EDGES_S.iter().map(ToString::to_string).chain(std::iter::once("+Inf".to_owned()));
+        for (edge, total) in edges.zip(at_most.into_iter().chain(std::iter::once(values.len()))) {
+            let labelled: Vec<_> = labels.iter().copied().chain(std::iter::once(("le", edge.as_str()))).collect();
+            self.value(&bucket, &labelled, total);
+        }
+        self.value(&sum, labels, sum_ns / 1e9);
+        self.value(&count, labels, values.len());
+    }
+}
