@@ -21,6 +21,7 @@ use crate::{Context, ErrorCode, Inbox, Limits, Step, Telemetry, Violation};
 use frame::{HEADER_BYTES_MAX, Header};
 use gather::{Gather, Kind};
 use link::Link;
+use std::borrow::Cow;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use unanswered::Unanswered;
 
@@ -362,21 +363,34 @@ fn step<'s>(
     counters.codecs[encoding as usize].requests += 1;
     counters.codecs[encoding as usize].bytes_in += payload.len() as u64;
 
-    match decode(role, kind, encoding, payload, context) {
-        Ok(codec::Frame::Enqueue { reference, .. }) if context.draining => {
-            let refusal = Refusal {
-                code: ErrorCode::ServerDraining,
-                message: "the server is shutting down".into(),
-                retry_after_ms: None,
-            };
-            link.refuse(&refusal, reference, context);
-            Step::Again
-        }
+    let not_utf_8 = || kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err();
+    // A text message must be UTF-8 (RFC 6455, section 8.1). The JSON decoder checks that itself, so that the good case
+    // need not be checked twice.
+    if encoding == Encoding::MessagePack && not_utf_8() {
+        return end(ErrorCode::DecodeError, NOT_UTF_8, link, context);
+    }
+    // The decoded frame is large: it is taken apart where it lies, and each operation is moved once.
+    match codec::decode_frame(encoding, payload, context.limits) {
         Ok(codec::Frame::Enqueue { publish, reference }) => {
+            if context.draining {
+                return refuse(
+                    ErrorCode::ServerDraining,
+                    "the server is shutting down".into(),
+                    reference,
+                    link,
+                    context,
+                );
+            }
             let token = reference.map_or(Token::NONE, |reference| unanswered.push(reference));
             let publish = Publish { pausable: role == Role::Publisher, ..publish };
             Step::Command { token, command: Command::Publish(publish) }
         }
+        Ok(_) if role == Role::Publisher => end(
+            ErrorCode::UnknownOp,
+            "this connection only takes `enqueue`; subscribe to get deliveries",
+            link,
+            context,
+        ),
         Ok(codec::Frame::Credit(n)) => {
             context.telemetry.ws.credits_granted = context.telemetry.ws.credits_granted.saturating_add(n);
             Step::Command { token: Token::NONE, command: Command::Credit(n) }
@@ -387,52 +401,38 @@ fn step<'s>(
             Step::Command { token: Token::NONE, command: Command::Nack { targets, delay_ms } }
         }
         Err(FrameError::Refused { violation, reference }) => {
-            let refusal = Refusal { code: violation.code, message: violation.message, retry_after_ms: None };
-            link.refuse(&refusal, reference, context);
-            Step::Again
+            refuse(violation.code, violation.message, reference, link, context)
         }
-        Err(FrameError::Fatal(violation)) => {
-            link.close(&violation, context);
-            Step::Again
-        }
-    }
-}
-
-/// Decodes a message and checks what the codec cannot know.
-#[inline]
-fn decode<'s>(
-    role: Role,
-    kind: Kind,
-    encoding: Encoding,
-    payload: &'s [u8],
-    context: &Context<'_>,
-) -> Result<codec::Frame<'s>, FrameError<'s>> {
-    let not_utf_8 = || kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err();
-    // A text message must be UTF-8 (RFC 6455, section 8.1). The JSON decoder checks that itself, so that the good case
-    // need not be checked twice.
-    if encoding == Encoding::MessagePack && not_utf_8() {
-        return Err(fatal(ErrorCode::DecodeError, NOT_UTF_8));
-    }
-    let frame = match codec::decode_frame(encoding, payload, context.limits) {
         Err(FrameError::Fatal(violation)) if violation.code == ErrorCode::InvalidJson && not_utf_8() => {
-            return Err(fatal(ErrorCode::DecodeError, NOT_UTF_8));
+            end(ErrorCode::DecodeError, NOT_UTF_8, link, context)
         }
-        decoded => decoded?,
-    };
-    match &frame {
-        codec::Frame::Enqueue { reference: Some(reference), .. } if reference.len() > context.limits.ref_bytes_max => {
-            Err(fatal(ErrorCode::InvalidField, "`ref` is longer than the limit"))
-        }
-        codec::Frame::Enqueue { .. } => Ok(frame),
-        _ if role == Role::Publisher => {
-            Err(fatal(ErrorCode::UnknownOp, "this connection only takes `enqueue`; subscribe to get deliveries"))
-        }
-        _ => Ok(frame),
+        Err(FrameError::Fatal(violation)) => end(violation.code, violation.message, link, context),
     }
 }
 
-fn fatal<'s>(code: ErrorCode, sentence: &'static str) -> FrameError<'s> {
-    FrameError::Fatal(Violation::new(code, sentence))
+/// Answers an `enqueue` that cannot be accepted; the connection goes on.
+#[cold]
+fn refuse<'s>(
+    code: ErrorCode,
+    message: Cow<'static, str>,
+    reference: Option<&[u8]>,
+    link: &mut Link,
+    context: &mut Context<'_>,
+) -> Step<'s> {
+    link.refuse(&Refusal { code, message, retry_after_ms: None }, reference, context);
+    Step::Again
+}
+
+/// Starts the closing: the message makes no sense here.
+#[cold]
+fn end<'s>(
+    code: ErrorCode,
+    message: impl Into<Cow<'static, str>>,
+    link: &mut Link,
+    context: &mut Context<'_>,
+) -> Step<'s> {
+    link.close(&Violation::new(code, message), context);
+    Step::Again
 }
 
 #[cfg(test)]
