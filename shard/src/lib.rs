@@ -8,6 +8,10 @@
 //! 3. time is an argument and never goes back within one shard;
 //! 4. the work of one call is bounded by `Limits::work_max`; when more is left, [`Shard::next_deadline`] is due at once;
 //! 5. equal inputs give equal effects: the only randomness is a generator seeded at construction.
+//!
+//! Where things are, in the order in which a message meets them: `publish` stores it, `deliver` gives it to a
+//! consumer, `settle` takes the consumer's word for it, `expire` does what time does; `subscribe` is where consumers
+//! come and go. The state that they work on: `streams` > `stream` > `group` > `flight`, `consumer`, `memory`, `wheel`.
 #![forbid(unsafe_code)]
 
 pub mod effect;
@@ -15,9 +19,34 @@ pub mod input;
 pub mod limits;
 pub mod placement;
 pub mod shard;
+pub mod snapshot;
+
+mod consumer;
+mod deliver;
+mod expire;
+mod figures;
+mod flight;
+mod group;
+mod hash;
+mod id_index;
+mod memory;
+mod message;
+mod message_id;
+mod pause;
+mod pool;
+mod publish;
+mod ring;
+mod settle;
+mod sketch;
+mod stream;
+mod streams;
+mod subscribe;
+mod timestamp;
+mod wheel;
 
 pub use effect::{AnswerValue, Effect, Effects, StreamKey};
 pub use input::Input;
 pub use limits::Limits;
 pub use placement::shard_of;
-pub use shard::{Shard, Snapshot};
+pub use shard::Shard;
+pub use snapshot::{Snapshot, StreamSnapshot, Totals};

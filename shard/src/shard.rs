@@ -1,52 +1,207 @@
-//! The state machine itself.
+//! The state machine itself: what one shard owns, and which input goes where.
 
-use crate::{Effects, Input, Limits, StreamKey};
-use conduit_protocol::{ConnectionId, Delivery, Now, Seq, ShardId, TenantId};
+use crate::consumer::Consumers;
+use crate::expire::Timer;
+use crate::figures::LatencyHistogram;
+use crate::hash::Seeded;
+use crate::memory::Memory;
+use crate::message_id::MessageIds;
+use crate::pause::{Marks, Paused};
+use crate::snapshot::{Snapshot, StreamSnapshot, Totals};
+use crate::streams::Streams;
+use crate::wheel::Wheel;
+use crate::{AnswerValue, Effect, Effects, Input, Limits, StreamKey, shard_of};
+use conduit_protocol::{
+    Command, ConnectionId, Delivery, ErrorCode, Now, Origin, Seq, ShardId, TenantId, time::NS_PER_MS,
+};
+use std::collections::VecDeque;
 
 /// The broker of one core. See the contract at the top of the crate.
 #[derive(Debug)]
-pub struct Shard {}
-
-/// Figures of one shard at one moment: what the control shard merges.
-#[derive(Debug, Clone)]
-pub struct Snapshot {}
+pub struct Shard {
+    pub(crate) id: ShardId,
+    shards: u16,
+    pub(crate) limits: Limits,
+    pub(crate) seeded: Seeded,
+    pub(crate) ids: MessageIds,
+    pub(crate) streams: Streams,
+    pub(crate) consumers: Consumers,
+    pub(crate) memory: Memory,
+    pub(crate) timers: Wheel<Timer>,
+    /// The next look for streams to forget is on the wheel.
+    pub(crate) is_sweeping: bool,
+    /// Streams with deliveries left to make, the longest waiting first.
+    pub(crate) unfinished: VecDeque<u32>,
+    pub(crate) paused: Paused,
+    pub(crate) stream_marks: Marks,
+    pub(crate) shard_marks: Marks,
+    /// The shard reached its pause mark and is not yet below its resume mark.
+    pub(crate) is_pausing: bool,
+    pub(crate) totals: Totals,
+    pub(crate) publish_to_deliver: LatencyHistogram,
+    pub(crate) deliver_to_ack: LatencyHistogram,
+    /// An envelope that is built before it is stored, or that is too much to be stored.
+    pub(crate) scratch: Vec<u8>,
+    now: Now,
+}
 
 impl Shard {
     /// An empty shard. `seed` feeds the generator of message ids and the maps' hash keys.
     #[must_use]
     pub fn new(id: ShardId, shards: u16, limits: Limits, seed: u64) -> Self {
-        let _ = (id, shards, limits, seed);
-        unimplemented!()
+        let marks = |messages_max, bytes_max| {
+            Marks::new(messages_max, bytes_max, limits.pause_at_per_mille, limits.resume_at_per_mille)
+        };
+        Self {
+            id,
+            shards,
+            seeded: Seeded::new(seed),
+            ids: MessageIds::new(seed),
+            streams: Streams::new(),
+            consumers: Consumers::new(),
+            memory: Memory::new(&limits),
+            timers: Wheel::new(),
+            is_sweeping: false,
+            unfinished: VecDeque::new(),
+            paused: Paused::default(),
+            stream_marks: marks(limits.stream_messages_max, limits.stream_bytes_max),
+            shard_marks: marks(limits.shard_messages_max, limits.shard_bytes_max),
+            is_pausing: false,
+            totals: Totals::default(),
+            publish_to_deliver: LatencyHistogram::new(),
+            deliver_to_ack: LatencyHistogram::new(),
+            scratch: Vec::new(),
+            now: Now::default(),
+            limits,
+        }
     }
+
     /// The shard that owns a stream: ask before handing a command to `handle`.
     #[must_use]
     pub fn owner_of(&self, tenant: TenantId, stream: &str) -> ShardId {
-        let _ = (tenant, stream);
-        unimplemented!()
+        if self.shards <= 1 { self.id } else { shard_of(tenant, stream, self.shards) }
     }
-    /// Takes one input and appends what is to be done.
+
+    /// Takes one input and appends what is to be done. An answer to `Token::NONE` is only given when it is a refusal.
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
-        let _ = (now, input, effects);
+        self.now = now;
+        match input {
+            Input::Command { origin, tenant, command } => self.command(now, origin, tenant, command, effects),
+            Input::Drained { connection } => self.drained(now, connection, effects),
+            Input::Disconnected { connection } => self.disconnected(now, connection, effects),
+            Input::Deadline => self.deadline(now, effects),
+        }
     }
+
+    fn command(&mut self, now: Now, origin: Origin, tenant: TenantId, command: Command<'_>, effects: &mut Effects) {
+        match command {
+            Command::Publish(publish) => self.publish(now, origin, tenant, &publish, effects),
+            Command::Subscribe(subscribe) => self.subscribe(now, origin, tenant, &subscribe, effects),
+            Command::Credit(credit) => self.grant(now, origin.connection, credit, effects),
+            Command::Ack(targets) => self.ack(now, origin.connection, &targets, effects),
+            Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, seq, effects),
+            Command::Nack { targets, delay_ms } => self.nack(now, origin.connection, &targets, delay_ms, effects),
+            Command::Stats { stream } => self.stats(now, origin, tenant, &stream, effects),
+            Command::Report(_) => refuse(
+                effects,
+                origin,
+                ErrorCode::Internal,
+                "reports are written by the control shard and never reach a data shard",
+                None,
+            ),
+        }
+    }
+
     /// When `Input::Deadline` is wanted, in `Now::mono_ns`; in the past when work was left over.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        None
+        if !self.unfinished.is_empty() {
+            return Some(self.now.mono_ns);
+        }
+        let timer_ns = self.timers.next_tick().map(|tick| tick.saturating_mul(NS_PER_MS));
+        match (timer_ns, self.paused.next_ns()) {
+            (Some(timer_ns), Some(resume_ns)) => Some(timer_ns.min(resume_ns)),
+            (timer_ns, resume_ns) => timer_ns.or(resume_ns),
+        }
     }
+
     /// The bytes of a `Deliver` effect, in the consumer's encoding (transcoded once per message, on first need).
     pub fn delivery(&mut self, connection: ConnectionId, stream: StreamKey, seq: Seq, attempt: u32) -> Delivery<'_> {
-        let _ = (connection, stream, seq, attempt);
-        unimplemented!()
+        self.delivery_bytes(connection, stream, seq, attempt)
     }
+
     /// Id and stream name of a message just published.
     #[must_use]
     pub fn published(&self, stream: StreamKey, seq: Seq) -> (&str, &str) {
-        let _ = (stream, seq);
-        unimplemented!()
+        let Some(stream) = self.streams.at(stream.0) else {
+            debug_assert!(false, "a stream key is valid until the next input");
+            return ("", "");
+        };
+        (stream.message(seq.0).map_or("", |message| message.id()), &stream.name)
     }
+
+    fn stats(&mut self, now: Now, origin: Origin, tenant: TenantId, name: &str, effects: &mut Effects) {
+        let stream = self.streams.find(tenant, name, &self.seeded).and_then(|key| self.streams.at_mut(key));
+        match stream {
+            Some(stream) => {
+                let answer = AnswerValue::Stats(Box::new(stream.stats(now)));
+                effects.push(Effect::Answer { origin, answer });
+            }
+            None => refuse(
+                effects,
+                origin,
+                ErrorCode::UnknownStream,
+                "no such stream: it exists from its first message or subscription on",
+                None,
+            ),
+        }
+    }
+
     /// Figures of now.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
-        let _ = now;
-        Snapshot {}
+        let listed = self.limits.snapshot_streams_max;
+        let streams = self
+            .streams
+            .iter_mut()
+            .take(listed)
+            .map(|stream| StreamSnapshot {
+                tenant: stream.tenant,
+                name: stream.name.to_string(),
+                stats: stream.stats(now),
+            })
+            .collect();
+        Snapshot {
+            shard: self.id,
+            streams,
+            totals: self.totals(),
+            publish_to_deliver_ns: self.publish_to_deliver.copy(),
+            deliver_to_ack_ns: self.deliver_to_ack.copy(),
+        }
     }
+
+    /// The totals of a snapshot, without the walk over the streams.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            streams_now: self.streams.len() as u64,
+            streams_omitted: self.streams.len().saturating_sub(self.limits.snapshot_streams_max) as u64,
+            consumers_now: self.consumers.len() as u64,
+            messages_now: self.memory.messages_held,
+            bytes_now: self.memory.bytes_held,
+            index_bytes_now: self.memory.index_bytes(),
+            paused_now: self.paused.len() as u64,
+            ..self.totals
+        }
+    }
+}
+
+/// Refuses a request.
+pub(crate) fn refuse(
+    effects: &mut Effects,
+    origin: Origin,
+    code: ErrorCode,
+    message: &'static str,
+    retry_after_ms: Option<u32>,
+) {
+    effects.push(Effect::Answer { origin, answer: AnswerValue::Refused { code, message, retry_after_ms } });
 }

@@ -1,0 +1,161 @@
+//! What time does: pauses end, ack deadlines pass, delayed messages come back, unused streams are forgotten, and work
+//! that was left over goes on.
+
+use crate::settle::Settlement;
+use crate::shard::Shard;
+use crate::{Effect, Effects};
+use conduit_protocol::{Now, time::NS_PER_MS};
+
+/// What a timer of the wheel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// The oldest delivery of a consumer may have passed its ack deadline.
+    AckWait {
+        /// Index of the consumer.
+        consumer: u32,
+    },
+    /// A delayed message of a stream is due.
+    Delayed {
+        /// Key of the stream.
+        stream: u32,
+    },
+    /// Some streams may have been unused for too long.
+    Sweep,
+}
+
+/// The tick that has begun.
+pub(crate) const fn tick_of(now: Now) -> u64 {
+    now.mono_ns / NS_PER_MS
+}
+
+/// The first tick at which a time has come.
+pub(crate) const fn tick_at(ns: u64) -> u64 {
+    ns.div_ceil(NS_PER_MS)
+}
+
+/// Streams looked at by one sweep.
+const SWEEP_STREAMS: usize = 256;
+/// A sweep of all streams takes this part of the time that a stream may be unused.
+const SWEEP_SHARE: u64 = 4;
+/// Deliveries of one stream before the next unfinished one has its turn.
+const TURN: usize = 64;
+
+impl Shard {
+    pub(crate) fn deadline(&mut self, now: Now, effects: &mut Effects) {
+        while let Some(origin) = self.paused.expire(now) {
+            effects.push(Effect::Resume { origin });
+        }
+        let mut work = self.limits.work_max;
+        while work > 0
+            && let Some(timer) = self.timers.expire(tick_of(now))
+        {
+            work -= 1;
+            match timer {
+                Timer::AckWait { consumer } => self.expire_acks(now, consumer, &mut work),
+                Timer::Delayed { stream } => self.return_delayed(now, stream, &mut work),
+                Timer::Sweep => self.sweep(now),
+            }
+        }
+        self.go_on(now, effects);
+    }
+
+    /// Streams with work left take turns.
+    fn go_on(&mut self, now: Now, effects: &mut Effects) {
+        let mut work = self.limits.work_max;
+        while work > 0
+            && let Some(key) = self.unfinished.pop_front()
+        {
+            if let Some(stream) = self.streams.at_mut(key) {
+                stream.is_queued = false;
+            }
+            let mut turn = work.min(TURN);
+            work -= turn;
+            self.deliver_some(now, key, &mut turn, effects);
+            work += turn;
+            // A turn that found nothing to do is not free: many of them in a row end the call too.
+            work = work.saturating_sub(1);
+        }
+    }
+
+    /// Puts a stream into the queue of those with work left.
+    fn queue(&mut self, key: u32) {
+        if let Some(stream) = self.streams.at_mut(key)
+            && !stream.is_queued
+            && stream.has_backlog()
+            && !stream.group.ready.is_empty()
+        {
+            stream.is_queued = true;
+            self.unfinished.push_back(key);
+        }
+    }
+
+    /// Takes back a consumer's deliveries whose ack deadline has passed, and sets its timer for the next one.
+    fn expire_acks(&mut self, now: Now, index: u32, work: &mut usize) {
+        let Some(consumer) = self.consumers.at_mut(index) else { return };
+        consumer.ack_timer = None;
+        let (key, ack_wait_ns) = (consumer.stream, consumer.ack_wait_ns);
+        let mut next_ns = None;
+        while let Some(seq) = self.consumers.at(index).and_then(|consumer| consumer.flights.head()) {
+            let Some(flight) = self.streams.at(key).and_then(|stream| stream.group.flights.at(seq)) else { break };
+            let due_ns = flight.delivered_ns.saturating_add(ack_wait_ns);
+            if due_ns > now.mono_ns || *work == 0 {
+                next_ns = Some(due_ns);
+                break;
+            }
+            *work -= 1;
+            self.settle(now, index, key, seq, Settlement::Return);
+            self.totals.ack_timeouts += 1;
+        }
+        if let Some(next_ns) = next_ns {
+            let timer = self.timers.add(tick_of(now), tick_at(next_ns), Timer::AckWait { consumer: index });
+            if let Some(consumer) = self.consumers.at_mut(index) {
+                consumer.ack_timer = Some(timer);
+            }
+        }
+        self.refresh(index, key);
+        self.queue(key);
+    }
+
+    /// Brings back a stream's delayed messages that are due, and sets its timer for the next one.
+    fn return_delayed(&mut self, now: Now, key: u32, work: &mut usize) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        stream.group.delay_timer = None;
+        while *work > 0 && stream.group.return_delayed(now.mono_ns) {
+            *work -= 1;
+        }
+        self.set_delay_timer(now, key);
+        self.queue(key);
+    }
+
+    /// Looks at the next streams and forgets those that have been unused for too long.
+    fn sweep(&mut self, now: Now) {
+        self.is_sweeping = false;
+        let idle_ns = self.limits.stream_idle_ms.saturating_mul(NS_PER_MS);
+        for _ in 0..SWEEP_STREAMS.min(self.streams.slots()) {
+            let key = self.streams.next_swept();
+            let is_idle = self
+                .streams
+                .at(key)
+                .is_some_and(|stream| stream.is_unused() && stream.used_ns.saturating_add(idle_ns) <= now.mono_ns);
+            if is_idle {
+                if let Some((timer, _)) = self.streams.at(key).and_then(|stream| stream.group.delay_timer) {
+                    self.timers.remove(timer);
+                }
+                self.streams.remove(key);
+            }
+        }
+        self.start_sweeping(now);
+    }
+
+    /// Puts the next sweep on the wheel, if there is anything to look at.
+    pub(crate) fn start_sweeping(&mut self, now: Now) {
+        if self.is_sweeping || self.limits.stream_idle_ms == 0 || self.streams.len() == 0 {
+            return;
+        }
+        let slices = self.streams.slots().div_ceil(SWEEP_STREAMS) as u64;
+        let pause_ms = (self.limits.stream_idle_ms / SWEEP_SHARE / slices.max(1)).max(1);
+        let due_ns = now.mono_ns.saturating_add(pause_ms.saturating_mul(NS_PER_MS));
+        self.timers.add(tick_of(now), tick_at(due_ns), Timer::Sweep);
+        self.is_sweeping = true;
+    }
+}

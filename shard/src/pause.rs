@@ -1,0 +1,134 @@
+//! Publishers that were told to stop reading, and how full a stream or the shard has to be for it.
+
+use conduit_protocol::{Now, Origin, time::NS_PER_MS};
+use std::collections::{BTreeSet, VecDeque};
+
+/// When publishers are paused and resumed: two marks of a maximum, of messages and of bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Marks {
+    pause_messages: u64,
+    pause_bytes: u64,
+    resume_messages: u64,
+    resume_bytes: u64,
+}
+
+impl Marks {
+    /// The marks for a maximum. Nothing is never nearly full, and always empty enough to resume.
+    pub(crate) fn new(messages_max: u64, bytes_max: u64, pause_per_mille: u64, resume_per_mille: u64) -> Self {
+        let share = |max: u64, per_mille: u64| {
+            let share = u128::from(max) * u128::from(per_mille) / 1_000;
+            u64::try_from(share).unwrap_or(u64::MAX).max(1)
+        };
+        Self {
+            pause_messages: share(messages_max, pause_per_mille),
+            pause_bytes: share(bytes_max, pause_per_mille),
+            resume_messages: share(messages_max, resume_per_mille),
+            resume_bytes: share(bytes_max, resume_per_mille),
+        }
+    }
+
+    /// At or above the pause mark.
+    #[inline]
+    pub(crate) const fn is_nearly_full(&self, messages: u64, bytes: u64) -> bool {
+        messages >= self.pause_messages || bytes >= self.pause_bytes
+    }
+
+    /// Below the resume mark.
+    #[inline]
+    pub(crate) const fn is_roomy(&self, messages: u64, bytes: u64) -> bool {
+        messages < self.resume_messages && bytes < self.resume_bytes
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct PausedPublisher {
+    origin: Origin,
+    stream: u32,
+    until_ns: u64,
+}
+
+/// The paused publishers of one shard, the longest paused first.
+#[derive(Debug, Default)]
+pub(crate) struct Paused {
+    queue: VecDeque<PausedPublisher>,
+    /// Which connections are in the queue: (shard, connection).
+    members: BTreeSet<(u16, u64)>,
+}
+
+const fn member(origin: Origin) -> (u16, u64) {
+    (origin.shard.0, origin.connection.0)
+}
+
+impl Paused {
+    /// How many.
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Nobody is paused.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Pauses a publisher because of a stream. `false` when it is paused already or `paused_max` are.
+    pub(crate) fn add(&mut self, now: Now, origin: Origin, stream: u32, pause_ms_max: u64, paused_max: usize) -> bool {
+        if self.queue.len() >= paused_max || !self.members.insert(member(origin)) {
+            return false;
+        }
+        let until_ns = now.mono_ns.saturating_add(pause_ms_max.saturating_mul(NS_PER_MS));
+        self.queue.push_back(PausedPublisher { origin, stream, until_ns });
+        true
+    }
+
+    /// When the longest paused publisher has waited long enough.
+    pub(crate) fn next_ns(&self) -> Option<u64> {
+        self.queue.front().map(|paused| paused.until_ns)
+    }
+
+    /// Takes out a publisher that has waited long enough.
+    pub(crate) fn expire(&mut self, now: Now) -> Option<Origin> {
+        let first = *self.queue.front().filter(|paused| paused.until_ns <= now.mono_ns)?;
+        self.queue.pop_front();
+        self.members.remove(&member(first.origin));
+        Some(first.origin)
+    }
+
+    /// Takes out those whose stream is `free`, the longest paused first.
+    pub(crate) fn resume(&mut self, is_free: impl Fn(u32) -> bool, mut resumed: impl FnMut(Origin)) {
+        let members = &mut self.members;
+        self.queue.retain(|paused| {
+            let free = is_free(paused.stream);
+            if free {
+                members.remove(&member(paused.origin));
+                resumed(paused.origin);
+            }
+            !free
+        });
+    }
+
+    /// Forgets a connection that is gone.
+    pub(crate) fn forget(&mut self, origin: Origin) {
+        if self.members.remove(&member(origin)) {
+            self.queue.retain(|paused| member(paused.origin) != member(origin));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_never_nearly_full_and_always_roomy() {
+        for max in [1, 2, 3, 10, 1_000, u64::MAX] {
+            let marks = Marks::new(max, max, 875, 750);
+            assert!(!marks.is_nearly_full(0, 0) && marks.is_roomy(0, 0), "{max}");
+            assert!(marks.is_nearly_full(max, 0) && marks.is_nearly_full(0, max), "{max}");
+            assert!(!marks.is_roomy(max, 0) && !marks.is_roomy(0, max), "{max}");
+        }
+        let marks = Marks::new(1_000, 1_000, 875, 750);
+        assert!(marks.is_nearly_full(875, 0) && !marks.is_nearly_full(874, 874));
+        assert!(marks.is_roomy(749, 749) && !marks.is_roomy(750, 0));
+    }
+}

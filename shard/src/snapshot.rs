@@ -1,0 +1,137 @@
+//! Figures of one shard at one moment, and how those of several are put together.
+
+use conduit_protocol::{ShardId, StreamStats, TenantId};
+use hdrhistogram::Histogram;
+
+/// Figures of one shard: what the control shard merges.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Whose; of the first one after a merge.
+    pub shard: ShardId,
+    /// The streams, at most `Limits::snapshot_streams_max` of a shard, in no particular order.
+    pub streams: Vec<StreamSnapshot>,
+    /// Figures of the whole shard, of all its streams.
+    pub totals: Totals,
+    /// Nanoseconds from publish to first delivery, three significant digits, up to one hour.
+    pub publish_to_deliver_ns: Histogram<u64>,
+    /// Nanoseconds from delivery to ack, likewise.
+    pub deliver_to_ack_ns: Histogram<u64>,
+}
+
+/// Figures of one stream.
+#[derive(Debug, Clone)]
+pub struct StreamSnapshot {
+    /// Whose stream.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: String,
+    /// Its figures.
+    pub stats: StreamStats,
+}
+
+/// Figures of a whole shard. Those named `_now` are of this moment; all others count since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Totals {
+    /// Streams.
+    pub streams_now: u64,
+    /// Streams that the list of the snapshot leaves out.
+    pub streams_omitted: u64,
+    /// Consumers.
+    pub consumers_now: u64,
+    /// Messages stored, in-flight ones included.
+    pub messages_now: u64,
+    /// Bytes stored, as counted against the limits.
+    pub bytes_now: u64,
+    /// Bytes of the messages' index.
+    pub index_bytes_now: u64,
+    /// Deliveries in flight.
+    pub inflight_now: u64,
+    /// Credit that consumers hold and have not spent.
+    pub credit_now: u64,
+    /// Paused publishers.
+    pub paused_now: u64,
+    /// Messages accepted.
+    pub published: u64,
+    /// Bytes of envelopes accepted.
+    pub published_bytes: u64,
+    /// Deliveries, redeliveries included.
+    pub delivered: u64,
+    /// Bytes of envelopes delivered, as they were published.
+    pub delivered_bytes: u64,
+    /// Deliveries with an attempt above 1.
+    pub redelivered: u64,
+    /// Messages acked.
+    pub acked: u64,
+    /// Deliveries given back by their consumer.
+    pub nacked: u64,
+    /// Deliveries taken back because their ack deadline passed.
+    pub ack_timeouts: u64,
+    /// Deliveries taken back because their consumer went.
+    pub returned: u64,
+    /// Acks of what was not in flight there.
+    pub acks_ignored: u64,
+    /// Nacks of what was not in flight there.
+    pub nacks_ignored: u64,
+    /// Publishes answered `Backpressure`.
+    pub refused_backpressure: u64,
+    /// Publishes and subscriptions refused for other reasons.
+    pub refused_other: u64,
+    /// Times that a publisher was paused.
+    pub pauses: u64,
+    /// Credit granted by consumers, cut to the limit.
+    pub credit_granted: u64,
+    /// Credit spent on deliveries.
+    pub credit_spent: u64,
+    /// Credit given back by settled deliveries (`refill=ack`).
+    pub credit_refilled: u64,
+}
+
+impl Totals {
+    /// Adds another shard's figures.
+    pub const fn merge(&mut self, other: &Self) {
+        self.streams_now += other.streams_now;
+        self.streams_omitted += other.streams_omitted;
+        self.consumers_now += other.consumers_now;
+        self.messages_now += other.messages_now;
+        self.bytes_now += other.bytes_now;
+        self.index_bytes_now += other.index_bytes_now;
+        self.inflight_now += other.inflight_now;
+        self.credit_now += other.credit_now;
+        self.paused_now += other.paused_now;
+        self.published += other.published;
+        self.published_bytes += other.published_bytes;
+        self.delivered += other.delivered;
+        self.delivered_bytes += other.delivered_bytes;
+        self.redelivered += other.redelivered;
+        self.acked += other.acked;
+        self.nacked += other.nacked;
+        self.ack_timeouts += other.ack_timeouts;
+        self.returned += other.returned;
+        self.acks_ignored += other.acks_ignored;
+        self.nacks_ignored += other.nacks_ignored;
+        self.refused_backpressure += other.refused_backpressure;
+        self.refused_other += other.refused_other;
+        self.pauses += other.pauses;
+        self.credit_granted += other.credit_granted;
+        self.credit_spent += other.credit_spent;
+        self.credit_refilled += other.credit_refilled;
+    }
+}
+
+impl Snapshot {
+    /// Adds another shard's snapshot to this one.
+    pub fn merge(&mut self, other: &Self) {
+        self.streams.extend(other.streams.iter().cloned());
+        self.totals.merge(&other.totals);
+        for (mine, theirs) in [
+            (&mut self.publish_to_deliver_ns, &other.publish_to_deliver_ns),
+            (&mut self.deliver_to_ack_ns, &other.deliver_to_ack_ns),
+        ] {
+            // All shards make their histograms with the same bounds; one that grew elsewhere makes this one grow.
+            mine.auto(true);
+            let merged = mine.add(theirs);
+            debug_assert!(merged.is_ok(), "histograms of equal precision merge");
+        }
+    }
+}
