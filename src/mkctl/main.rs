@@ -1,2 +1,48 @@
-//! Seam.
-fn main() {}
+//! `mkctl`: the operator's client. Everything it does goes over the wire that any other client uses.
+
+mod address;
+mod command_line;
+mod consume;
+mod dashboard;
+mod failure;
+mod http;
+mod output;
+mod publish;
+mod reports;
+mod socket;
+mod top;
+
+use clap::Parser;
+use command_line::{Command, CommandLine};
+use failure::Failure;
+use output::Output;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let CommandLine { command, global } = CommandLine::parse();
+    let mut out = Output::new(global.json);
+    let done = run(command, &global, &mut out).and_then(|()| out.flush());
+    match done {
+        // A reader that has seen enough, such as `head`, is not a failure.
+        Ok(()) | Err(Failure::OutputClosed) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out.complain(&failure.to_string());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(command: Command, global: &command_line::Global, out: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Health { at } => reports::health(&global.server(at)?, out),
+        Command::Status { at } => reports::status(&global.server(at)?, out),
+        Command::Version { at } => reports::version(&global.server(at)?, out),
+        Command::Metrics { at, prometheus } => reports::metrics(&global.server(at)?, prometheus, out),
+        Command::Stats { stream, at } => reports::stats(&global.server(at)?, &stream, out),
+        Command::Histograms { at, format } => reports::histograms(&global.server(at)?, format, out),
+        Command::Pub(asked) => publish::run(&global.server(asked.at())?, &asked, out),
+        Command::Sub(asked) => consume::subscribe(&global.server(asked.at.clone())?, &asked, out),
+        Command::Tail(asked) => consume::tail(&global.server(asked.at.clone())?, &asked, out),
+        Command::Top(asked) => top::run(&global.server(asked.at.clone())?, &asked, out),
+    }
+}

@@ -1,0 +1,274 @@
+//! What the command line may say.
+
+use crate::address::Server;
+use crate::failure::Failure;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::time::Duration;
+
+/// Look at, feed and drain a Conduit server from the shell.
+///
+/// The server is named by the last argument or by --addr; without either it is 127.0.0.1:9087. Either of a server's
+/// two ports will do: each serves HTTP and WebSocket.
+#[derive(Debug, Parser)]
+#[command(name = "mkctl", version, after_help = EXAMPLES, after_long_help = MANUAL)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) global: Global,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// The server, if no address is the last argument.
+    #[arg(long, global = true, value_name = "HOST:PORT", env = "MKCTL_ADDR", default_value = "127.0.0.1:9087")]
+    addr: String,
+    /// Print for machines: one JSON value a line.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Longest wait for a connection or an answer.
+    #[arg(long, global = true, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    timeout_ms: u64,
+}
+
+impl Global {
+    /// The server that the command means.
+    pub(crate) fn server(&self, at: Option<String>) -> Result<Server, Failure> {
+        Server::parse(at.as_deref().unwrap_or(&self.addr), Duration::from_millis(self.timeout_ms))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Is it up? Exit code 0 when healthy, 1 when draining, 3 when not reachable.
+    Health {
+        /// The server, host:port.
+        at: Option<String>,
+    },
+    /// Health, traffic and totals on one screen.
+    Status {
+        /// The server, host:port.
+        at: Option<String>,
+    },
+    /// The versions of this client and of the server.
+    Version {
+        /// The server, host:port.
+        at: Option<String>,
+    },
+    /// Every figure the server keeps, as JSON or as Prometheus text.
+    Metrics {
+        /// The server, host:port.
+        at: Option<String>,
+        /// Prometheus text in place of JSON.
+        #[arg(long)]
+        prometheus: bool,
+    },
+    /// Figures of one stream.
+    Stats {
+        /// The stream.
+        stream: String,
+        /// The server, host:port.
+        at: Option<String>,
+    },
+    /// Latency histograms, merged and for each shard.
+    Histograms {
+        /// The server, host:port.
+        at: Option<String>,
+        /// hgrm: percentile table; hlog: HdrHistogram log; json: percentiles.
+        #[arg(long, value_enum, default_value_t = HistogramFormat::Hgrm)]
+        format: HistogramFormat,
+    },
+    /// Publish a message, or one for each line of standard input.
+    Pub(Pub),
+    /// Consume messages: print each and ack it.
+    Sub(Sub),
+    /// Show the next messages of a stream and give them back.
+    Tail(Tail),
+    /// Streams, rates, latencies and consumers, refreshed.
+    Top(Top),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HistogramFormat {
+    Hgrm,
+    Hlog,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Codec {
+    Json,
+    Msgpack,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pub {
+    /// The stream.
+    pub(crate) stream: String,
+    /// The envelope, a JSON object. Without it (or with `-`) every line of standard input is one.
+    #[arg(value_name = "JSON")]
+    envelope: Option<String>,
+    /// The server, host:port.
+    at: Option<String>,
+    /// Publish the envelope this many times.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: u64,
+    /// How messages travel. JSON goes in batches; MessagePack one request a message.
+    #[arg(long, value_enum, default_value_t = Codec::Json)]
+    pub(crate) codec: Codec,
+}
+
+impl Pub {
+    /// The envelope, unless standard input holds the envelopes. An address is not an object, so it cannot be mistaken.
+    pub(crate) fn envelope(&self) -> Option<&str> {
+        self.envelope.as_deref().filter(|text| *text != "-" && !self.is_address(text))
+    }
+
+    /// The address, also where the envelope was left out.
+    pub(crate) fn at(&self) -> Option<String> {
+        self.at.clone().or_else(|| self.envelope.clone().filter(|text| self.is_address(text)))
+    }
+
+    fn is_address(&self, text: &str) -> bool {
+        let looks_like_json = text.trim_start().starts_with(['{', '[', '"']);
+        self.at.is_none()
+            && text != "-"
+            && !looks_like_json
+            && Server::parse(text, Duration::ZERO).is_ok()
+            && text.contains(':')
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Sub {
+    /// The stream.
+    pub(crate) stream: String,
+    /// The server, host:port.
+    pub(crate) at: Option<String>,
+    /// Stop after this many messages; not one more is taken.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Messages that may be on their way at once.
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(crate) credit: u64,
+    /// Do not ack: the messages go back to the stream when this command ends.
+    #[arg(long)]
+    pub(crate) no_ack: bool,
+    /// How messages travel. They are printed as JSON either way.
+    #[arg(long, value_enum, default_value_t = Codec::Json)]
+    pub(crate) codec: Codec,
+    /// Ack deadline of the subscription.
+    #[arg(long, value_name = "MS")]
+    pub(crate) ack_wait_ms: Option<u64>,
+    /// Stop after this long without a message. Without it, wait for ever.
+    #[arg(long, value_name = "MS")]
+    pub(crate) idle_ms: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Tail {
+    /// The stream.
+    pub(crate) stream: String,
+    /// The server, host:port.
+    pub(crate) at: Option<String>,
+    /// Messages to show.
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=10_000))]
+    pub(crate) count: u64,
+    /// Stop after this long without a message.
+    #[arg(long, value_name = "MS", default_value_t = 1_000)]
+    pub(crate) idle_ms: u64,
+    /// Wait until `--count` messages have come, however long it takes.
+    #[arg(long)]
+    pub(crate) follow: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    /// The server, host:port.
+    pub(crate) at: Option<String>,
+    /// Time between refreshes.
+    #[arg(long, value_name = "MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(100..=3_600_000))]
+    pub(crate) interval_ms: u64,
+    /// Print one table and end; also what happens when standard output is not a terminal.
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// What the streams are sorted by, largest first.
+    #[arg(long, value_enum, default_value_t = Order::Rate)]
+    pub(crate) sort: Order,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Order {
+    /// Messages published a second.
+    Rate,
+    /// Backlog.
+    Depth,
+    /// 99th percentile of publish to deliver.
+    Latency,
+    /// Name, ascending.
+    Name,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mkctl status
+  mkctl metrics 10.0.0.5:9087
+  mkctl pub agents/demo/inbox '{\"text\":\"hello\"}'
+  mkctl sub agents/demo/inbox --count 1
+  mkctl top
+
+Exit codes: 0 done; 1 the server said no or is not healthy; 2 usage; 3 cannot connect";
+
+const MANUAL: &str = "\
+Examples:
+  mkctl status                                        one look at a server
+  mkctl metrics 10.0.0.5:9087 | jq .streams           every figure, as JSON
+  mkctl pub agents/demo/inbox '{\"text\":\"hello\"}'      one message
+  mkctl pub agents/demo/inbox < messages.ndjson       one message a line, in batches
+  mkctl sub agents/demo/inbox --count 1 --json        take and ack one message
+  mkctl tail agents/demo/inbox                        look at the next ten messages and give them back
+  mkctl top --sort depth                              the longest backlogs, refreshed
+  mkctl histograms --format hlog > latency.hlog       for HdrHistogram tools
+  until mkctl health > /dev/null 2>&1; do sleep 1; done
+
+Exit codes:
+  0  done; for health: healthy
+  1  the server said no, is draining, or a message was refused
+  2  the command line could not be understood
+  3  there is no server at this address
+
+Environment:
+  MKCTL_ADDR  the server, as --addr
+
+tail and sub --no-ack take messages from the stream while they show them, so that other consumers do not get them
+meanwhile, and each message's attempt count rises by one.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        CommandLine::command().debug_assert();
+    }
+
+    fn publish(line: &[&str]) -> (Option<String>, Option<String>) {
+        let line = ["mkctl", "pub", "s"].iter().chain(line);
+        let Command::Pub(asked) = CommandLine::try_parse_from(line).expect("valid").command else { panic!("pub") };
+        (asked.envelope().map(str::to_owned), asked.at())
+    }
+
+    #[test]
+    fn an_address_without_an_envelope_is_still_an_address() {
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(publish(&[]), (None, None));
+        assert_eq!(publish(&["{}"]), (some("{}"), None));
+        assert_eq!(publish(&["{}", "h:1"]), (some("{}"), some("h:1")));
+        assert_eq!(publish(&["h:1"]), (None, some("h:1")));
+        assert_eq!(publish(&["-", "h:1"]), (None, some("h:1")));
+        assert_eq!(publish(&["{\"a\":1}"]), (some("{\"a\":1}"), None));
+        assert_eq!(publish(&["not json"]), (some("not json"), None));
+    }
+}

@@ -1,0 +1,145 @@
+//! Everything the client prints. Standard output is for results, standard error for remarks.
+
+use crate::failure::Failure;
+use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+
+/// Results on standard output, buffered; remarks on standard error.
+pub(crate) struct Output {
+    /// Results are for machines: one JSON value a line.
+    pub(crate) json: bool,
+    out: BufWriter<Stdout>,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        Self { json, out: BufWriter::new(io::stdout()) }
+    }
+
+    /// Results are read by a person.
+    pub(crate) fn is_terminal(&self) -> bool {
+        io::stdout().is_terminal()
+    }
+
+    /// Remarks are read by a person.
+    pub(crate) fn remarks_are_read(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
+    /// One line of a result.
+    pub(crate) fn line(&mut self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
+    /// Part of a result, as it is.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.out.write_all(bytes).map_err(closed)
+    }
+
+    /// A JSON value: on one line for machines, spread out for people.
+    pub(crate) fn value(&mut self, value: &serde_json::Value) -> Result<(), Failure> {
+        // A value of text keys always has a JSON form.
+        let text = if self.json || !self.is_terminal() { value.to_string() } else { format!("{value:#}") };
+        self.line(&text)
+    }
+
+    /// Rows of name and figure, the figures in one column.
+    pub(crate) fn rows(&mut self, rows: &[(&str, String)]) -> Result<(), Failure> {
+        let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        for (name, figure) in rows {
+            self.line(&format!("{name:<width$}  {figure}"))?;
+        }
+        Ok(())
+    }
+
+    /// Hands what was printed to the reader.
+    pub(crate) fn flush(&mut self) -> Result<(), Failure> {
+        self.out.flush().map_err(closed)
+    }
+
+    /// A remark: nothing that a script would read.
+    pub(crate) fn remark(&mut self, text: &str) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// A remark that replaces the one before it on a terminal.
+    pub(crate) fn progress(&mut self, text: &str) {
+        let _ = write!(io::stderr(), "\r\x1b[K{text}");
+    }
+
+    /// Why the command failed.
+    pub(crate) fn complain(&mut self, text: &str) {
+        let _ = self.out.flush();
+        let _ = writeln!(io::stderr(), "mkctl: {text}");
+    }
+}
+
+/// Whatever keeps us from printing, there is nobody left to tell it to.
+fn closed(_: io::Error) -> Failure {
+    Failure::OutputClosed
+}
+
+/// A count with its thousands apart: `1,234,567`.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A rate or a time: few digits when large, more when small.
+pub(crate) fn measure(number: f64) -> String {
+    match number.abs() {
+        at_least if at_least >= 1_000.0 => grouped(number.round() as u64),
+        at_least if at_least >= 100.0 => format!("{number:.0}"),
+        at_least if at_least >= 10.0 => format!("{number:.1}"),
+        0.0 => "0".to_owned(),
+        _ => format!("{number:.2}"),
+    }
+}
+
+/// Seconds for people: `3d 4h`, `5m 12s`.
+pub(crate) fn age(seconds: u64) -> String {
+    let (days, hours, minutes, rest) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{rest}s"),
+        (0, 0, _) => format!("{minutes}m {rest}s"),
+        (0, ..) => format!("{hours}h {minutes}m"),
+        _ => format!("{days}d {hours}h"),
+    }
+}
+
+/// Text of a message or a name, with everything that could move a terminal's cursor made visible.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_told_for_people() {
+        assert_eq!(grouped(0), "0");
+        assert_eq!(grouped(1_234_567), "1,234,567");
+        assert_eq!(measure(1_234_567.4), "1,234,567");
+        assert_eq!(measure(0.123), "0.12");
+        assert_eq!(measure(12.34), "12.3");
+        assert_eq!(measure(0.0), "0");
+        assert_eq!(
+            (age(59), age(312), age(7_260), age(273_600)),
+            ("59s".into(), "5m 12s".into(), "2h 1m".into(), "3d 4h".into())
+        );
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(printable("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\n");
+        assert_eq!(printable("grün"), "grün");
+    }
+}
