@@ -3,7 +3,7 @@
 //! Stricter than the grammar in one point: an escaped half of a surrogate pair is refused (RFC 8259, section 8.2 leaves
 //! it open), because such a text has no UTF-8 form, so not every consumer could be handed the message.
 
-use super::reader::{Broken, DEPTH_CEILING, Key, Reader};
+use super::reader::{Broken, DEPTH_CEILING, NAMES, Reader};
 use crate::error::{ErrorCode, Violation};
 use std::borrow::Cow;
 
@@ -21,6 +21,21 @@ pub(super) struct JsonItems {
     first: bool,
 }
 
+/// The content of a string as it stands in the text: without quotes, with escapes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RawText<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl<'a> RawText<'a> {
+    /// What it stands for. Borrows unless it has escapes.
+    #[inline]
+    pub(super) fn decoded(self) -> Cow<'a, str> {
+        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+    }
+}
+
 impl<'a> JsonReader<'a> {
     /// A cursor at the front. `depth_max` above [`DEPTH_CEILING`] counts as that.
     pub(super) fn new(bytes: &'a [u8], depth_max: usize) -> Result<Self, Violation> {
@@ -31,10 +46,12 @@ impl<'a> JsonReader<'a> {
     }
 
     /// The byte here; 0, which begins no token, at the end.
+    #[inline]
     fn byte(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
+    #[inline]
     fn space(&mut self) {
         while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
@@ -47,6 +64,7 @@ impl<'a> JsonReader<'a> {
         Err(if self.at < self.text.len() { Broken::Unexpected } else { Broken::End })
     }
 
+    #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Broken> {
         if self.byte() != byte {
             return self.unexpected();
@@ -55,47 +73,79 @@ impl<'a> JsonReader<'a> {
         Ok(())
     }
 
+    #[inline]
     fn enter(&mut self) -> Result<(), Broken> {
         self.depth_left = self.depth_left.checked_sub(1).ok_or(Broken::Depth)?;
         self.at += 1;
         Ok(())
     }
 
+    #[inline]
     fn leave(&mut self) {
         self.depth_left += 1;
         self.at += 1;
     }
 
     /// Reads a string whose quote is here.
-    fn string(&mut self) -> Result<Key<'a>, Broken> {
-        self.expect(b'"')?;
-        let start = self.at;
-        let bytes = self.text.as_bytes();
-        let mut escaped = false;
-        loop {
-            self.at = plain_end(bytes, self.at);
-            match self.byte() {
-                b'"' => break,
-                b'\\' => {
-                    escaped = true;
-                    let (_, length) = escape(&bytes[self.at..]).ok_or(Broken::Escape)?;
-                    self.at += length;
-                }
-                _ => return self.unexpected(),
-            }
-        }
+    #[inline]
+    fn string(&mut self) -> Result<RawText<'a>, Broken> {
+        let start = self.at + 1;
+        let escaped = self.skip_string()?;
         // Quotes are ASCII, so the range lies on character boundaries.
-        let raw = self.text.get(start..self.at).unwrap_or_default();
-        self.at += 1;
-        Ok(Key { raw, escaped })
+        let raw = self.text.get(start..self.at - 1).unwrap_or_default();
+        Ok(RawText { raw, escaped })
     }
 
-    /// Reads a member's name and its colon.
-    fn key(&mut self) -> Result<Key<'a>, Broken> {
-        let key = self.string()?;
+    /// Passes over a string whose quote is here; has it escapes?
+    #[inline]
+    fn skip_string(&mut self) -> Result<bool, Broken> {
+        self.expect(b'"')?;
+        self.at = plain_end(self.text.as_bytes(), self.at);
+        if self.byte() == b'"' {
+            self.at += 1;
+            return Ok(false);
+        }
+        self.skip_escapes()?;
+        Ok(true)
+    }
+
+    /// Passes over the rest of a string from its first byte that is not plain.
+    #[cold]
+    fn skip_escapes(&mut self) -> Result<(), Broken> {
+        let bytes = self.text.as_bytes();
+        while self.byte() == b'\\' {
+            let (_, length) = escape(&bytes[self.at..]).ok_or(Broken::Escape)?;
+            self.at = plain_end(bytes, self.at + length);
+        }
+        self.expect(b'"')
+    }
+
+    /// Passes over the colon between a member's name and its value.
+    #[inline]
+    fn colon(&mut self) -> Result<(), Broken> {
         self.space();
-        self.expect(b':')?;
-        Ok(key)
+        self.expect(b':')
+    }
+
+    /// The name of the next member, as [`Reader::next_key`], in full.
+    #[inline]
+    pub(super) fn next_member(&mut self, members: &mut JsonItems) -> Result<Option<RawText<'a>>, Broken> {
+        match self.peek() {
+            b'"' if members.first => {}
+            b',' if !members.first => {
+                self.at += 1;
+                self.space();
+            }
+            b'}' => {
+                self.leave();
+                return Ok(None);
+            }
+            _ => return self.unexpected(),
+        }
+        members.first = false;
+        let name = self.string()?;
+        self.colon()?;
+        Ok(Some(name))
     }
 
     fn digits(&mut self) -> Result<(), Broken> {
@@ -140,6 +190,7 @@ impl<'a> JsonReader<'a> {
     }
 
     /// The kind of the next value, by its first byte.
+    #[inline]
     pub(super) fn peek(&mut self) -> u8 {
         self.space();
         self.byte()
@@ -149,15 +200,18 @@ impl<'a> JsonReader<'a> {
 impl<'a> Reader<'a> for JsonReader<'a> {
     type Items = JsonItems;
 
+    #[inline]
     fn mark(&mut self) -> usize {
         self.space();
         self.at
     }
 
+    #[inline]
     fn since(&self, mark: usize) -> &'a [u8] {
         &self.text.as_bytes()[mark..self.at]
     }
 
+    #[inline]
     fn members(&mut self) -> Result<Option<JsonItems>, Broken> {
         if self.peek() != b'{' {
             return Ok(None);
@@ -166,27 +220,13 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(Some(JsonItems { first: true }))
     }
 
-    fn next_key(&mut self, members: &mut JsonItems) -> Result<Option<Key<'a>>, Broken> {
-        match self.peek() {
-            b'}' => {
-                self.leave();
-                return Ok(None);
-            }
-            b',' if !members.first => {
-                self.at += 1;
-                self.space();
-            }
-            b'"' if members.first => {}
-            _ => return self.unexpected(),
-        }
-        members.first = false;
-        self.key().map(Some)
+    #[inline]
+    fn next_key(&mut self, members: &mut JsonItems) -> Result<Option<&'a str>, Broken> {
+        let name = self.next_member(members)?;
+        Ok(name.map(|name| if name.escaped { known_name(name.raw) } else { name.raw }))
     }
 
-    fn key_is(key: Key<'a>, name: &str) -> bool {
-        key.raw == name || (key.escaped && escaped_is(key.raw.as_bytes(), name.as_bytes()))
-    }
-
+    #[inline]
     fn elements(&mut self) -> Result<Option<JsonItems>, Broken> {
         if self.peek() != b'[' {
             return Ok(None);
@@ -195,6 +235,7 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(Some(JsonItems { first: true }))
     }
 
+    #[inline]
     fn next_element(&mut self, elements: &mut JsonItems) -> Result<bool, Broken> {
         match self.peek() {
             b']' => {
@@ -215,14 +256,15 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(true)
     }
 
+    #[inline]
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
         if self.peek() != b'"' {
             return Ok(None);
         }
-        let string = self.string()?;
-        Ok(Some(if string.escaped { Cow::Owned(unescape(string.raw)) } else { Cow::Borrowed(string.raw) }))
+        self.string().map(|text| Some(text.decoded()))
     }
 
+    #[inline]
     fn unsigned(&mut self) -> Result<Option<u64>, Broken> {
         self.space();
         let start = self.at;
@@ -248,7 +290,7 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         loop {
             match self.peek() {
                 b'"' => {
-                    self.string()?;
+                    self.skip_string()?;
                 }
                 b'{' => {
                     self.enter()?;
@@ -257,7 +299,8 @@ impl<'a> Reader<'a> for JsonReader<'a> {
                     } else {
                         open += 1;
                         objects = objects << 1 | 1;
-                        self.key()?;
+                        self.skip_string()?;
+                        self.colon()?;
                         continue;
                     }
                 }
@@ -288,7 +331,8 @@ impl<'a> Reader<'a> for JsonReader<'a> {
                         self.at += 1;
                         if in_object {
                             self.space();
-                            self.key()?;
+                            self.skip_string()?;
+                            self.colon()?;
                         }
                         break;
                     }
@@ -303,6 +347,7 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         }
     }
 
+    #[inline]
     fn finish(&mut self) -> Result<(), Broken> {
         self.space();
         if self.at == self.text.len() { Ok(()) } else { Err(Broken::Trailing) }
@@ -316,8 +361,32 @@ impl<'a> Reader<'a> for JsonReader<'a> {
 }
 
 /// The position of the first byte from `at` on that ends a run of plain string content: a quote, a backslash or a
-/// control character (RFC 8259, section 7); the length of `bytes` when there is none. Looks at eight bytes at a time.
+/// control character (RFC 8259, section 7); the length of `bytes` when there is none.
+///
+/// Names and ids end within the first 16 bytes, mostly; long texts go by 32 bytes at a time.
+#[inline]
 pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
+    for _ in 0..2 {
+        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
+            return plain_end_of_few(bytes, at);
+        };
+        let stops = stops_in(u64::from_le_bytes(*chunk));
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    plain_end_of_many(bytes, at)
+}
+
+fn plain_end_of_many(bytes: &[u8], mut at: usize) -> usize {
+    // The compiler makes vector instructions of this fold.
+    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
+        if chunk.iter().fold(false, |stop, &byte| stop | is_stop(byte)) {
+            break;
+        }
+        at += 32;
+    }
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
         let stops = stops_in(u64::from_le_bytes(*chunk));
         if stops != 0 {
@@ -325,14 +394,19 @@ pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 8;
     }
+    plain_end_of_few(bytes, at)
+}
+
+fn plain_end_of_few(bytes: &[u8], mut at: usize) -> usize {
     while bytes.get(at).is_some_and(|&byte| !is_stop(byte)) {
         at += 1;
     }
     at
 }
 
+#[inline]
 const fn is_stop(byte: u8) -> bool {
-    byte < 0x20 || byte == b'"' || byte == b'\\'
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// Sets the top bit of every byte that [`is_stop`]. Borrows of the subtractions may also set bits above the lowest one
@@ -385,8 +459,13 @@ fn hex4(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |value, &digit| Some(value << 4 | char::from(digit).to_digit(16)?))
 }
 
-/// Does the escaped string `raw` say `name`? Without building it.
+/// The name that means something and that the escaped string content `raw` stands for; empty if there is none.
 #[cold]
+fn known_name(raw: &str) -> &'static str {
+    NAMES.into_iter().find(|name| escaped_is(raw.as_bytes(), name.as_bytes())).unwrap_or_default()
+}
+
+/// Does the escaped string `raw` say `name`? Without building it.
 fn escaped_is(raw: &[u8], name: &[u8]) -> bool {
     let mut at = 0;
     for &wanted in name {
@@ -408,7 +487,7 @@ fn escaped_is(raw: &[u8], name: &[u8]) -> bool {
 
 /// The text that the checked string content `raw` stands for.
 #[cold]
-pub(super) fn unescape(raw: &str) -> String {
+fn unescape(raw: &str) -> String {
     let mut text = String::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(backslash) = rest.find('\\') {

@@ -1,7 +1,7 @@
 //! MessagePack: a strict cursor that checks every length before it uses it and copies nothing, and the writing of
 //! headers and integers in their shortest form. Section names are those of the MessagePack specification.
 
-use super::reader::{Broken, DEPTH_CEILING, Key, Reader};
+use super::reader::{Broken, DEPTH_CEILING, Reader};
 use crate::error::{ErrorCode, Violation};
 use std::borrow::Cow;
 
@@ -73,9 +73,18 @@ impl<'a> MsgPackReader<'a> {
         Ok(taken)
     }
 
-    fn take_text(&mut self, length: u32) -> Result<Head<'a>, Broken> {
+    #[inline]
+    fn take_text(&mut self, length: u32) -> Result<&'a str, Broken> {
         let bytes = self.take_slice(length)?;
-        simdutf8::basic::from_utf8(bytes).map(Head::Text).map_err(|_| Broken::Utf8)
+        simdutf8::basic::from_utf8(bytes).map_err(|_| Broken::Utf8)
+    }
+
+    /// Reads a text of less than 32 bytes: nearly all names and most ids are of that form.
+    #[inline]
+    fn short_text(&mut self) -> Result<Option<&'a str>, Broken> {
+        let Some(marker @ 0xa0..=0xbf) = self.marker() else { return Ok(None) };
+        self.at += 1;
+        self.take_text(u32::from(marker & 0x1f)).map(Some)
     }
 
     fn take_extension(&mut self, length: u32) -> Result<Head<'a>, Broken> {
@@ -103,7 +112,7 @@ impl<'a> MsgPackReader<'a> {
             0x00..=0x7f => Head::Unsigned(u64::from(marker)),
             0x80..=0x8f => self.map_head(u32::from(marker & 0x0f))?,
             0x90..=0x9f => self.array_head(u32::from(marker & 0x0f))?,
-            0xa0..=0xbf => self.take_text(u32::from(marker & 0x1f))?,
+            0xa0..=0xbf => Head::Text(self.take_text(u32::from(marker & 0x1f))?),
             0xc0 => Head::Nil,
             0xc1 => {
                 // "Never used": the error is at this byte.
@@ -149,15 +158,15 @@ impl<'a> MsgPackReader<'a> {
             0xd4..=0xd8 => self.take_extension(1 << (marker - 0xd4))?,
             0xd9 => {
                 let length = self.take_u8()?;
-                self.take_text(length)?
+                Head::Text(self.take_text(length)?)
             }
             0xda => {
                 let length = self.take_u16()?;
-                self.take_text(length)?
+                Head::Text(self.take_text(length)?)
             }
             0xdb => {
                 let length = self.take_u32()?;
-                self.take_text(length)?
+                Head::Text(self.take_text(length)?)
             }
             0xdc => {
                 let elements = self.take_u16()?;
@@ -232,28 +241,25 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         Ok(Some(MsgPackItems { left }))
     }
 
-    fn next_key(&mut self, members: &mut MsgPackItems) -> Result<Option<Key<'a>>, Broken> {
+    #[inline]
+    fn next_key(&mut self, members: &mut MsgPackItems) -> Result<Option<&'a str>, Broken> {
         if members.left == 0 {
             self.leave();
             return Ok(None);
         }
         members.left -= 1;
-        let start = self.at;
-        let raw = match self.head()? {
-            Head::Text(text) => text,
-            Head::Map(_) | Head::Array(_) => {
-                self.at = start;
-                self.skip()?;
-                ""
-            }
+        if let Some(name) = self.short_text()? {
+            return Ok(Some(name));
+        }
+        let name = self.text()?;
+        if name.is_none() {
             // A key that is no text names nothing that we know.
+            self.skip()?;
+        }
+        Ok(Some(match name {
+            Some(Cow::Borrowed(name)) => name,
             _ => "",
-        };
-        Ok(Some(Key { raw, escaped: false }))
-    }
-
-    fn key_is(key: Key<'a>, name: &str) -> bool {
-        key.raw == name
+        }))
     }
 
     fn elements(&mut self) -> Result<Option<MsgPackItems>, Broken> {
@@ -274,7 +280,11 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         Ok(true)
     }
 
+    #[inline]
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
+        if let Some(text) = self.short_text()? {
+            return Ok(Some(Cow::Borrowed(text)));
+        }
         self.scalar(|head| match head {
             Head::Text(text) => Some(Cow::Borrowed(text)),
             _ => None,

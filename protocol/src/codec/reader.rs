@@ -38,14 +38,9 @@ impl Broken {
     }
 }
 
-/// A member's name as it stands in the bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Key<'a> {
-    /// Without quotes; escapes are still in it.
-    pub(super) raw: &'a str,
-    /// `raw` has escapes (only in JSON).
-    pub(super) escaped: bool,
-}
+/// The names of all members that mean something, for a name that is spelt with escapes.
+pub(super) const NAMES: [&str; 10] =
+    ["to", "envelope", "id", "credit", "ack", "ackUpTo", "nack", "delayMs", "enqueue", "ref"];
 
 /// A cursor over one value. Every method leaves it where it was when it answers `None` ("not one of these").
 ///
@@ -63,11 +58,9 @@ pub(super) trait Reader<'a> {
     /// Enters an object (a map).
     fn members(&mut self) -> Result<Option<Self::Items>, Broken>;
 
-    /// The name of the next member, whose value must be read next; `None` leaves the object.
-    fn next_key(&mut self, members: &mut Self::Items) -> Result<Option<Key<'a>>, Broken>;
-
-    /// Is this the key `name`? `name` is ASCII letters.
-    fn key_is(key: Key<'a>, name: &str) -> bool;
+    /// The name of the next member, whose value must be read next; `None` leaves the object. A name that is none of
+    /// [`NAMES`] may come out as any other text that is none of them.
+    fn next_key(&mut self, members: &mut Self::Items) -> Result<Option<&'a str>, Broken>;
 
     /// Enters an array.
     fn elements(&mut self) -> Result<Option<Self::Items>, Broken>;

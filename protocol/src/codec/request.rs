@@ -1,7 +1,8 @@
 //! What requests mean, for both encodings: the members that count, their types and bounds.
 //!
 //! The bytes are walked once, to the end, before anything is judged: what is no valid value is told as that and not as
-//! a wrong field. Members that are not known are ignored; one that is known and appears twice is an error.
+//! a wrong field. Members that are not known are ignored; one that is known and appears twice is an error. What a walk
+//! finds is written where it stays until it is judged, since moving it about would cost as much as finding it.
 
 use super::reader::{Broken, Reader};
 use super::{Encoding, Frame, FrameError, check_stream_name};
@@ -18,10 +19,44 @@ const TARGET_WRONG: &str = "a message is named by its id (a text within the leng
 const TARGETS_TOO_MANY: &str = "the array names more messages than the limit";
 const REFERENCE_TOO_LONG: &str = "`ref` is longer than the limit";
 const ENQUEUE_WRONG: &str = "`enqueue` must be an object with `to` and `envelope`";
+const OPERATION_TWICE: &str = "the operation appears twice";
 /// The text of facts 4.2, which existing clients compare.
 const ENVELOPE_WRONG: &str = "Envelope must be an object";
 const TO_WRONG: &str = "`to` must be the name of a stream";
+const BODY_WRONG: &str = "the body must be an object with `to` and `envelope`";
 const UNKNOWN_OP: &str = "expected an object with one of credit, ack, ackUpTo, nack, enqueue";
+
+/// Reads the one `{"to","envelope"}` object that is all of the input.
+pub(super) fn publish<'a, R: Reader<'a>>(
+    reader: &mut R,
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Publish<'a>, Violation> {
+    let mut walk = PublishWalk::new();
+    match walk.read_all(reader, limits) {
+        Ok(true) => walk.judge(encoding, limits),
+        Ok(false) => Err(invalid_field(BODY_WRONG)),
+        Err(broken) => Err(reader.violation(broken)),
+    }
+}
+
+/// Reads the one WebSocket message that is all of the input.
+pub(super) fn frame<'a, R: Reader<'a>>(
+    reader: &mut R,
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Frame<'a>, FrameError<'a>> {
+    let mut walk = FrameWalk::new();
+    match walk.read_all(reader, limits) {
+        Ok(()) => walk.judge(encoding, limits),
+        Err(broken) => Err(FrameError::Fatal(reader.violation(broken))),
+    }
+}
+
+#[cold]
+fn invalid_field(why: &'static str) -> Violation {
+    Violation::new(ErrorCode::InvalidField, why)
+}
 
 /// A member that counts, as far as it has been seen.
 #[derive(Debug)]
@@ -33,269 +68,301 @@ enum Slot<T> {
 }
 
 impl<T> Slot<T> {
-    fn new(value: Option<T>, wrong: &'static str) -> Self {
-        value.map_or(Self::Wrong(wrong), Self::Is)
-    }
-
-    /// Keeps a value that was just read; `twice` is the complaint if there was one before.
-    fn put(&mut self, value: Self, twice: &'static str) {
-        *self = if matches!(self, Self::Absent) { value } else { Self::Wrong(twice) };
-    }
-
-    /// The value, or an `InvalidField`; `None` when the member was not there.
-    fn taken(self) -> Option<Result<T, Violation>> {
-        match self {
-            Self::Absent => None,
-            Self::Is(value) => Some(Ok(value)),
-            Self::Wrong(why) => Some(Err(Violation::new(ErrorCode::InvalidField, why))),
-        }
+    /// Keeps what was just read: a value, or nothing when it was `wrong`. `twice` is the complaint if there was one
+    /// before.
+    fn put(&mut self, value: Option<T>, wrong: &'static str, twice: &'static str) {
+        *self = match (&self, value) {
+            (Self::Absent, Some(value)) => Self::Is(value),
+            (Self::Absent, None) => Self::Wrong(wrong),
+            (Self::Is(_) | Self::Wrong(_), _) => Self::Wrong(twice),
+        };
     }
 }
 
-/// A `{"to","envelope"}` object, walked and not yet judged.
+/// What has been found of a `{"to","envelope"}` object.
 #[derive(Debug)]
-struct Draft<'a> {
+struct PublishWalk<'a> {
     to: Slot<Cow<'a, str>>,
-    envelope: Slot<EnvelopeDraft<'a>>,
-}
-
-#[derive(Debug)]
-struct EnvelopeDraft<'a> {
-    bytes: &'a [u8],
+    envelope: Slot<&'a [u8]>,
     id: EnvelopeId<'a>,
 }
 
-/// Reads the one `{"to","envelope"}` object that is all of the input.
-pub(super) fn publish<'a, R: Reader<'a>>(
-    reader: &mut R,
-    encoding: Encoding,
-    limits: &Limits,
-) -> Result<Publish<'a>, Violation> {
-    match whole_draft(reader, limits) {
-        Ok(Some(draft)) => draft.judge(encoding, limits),
-        Ok(None) => Err(Violation::new(ErrorCode::InvalidField, "the body must be an object with `to` and `envelope`")),
-        Err(broken) => Err(reader.violation(broken)),
+impl<'a> PublishWalk<'a> {
+    const fn new() -> Self {
+        Self { to: Slot::Absent, envelope: Slot::Absent, id: EnvelopeId::Absent }
     }
-}
 
-fn whole_draft<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<Draft<'a>>, Broken> {
-    let draft = read_draft(reader, limits)?;
-    if draft.is_none() {
-        reader.skip()?;
+    /// Reads all of the input; `false` when it is no object.
+    fn read_all<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<bool, Broken> {
+        let is_object = self.read(reader, limits)?;
+        reader.finish()?;
+        Ok(is_object)
     }
-    reader.finish()?;
-    Ok(draft)
-}
 
-/// `None`, and nothing read, when the next value is no object.
-fn read_draft<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<Draft<'a>>, Broken> {
-    let Some(mut members) = reader.members()? else { return Ok(None) };
-    let mut draft = Draft { to: Slot::Absent, envelope: Slot::Absent };
-    while let Some(key) = reader.next_key(&mut members)? {
-        if R::key_is(key, "to") {
-            let to = reader.text()?;
-            if to.is_none() {
-                reader.skip()?;
-            }
-            draft.to.put(Slot::new(to, TO_WRONG), "`to` appears twice");
-        } else if R::key_is(key, "envelope") {
-            let envelope = read_envelope(reader, limits)?;
-            if envelope.is_none() {
-                reader.skip()?;
-            }
-            draft.envelope.put(Slot::new(envelope, ENVELOPE_WRONG), "`envelope` appears twice");
-        } else {
+    /// Reads any value; `false` when it is no object.
+    fn read<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<bool, Broken> {
+        let Some(mut members) = reader.members()? else {
             reader.skip()?;
-        }
-    }
-    Ok(Some(draft))
-}
-
-/// `None`, and nothing read, when the next value is no object. Of two `id` members the last counts, as it does for
-/// nearly every parser that a consumer may use.
-fn read_envelope<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<EnvelopeDraft<'a>>, Broken> {
-    let mark = reader.mark();
-    let Some(mut members) = reader.members()? else { return Ok(None) };
-    let mut id = EnvelopeId::Absent;
-    while let Some(key) = reader.next_key(&mut members)? {
-        if !R::key_is(key, "id") {
-            reader.skip()?;
-            continue;
-        }
-        id = match reader.text()? {
-            Some(text) if (1..=limits.message_id_bytes_max).contains(&text.len()) => EnvelopeId::Given(text),
-            Some(_) => EnvelopeId::Unusable,
-            None => {
-                reader.skip()?;
-                EnvelopeId::Unusable
-            }
+            return Ok(false);
         };
+        while let Some(key) = reader.next_key(&mut members)? {
+            match key {
+                "to" => {
+                    let to = reader.text()?;
+                    if to.is_none() {
+                        reader.skip()?;
+                    }
+                    self.to.put(to, TO_WRONG, "`to` appears twice");
+                }
+                "envelope" => {
+                    let mark = reader.mark();
+                    let is_object = self.read_envelope(reader, limits)?;
+                    let envelope = is_object.then(|| reader.since(mark));
+                    self.envelope.put(envelope, ENVELOPE_WRONG, "`envelope` appears twice");
+                }
+                _ => reader.skip()?,
+            }
+        }
+        Ok(true)
     }
-    Ok(Some(EnvelopeDraft { bytes: reader.since(mark), id }))
-}
 
-impl<'a> Draft<'a> {
+    /// Reads any value; `false` when it is no object. Of two `id` members the last counts, as it does for nearly every
+    /// parser that a consumer may use.
+    fn read_envelope<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<bool, Broken> {
+        let Some(mut members) = reader.members()? else {
+            reader.skip()?;
+            return Ok(false);
+        };
+        while let Some(key) = reader.next_key(&mut members)? {
+            if key != "id" {
+                reader.skip()?;
+                continue;
+            }
+            self.id = match reader.text()? {
+                Some(id) if is_message_id(&id, limits) => EnvelopeId::Given(id),
+                Some(_) => EnvelopeId::Unusable,
+                None => {
+                    reader.skip()?;
+                    EnvelopeId::Unusable
+                }
+            };
+        }
+        Ok(true)
+    }
+
     fn judge(self, encoding: Encoding, limits: &Limits) -> Result<Publish<'a>, Violation> {
-        let envelope = match self.envelope {
-            Slot::Is(envelope) => envelope,
+        let bytes = match self.envelope {
+            Slot::Is(bytes) => bytes,
             Slot::Absent | Slot::Wrong(ENVELOPE_WRONG) => {
                 return Err(Violation::new(ErrorCode::InvalidEnvelope, ENVELOPE_WRONG));
             }
-            Slot::Wrong(why) => return Err(Violation::new(ErrorCode::InvalidField, why)),
+            Slot::Wrong(why) => return Err(invalid_field(why)),
         };
         let stream = match self.to {
             Slot::Is(to) => to,
-            Slot::Absent => return Err(Violation::new(ErrorCode::InvalidField, TO_WRONG)),
-            Slot::Wrong(why) => return Err(Violation::new(ErrorCode::InvalidField, why)),
+            Slot::Absent => return Err(invalid_field(TO_WRONG)),
+            Slot::Wrong(why) => return Err(invalid_field(why)),
         };
         check_stream_name(&stream, limits)?;
-        let envelope = Envelope { encoding, bytes: envelope.bytes, id: envelope.id };
-        Ok(Publish { stream, envelope, pausable: false })
+        Ok(Publish { stream, envelope: Envelope { encoding, bytes, id: self.id }, pausable: false })
     }
 }
 
-/// A WebSocket message, walked and not yet judged.
+const fn is_message_id(id: &str, limits: &Limits) -> bool {
+    !id.is_empty() && id.len() <= limits.message_id_bytes_max
+}
+
+/// The operations in the order in which they count when a message has several (facts 11.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Operation {
+    Credit,
+    Ack,
+    AckUpTo,
+    Nack,
+    Enqueue,
+    /// None yet.
+    Nothing,
+}
+
+/// What has been found of a WebSocket message: the operation that counts so far and what belongs to it.
 #[derive(Debug)]
-struct FrameDraft<'a> {
-    credit: Slot<u64>,
-    ack: Slot<Targets<'a>>,
-    ack_up_to: Slot<u64>,
-    nack: Slot<Targets<'a>>,
+struct FrameWalk<'a> {
+    operation: Operation,
+    /// Why `operation` cannot be obeyed.
+    wrong: Option<&'static str>,
+    /// The credit, or the seq of `ackUpTo`.
+    number: u64,
+    /// What `ack` or `nack` names.
+    targets: Targets<'a>,
+    publish: PublishWalk<'a>,
     delay_ms: Slot<u64>,
-    enqueue: Slot<Draft<'a>>,
     reference: Slot<&'a [u8]>,
 }
 
-/// Reads the one WebSocket message that is all of the input.
-pub(super) fn frame<'a, R: Reader<'a>>(
-    reader: &mut R,
-    encoding: Encoding,
-    limits: &Limits,
-) -> Result<Frame<'a>, FrameError<'a>> {
-    match whole_frame(reader, limits) {
-        Ok(Some(draft)) => draft.judge(encoding, limits),
-        Ok(None) => Err(FrameError::Fatal(Violation::new(ErrorCode::UnknownOp, UNKNOWN_OP))),
-        Err(broken) => Err(FrameError::Fatal(reader.violation(broken))),
+impl<'a> FrameWalk<'a> {
+    fn new() -> Self {
+        Self {
+            operation: Operation::Nothing,
+            wrong: None,
+            number: 0,
+            targets: Targets::new(),
+            publish: PublishWalk::new(),
+            delay_ms: Slot::Absent,
+            reference: Slot::Absent,
+        }
     }
-}
 
-fn whole_frame<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<FrameDraft<'a>>, Broken> {
-    let draft = read_frame(reader, limits)?;
-    if draft.is_none() {
-        reader.skip()?;
-    }
-    reader.finish()?;
-    Ok(draft)
-}
-
-fn read_frame<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<FrameDraft<'a>>, Broken> {
-    let Some(mut members) = reader.members()? else { return Ok(None) };
-    let mut draft = FrameDraft {
-        credit: Slot::Absent,
-        ack: Slot::Absent,
-        ack_up_to: Slot::Absent,
-        nack: Slot::Absent,
-        delay_ms: Slot::Absent,
-        enqueue: Slot::Absent,
-        reference: Slot::Absent,
-    };
-    while let Some(key) = reader.next_key(&mut members)? {
-        if R::key_is(key, "ack") {
-            let ack = read_targets(reader, limits)?;
-            draft.ack.put(ack, "`ack` appears twice");
-        } else if R::key_is(key, "credit") {
-            let credit = read_integer(reader, 1, CREDIT_WRONG)?;
-            draft.credit.put(credit, "`credit` appears twice");
-        } else if R::key_is(key, "enqueue") {
-            let enqueue = read_draft(reader, limits)?;
-            if enqueue.is_none() {
-                reader.skip()?;
+    /// Reads all of the input. What is no object has no operation.
+    fn read_all<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        match reader.members()? {
+            Some(mut members) => {
+                while let Some(key) = reader.next_key(&mut members)? {
+                    self.read_member(key, reader, limits)?;
+                }
             }
-            draft.enqueue.put(Slot::new(enqueue, ENQUEUE_WRONG), "`enqueue` appears twice");
-        } else if R::key_is(key, "ref") {
-            let mark = reader.mark();
-            reader.skip()?;
-            let reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);
-            draft.reference.put(Slot::new(reference, REFERENCE_TOO_LONG), "`ref` appears twice");
-        } else if R::key_is(key, "ackUpTo") {
-            let seq = read_integer(reader, 1, ACK_UP_TO_WRONG)?;
-            draft.ack_up_to.put(seq, "`ackUpTo` appears twice");
-        } else if R::key_is(key, "nack") {
-            let nack = read_targets(reader, limits)?;
-            draft.nack.put(nack, "`nack` appears twice");
-        } else if R::key_is(key, "delayMs") {
-            let delay = read_integer(reader, 0, DELAY_WRONG)?;
-            draft.delay_ms.put(delay, "`delayMs` appears twice");
+            None => reader.skip()?,
+        }
+        reader.finish()
+    }
+
+    #[inline]
+    fn read_member<R: Reader<'a>>(&mut self, key: &str, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        let operation = match key {
+            "credit" => Operation::Credit,
+            "ack" => Operation::Ack,
+            "ackUpTo" => Operation::AckUpTo,
+            "nack" => Operation::Nack,
+            "enqueue" => Operation::Enqueue,
+            "ref" => return self.read_reference(reader, limits),
+            "delayMs" => {
+                let delay = read_integer(reader)?;
+                self.delay_ms.put(delay, DELAY_WRONG, "`delayMs` appears twice");
+                return Ok(());
+            }
+            _ => return reader.skip(),
+        };
+        if operation >= self.operation {
+            if operation == self.operation {
+                self.wrong = Some(OPERATION_TWICE);
+            }
+            return reader.skip();
+        }
+        self.operation = operation;
+        self.wrong = None;
+        match operation {
+            Operation::Credit => self.read_number(reader, CREDIT_WRONG),
+            Operation::AckUpTo => self.read_number(reader, ACK_UP_TO_WRONG),
+            Operation::Ack | Operation::Nack => self.read_targets(reader, limits),
+            Operation::Enqueue | Operation::Nothing => {
+                if !self.publish.read(reader, limits)? {
+                    self.wrong = Some(ENQUEUE_WRONG);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn read_number<R: Reader<'a>>(&mut self, reader: &mut R, wrong: &'static str) -> Result<(), Broken> {
+        match read_integer(reader)? {
+            None | Some(0) => self.wrong = Some(wrong),
+            Some(number) => self.number = number,
+        }
+        Ok(())
+    }
+
+    fn read_reference<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        let mark = reader.mark();
+        reader.skip()?;
+        let reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);
+        self.reference.put(reference, REFERENCE_TOO_LONG, "`ref` appears twice");
+        Ok(())
+    }
+
+    /// Reads one message's name or an array of them. Past a mistake the array is still walked to its end, but nothing
+    /// more is kept.
+    fn read_targets<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        self.targets.clear();
+        let Some(mut elements) = reader.elements()? else { return self.read_target(reader, limits) };
+        while reader.next_element(&mut elements)? {
+            if self.wrong.is_some() {
+                reader.skip()?;
+            } else if self.targets.len() == limits.ack_array_max {
+                self.wrong = Some(TARGETS_TOO_MANY);
+                reader.skip()?;
+            } else {
+                self.read_target(reader, limits)?;
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn read_target<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        if let Some(seq) = reader.unsigned()? {
+            if seq >= 1 {
+                self.targets.push(MessageRef::Seq(Seq(seq)));
+                return Ok(());
+            }
+        } else if let Some(id) = reader.text()? {
+            if is_message_id(&id, limits) {
+                self.targets.push(MessageRef::Id(id));
+                return Ok(());
+            }
         } else {
             reader.skip()?;
         }
+        self.wrong = Some(TARGET_WRONG);
+        Ok(())
     }
-    Ok(Some(draft))
+
+    fn judge(self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+        if self.operation == Operation::Enqueue {
+            return self.judge_enqueue(encoding, limits);
+        }
+        if let Some(why) = self.wrong {
+            return Err(FrameError::Fatal(invalid_field(why)));
+        }
+        match self.operation {
+            Operation::Credit => Ok(Frame::Credit(self.number)),
+            Operation::Ack => Ok(Frame::Ack(self.targets)),
+            Operation::AckUpTo => Ok(Frame::AckUpTo(Seq(self.number))),
+            Operation::Nack => match self.delay_ms {
+                Slot::Absent => Ok(Frame::Nack { targets: self.targets, delay_ms: 0 }),
+                Slot::Is(delay_ms) => Ok(Frame::Nack { targets: self.targets, delay_ms }),
+                Slot::Wrong(why) => Err(FrameError::Fatal(invalid_field(why))),
+            },
+            Operation::Enqueue | Operation::Nothing => {
+                Err(FrameError::Fatal(Violation::new(ErrorCode::UnknownOp, UNKNOWN_OP)))
+            }
+        }
+    }
+
+    fn judge_enqueue(self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+        let reference = match self.reference {
+            Slot::Absent => None,
+            Slot::Is(reference) => Some(reference),
+            Slot::Wrong(why) => return Err(FrameError::Fatal(invalid_field(why))),
+        };
+        // An operation that is there twice is no well-formed enqueue: the answer to which of them would it be?
+        if self.wrong == Some(OPERATION_TWICE) {
+            return Err(FrameError::Fatal(invalid_field(OPERATION_TWICE)));
+        }
+        let judged = match self.wrong {
+            None => self.publish.judge(encoding, limits),
+            Some(why) => Err(invalid_field(why)),
+        };
+        match judged {
+            Ok(publish) => Ok(Frame::Enqueue { publish, reference }),
+            Err(violation) => Err(FrameError::Refused { violation, reference }),
+        }
+    }
 }
 
-fn read_integer<'a, R: Reader<'a>>(reader: &mut R, min: u64, wrong: &'static str) -> Result<Slot<u64>, Broken> {
+/// Reads any value; `None` when it is no integer of at least 0.
+fn read_integer<'a, R: Reader<'a>>(reader: &mut R) -> Result<Option<u64>, Broken> {
     let value = reader.unsigned()?;
     if value.is_none() {
         reader.skip()?;
     }
-    Ok(Slot::new(value.filter(|&value| value >= min), wrong))
-}
-
-/// One message or an array of them. Past a mistake the array is still walked to its end, but nothing more is kept.
-fn read_targets<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Slot<Targets<'a>>, Broken> {
-    let Some(mut elements) = reader.elements()? else {
-        let target = read_target(reader, limits)?;
-        return Ok(Slot::new(target.map(|target| Targets::from_buf([target])), TARGET_WRONG));
-    };
-    let mut targets = Slot::Is(Targets::new());
-    while reader.next_element(&mut elements)? {
-        let target = read_target(reader, limits)?;
-        let Slot::Is(kept) = &mut targets else { continue };
-        match target {
-            None => targets = Slot::Wrong(TARGET_WRONG),
-            Some(_) if kept.len() == limits.ack_array_max => targets = Slot::Wrong(TARGETS_TOO_MANY),
-            Some(target) => kept.push(target),
-        }
-    }
-    Ok(targets)
-}
-
-/// Reads any value; `None` when it names no message.
-fn read_target<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<MessageRef<'a>>, Broken> {
-    if let Some(seq) = reader.unsigned()? {
-        return Ok((seq >= 1).then_some(MessageRef::Seq(Seq(seq))));
-    }
-    if let Some(id) = reader.text()? {
-        return Ok((1..=limits.message_id_bytes_max).contains(&id.len()).then_some(MessageRef::Id(id)));
-    }
-    reader.skip()?;
-    Ok(None)
-}
-
-impl<'a> FrameDraft<'a> {
-    /// The first operation that is there counts, in the order of facts 11.2.
-    fn judge(self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
-        if let Some(credit) = self.credit.taken() {
-            return credit.map(Frame::Credit).map_err(FrameError::Fatal);
-        }
-        if let Some(targets) = self.ack.taken() {
-            return targets.map(Frame::Ack).map_err(FrameError::Fatal);
-        }
-        if let Some(seq) = self.ack_up_to.taken() {
-            return seq.map(|seq| Frame::AckUpTo(Seq(seq))).map_err(FrameError::Fatal);
-        }
-        if let Some(targets) = self.nack.taken() {
-            let targets = targets.map_err(FrameError::Fatal)?;
-            let delay_ms = self.delay_ms.taken().unwrap_or(Ok(0)).map_err(FrameError::Fatal)?;
-            return Ok(Frame::Nack { targets, delay_ms });
-        }
-        if let Some(draft) = self.enqueue.taken() {
-            let reference = self.reference.taken().transpose().map_err(FrameError::Fatal)?;
-            return match draft.and_then(|draft| draft.judge(encoding, limits)) {
-                Ok(publish) => Ok(Frame::Enqueue { publish, reference }),
-                Err(violation) => Err(FrameError::Refused { violation, reference }),
-            };
-        }
-        Err(FrameError::Fatal(Violation::new(ErrorCode::UnknownOp, UNKNOWN_OP)))
-    }
+    Ok(value)
 }

@@ -14,7 +14,7 @@
 //! | extension | `{"ext":type,"data":base64}` |
 //! | key that is no text | the text of its JSON form |
 
-use super::json::{self, JsonReader, unescape};
+use super::json::{self, JsonReader};
 use super::msgpack::{self, Head, MsgPackReader};
 use super::reader::{Broken, DEPTH_CEILING, Reader};
 use base64::Engine as _;
@@ -46,12 +46,8 @@ pub(super) fn msgpack_to_json(value: &[u8], out: &mut Vec<u8>) {
 fn put_msgpack(reader: &mut JsonReader<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
     if let Some(mut members) = reader.members()? {
         let mut container = OpenContainer::new(true, out);
-        while let Some(key) = reader.next_key(&mut members)? {
-            if key.escaped {
-                msgpack::put_text(&unescape(key.raw), out);
-            } else {
-                msgpack::put_text(key.raw, out);
-            }
+        while let Some(name) = reader.next_member(&mut members)? {
+            msgpack::put_text(&name.decoded(), out);
             put_msgpack(reader, out)?;
             container.items += 1;
         }
