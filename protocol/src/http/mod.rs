@@ -1,8 +1,8 @@
 //! HTTP/1.1 (RFC 9112), sans-io.
 //!
-//! A request goes through these steps: `head` (and in it `target`, `fields`, `negotiate`) says what it is, `surface::http`
-//! where it goes, `body` (and `chunked`) brings the body together, `answers` keeps the order of the responses, `response`
-//! writes them. `handshake` is the way out to WebSocket, `batch` is many publishes in one request.
+//! A request goes through these steps: `head` (and in it `target`, `fields`, `negotiate`) says what it is, `plan` and
+//! `surface::http` where it goes, `body` (and `chunked`) brings the body together, `answers` keeps the order of the
+//! responses, `response` writes them. `handshake` is the way out to WebSocket, `batch` is many publishes in one request.
 
 mod answers;
 mod batch;
@@ -13,6 +13,7 @@ mod fields;
 mod handshake;
 mod head;
 mod negotiate;
+mod plan;
 mod response;
 mod session;
 mod target;

@@ -133,7 +133,7 @@ fn write_refusal(reply: Reply, refusal: &Refusal<'_>, extra: Extra, context: &mu
     let status = code.http_status();
     let head = Head { status, content_type: reply.encoding.media_type(), extra, retry_after_s, length_guess: 150 };
     head.write(reply, context, |out| {
-        encode_refusal(reply.encoding, reply.request_encoding, refusal, retry_after_s, out)
+        encode_refusal(reply.encoding, reply.request_encoding, refusal, retry_after_s, out);
     });
     status
 }

@@ -3,12 +3,11 @@
 use super::answers::Answers;
 use super::batch::{self, Batch};
 use super::body::{Incoming, Purpose};
-use super::fields::{Expectation, Framing};
-use super::handshake::{Upgrade, Wish};
-use super::head::{self, HeadScan, Method, RequestHead, bad, bare_line_feed};
-use super::negotiate::Content;
+use super::fields::Framing;
+use super::handshake::Upgrade;
+use super::head::{self, HeadScan, bad, bare_line_feed};
+use super::plan::{self, Action, Plan};
 use super::response::{Extra, Outcome, Reply};
-use super::target::percent_decode;
 use crate::Encoding;
 use crate::answer::Answer;
 use crate::codec::decode_publish;
@@ -20,7 +19,6 @@ use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::session::Step;
 use crate::surface::http::{self as surface, Route};
-use crate::telemetry::Endpoint;
 use crate::time::NS_PER_MS;
 use crate::ws::{Role, WsSession};
 use std::ops::Range;
@@ -313,7 +311,7 @@ impl HttpSession {
         }
         match head::parse(inbox.rest(), &mut self.scan, context.limits) {
             Ok(Some(head)) => {
-                let plan = self.plan(&head, inbox.rest(), context);
+                let plan = plan::decide(&head, inbox.rest(), self.answers.is_empty(), context);
                 self.follow(plan, inbox, context)
             }
             Ok(None) => {
@@ -322,114 +320,6 @@ impl HttpSession {
             }
             Err(violation) => self.stop_at(violation, inbox, context),
         }
-    }
-
-    /// Decides what happens with a request, from its head alone: so the decision does not depend on how the bytes came.
-    fn plan(&self, head: &RequestHead<'_>, rest: &[u8], context: &Context<'_>) -> Plan {
-        let fields = &head.fields;
-        let route = Route::of(head.target.path);
-        let reply = Reply {
-            decoded_ns: context.now.mono_ns,
-            body_bytes: 0,
-            endpoint: route.map_or(Endpoint::Other, Route::endpoint),
-            request_encoding: fields.content.encoding(),
-            encoding: fields.encoding,
-            is_head: head.method == Method::Head,
-            is_http10: head.is_http10,
-            closes: !fields.keep_alive || context.draining,
-        };
-        let query_at = head::offset(rest, head.target.query.as_bytes());
-        let plan = |action| Plan {
-            action,
-            reply,
-            head_bytes: head.len,
-            framing: fields.framing,
-            expects_continue: fields.expectation == Expectation::Continue,
-        };
-        let refuse = |code, message: &'static str, extra| plan(Action::Refuse(Violation::new(code, message), extra));
-
-        if let Err(violation) = check_escapes(head) {
-            return plan(Action::Refuse(violation, Extra::None));
-        }
-        let wish =
-            if route.is_none_or(Route::is_websocket) { fields.handshake.wish(head.method) } else { Wish::Absent };
-        if matches!(wish, Wish::Valid) {
-            return plan(self.plan_upgrade(head, route, query_at, context));
-        }
-        let Some(route) = route else { return refuse(ErrorCode::NotFound, "there is no such path", Extra::None) };
-        if !route.takes(head.method) {
-            return refuse(
-                ErrorCode::MethodNotAllowed,
-                "the path does not take this method",
-                Extra::Allow(route.allow()),
-            );
-        }
-        match wish {
-            Wish::Malformed(violation) => return plan(Action::Stop(violation)),
-            Wish::OtherVersion => {
-                return refuse(ErrorCode::UpgradeRequired, "the WebSocket version here is 13", Extra::WebSocketOnly);
-            }
-            _ if route.is_websocket() => {
-                return refuse(
-                    ErrorCode::UpgradeRequired,
-                    "this path takes only a WebSocket upgrade",
-                    Extra::WebSocketOnly,
-                );
-            }
-            _ => {}
-        }
-        if fields.expectation == Expectation::Unknown {
-            return refuse(ErrorCode::ExpectationFailed, "the only expectation met here is 100-continue", Extra::None);
-        }
-        if matches!(fields.framing, Framing::Length(bytes) if bytes > context.limits.body_bytes_max as u64) {
-            return refuse(ErrorCode::PayloadTooLarge, "the body is larger than the limit", Extra::None);
-        }
-        if context.draining && route.is_refused_when_draining() {
-            return refuse(ErrorCode::ServerDraining, "the server is shutting down: use another one", Extra::None);
-        }
-        plan(match route {
-            Route::Enqueue if fields.content == Content::NdJson => Action::Receive(Purpose::Batch),
-            Route::Enqueue => Action::Receive(Purpose::Publish),
-            _ => Action::Query(route, query_at..query_at + head.target.query.len()),
-        })
-    }
-
-    /// A handshake that is complete in itself: what is wrong with the path or the query is told over the WebSocket.
-    fn plan_upgrade(
-        &self,
-        head: &RequestHead<'_>,
-        route: Option<Route>,
-        query_at: usize,
-        context: &Context<'_>,
-    ) -> Action {
-        if head.fields.framing != Framing::None {
-            return Action::Stop(bad("a handshake has no body"));
-        }
-        // The 101 comes after every earlier response, and a subscriber may move to another shard: nothing may be open.
-        if !self.answers.is_empty() {
-            return Action::Wait;
-        }
-        let handshake = &head.fields.handshake;
-        let (encoding, mut violation) = match surface::websocket_encoding(head.target.query, handshake.offered.first) {
-            Ok(encoding) => (encoding, None),
-            Err(violation) => (Encoding::Json, Some(violation)),
-        };
-        if context.draining {
-            violation = Some(Violation::new(ErrorCode::ServerDraining, "the server is shutting down: use another one"));
-        } else if route.is_none() {
-            violation = Some(Violation::new(ErrorCode::NotFound, "there is no such path"));
-        }
-        let is_subscribe = route == Some(Route::Subscribe);
-        let upgrade = Box::new(Upgrade {
-            token: Token::NONE,
-            accept_key: handshake.accept_key(),
-            role: if is_subscribe { Role::Consumer } else { Role::Publisher },
-            encoding,
-            protocol: handshake.offered.confirm(encoding),
-            violation,
-        });
-        let asks_shard = is_subscribe && upgrade.violation.is_none();
-        Action::Upgrade { upgrade, query: asks_shard.then(|| query_at..query_at + head.target.query.len()) }
     }
 
     /// Does what was planned.
@@ -650,35 +540,4 @@ impl HttpSession {
             self.body.clear();
         }
     }
-}
-
-/// What to do with a request.
-struct Plan {
-    action: Action,
-    reply: Reply,
-    head_bytes: usize,
-    framing: Framing,
-    expects_continue: bool,
-}
-
-enum Action {
-    /// Take in the body.
-    Receive(Purpose),
-    /// Ask the shard; the range is the query in the head.
-    Query(Route, Range<usize>),
-    /// Refuse it and go on.
-    Refuse(Violation, Extra),
-    /// Refuse it and end the connection.
-    Stop(Violation),
-    /// Become a WebSocket: after asking the shard when there is a query.
-    Upgrade { upgrade: Box<Upgrade>, query: Option<Range<usize>> },
-    /// Leave it where it is until earlier requests have been answered.
-    Wait,
-}
-
-/// Every percent escape of the target is well formed.
-fn check_escapes(head: &RequestHead<'_>) -> Result<(), Violation> {
-    percent_decode(head.target.path, false)?;
-    percent_decode(head.target.query, false)?;
-    Ok(())
 }

@@ -141,11 +141,8 @@ pub(crate) fn subscribe<'q>(query: &'q str, encoding: Encoding, limits: &Limits)
         Some("ack") => true,
         Some(_) => return Err(Violation::new(ErrorCode::InvalidField, "`refill` can only be `ack`")),
     };
-    let max_inflight = match number(query, "maxInflight", 1)? {
-        None => None,
-        // More than fits is more than the server allows anyway.
-        Some(count) => Some(u32::try_from(count).unwrap_or(u32::MAX)),
-    };
+    // More than fits is more than the server allows anyway.
+    let max_inflight = number(query, "maxInflight", 1)?.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
     Ok(Subscribe {
         stream,
         encoding,
