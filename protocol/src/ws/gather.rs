@@ -37,6 +37,15 @@ struct Partial {
     remaining_bytes: u64,
 }
 
+impl Partial {
+    /// Bytes to make room for when `part` more do not fit behind the `kept` ones. Doubling keeps the copying linear however
+    /// small the parts are; the announced end of the last frame caps it.
+    fn room_wanted(&self, kept: usize, part: usize) -> usize {
+        let doubling = kept.max(part);
+        if self.is_final { doubling.min(usize::try_from(self.remaining_bytes).unwrap_or(usize::MAX)) } else { doubling }
+    }
+}
+
 impl Gather {
     /// A message has begun and not ended, so only a continuation frame may follow.
     pub(super) fn is_begun(&self) -> bool {
@@ -73,13 +82,10 @@ impl Gather {
     /// Takes what is here of the frame's payload from the front of `input`. Returns how many bytes that was, and the
     /// kind of the message when they were its last: then [`Self::bytes`] is the message.
     pub(super) fn take(&mut self, input: &mut [u8]) -> (usize, Option<Kind>) {
-        let (taken, is_final) = self.advance(input, |bytes, part, mask, remaining_bytes| {
-            unmask(part, mask);
+        let (taken, is_final) = self.advance(input, |bytes, part, partial| {
+            unmask(part, partial.mask);
             if bytes.capacity() - bytes.len() < part.len() {
-                // Doubling keeps the copying linear; the frame's announced end caps it.
-                let doubled = (bytes.len() * 2).max(bytes.len() + part.len());
-                let announced = bytes.len().saturating_add(usize::try_from(remaining_bytes).unwrap_or(usize::MAX));
-                bytes.reserve_exact(doubled.min(announced) - bytes.len());
+                bytes.reserve_exact(partial.room_wanted(bytes.len(), part.len()));
             }
             bytes.extend_from_slice(part);
         });
@@ -88,15 +94,15 @@ impl Gather {
 
     /// As [`Self::take`], but the bytes are thrown away. Returns how many that was.
     pub(super) fn skip(&mut self, input: &mut [u8]) -> usize {
-        self.advance(input, |_, _, _, _| ()).0
+        self.advance(input, |_, _, _| ()).0
     }
 
     /// Hands the part of the frame's payload that is here to `keep`. Returns its length, and whether it ended the last
     /// frame of the message.
-    fn advance(&mut self, input: &mut [u8], keep: impl FnOnce(&mut Vec<u8>, &mut [u8], [u8; 4], u64)) -> (usize, bool) {
+    fn advance(&mut self, input: &mut [u8], keep: impl FnOnce(&mut Vec<u8>, &mut [u8], &Partial)) -> (usize, bool) {
         let Some(partial) = &mut self.partial else { return (0, false) };
         let length = usize::try_from(partial.remaining_bytes).unwrap_or(usize::MAX).min(input.len());
-        keep(&mut self.bytes, &mut input[..length], partial.mask, partial.remaining_bytes);
+        keep(&mut self.bytes, &mut input[..length], partial);
         partial.mask = turned(partial.mask, length);
         partial.remaining_bytes -= length as u64;
         let is_final = partial.is_final;
@@ -148,6 +154,20 @@ mod tests {
         assert_eq!(gather.bytes.capacity(), 10_000);
         gather.forget();
         assert_eq!(gather.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn many_small_fragments_are_copied_a_few_times_only() {
+        let mut gather = Gather::default();
+        gather.begin(Kind::Binary);
+        let mut growths = 0;
+        for _ in 0..100_000 {
+            let before = gather.bytes.capacity();
+            gather.expect(&header(false, 1));
+            assert_eq!(gather.take(&mut [7]), (1, None));
+            growths += u32::from(gather.bytes.capacity() != before);
+        }
+        assert!(growths <= 18, "{growths} growths");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! WebSocket (RFC 6455), sans-io, after the handshake.
 //!
-//! Each piece of state has its file: [`link`] our side (what was said, liveness, closing), [`gather`] a message in
-//! parts, [`unanswered`] the requests that wait; [`frame`] and [`close`] are the bytes of frames. This file takes frames
+//! Each piece of state has its file: `link` our side (what was said, liveness, closing), `gather` a message in
+//! parts, `unanswered` the requests that wait; `frame` and `close` are the bytes of frames. This file takes frames
 //! from the inbox and turns messages into commands.
 //!
 //! A message that lies in the inbox as one whole frame is unmasked and decoded where it is. A short frame that is not all
