@@ -103,7 +103,7 @@ fn decode_errors_are_counted_by_their_kind() {
     let mut server = Server::new(Role::Consumer, Encoding::MessagePack);
     server.receive(&client_frame(true, ws_wire::BINARY, b"\xC1"));
     assert_eq!(server.telemetry.ws.codecs[1].decode_errors, 1);
-    assert_eq!(server.said().last().and_then(|close| close.close_code()), Some(1007));
+    assert_eq!(server.said().last().and_then(ws_wire::ServerFrame::close_code), Some(1007));
 }
 
 #[test]
