@@ -2,16 +2,13 @@
 
 use crate::config::Config;
 
-/// Bytes of bookkeeping for one stored message, its share of rings and in-flight lists included: an upper estimate.
-const MESSAGE_OVERHEAD_BYTES: u64 = 256;
-
 /// Bytes of bookkeeping for one connection that is idle: an upper estimate, the kernel's socket not included.
 const CONNECTION_IDLE_BYTES: u64 = 4 * 1024;
 
 /// The memory bound of a configuration. Sums saturate: a bound beyond 16 EiB is no bound anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// Messages of all shards, with their bookkeeping.
+    /// Messages of all shards, with everything the broker keeps about them, streams and consumers.
     pub messages_bytes: u64,
     /// One connection at its very worst: a request being received while its outbox is full.
     pub connection_bytes: u64,
@@ -24,12 +21,9 @@ impl MemoryBound {
     #[must_use]
     pub fn of(config: &Config) -> Self {
         let shard = &config.shard;
-        // A message counts its own bytes and its record against the byte limit or the message limit, whichever stops first.
-        let per_shard =
-            shard.shard_bytes_max.saturating_add(shard.shard_messages_max.saturating_mul(MESSAGE_OVERHEAD_BYTES));
         let request = config.protocol.body_bytes_max.max(config.protocol.message_bytes_max);
         Self {
-            messages_bytes: per_shard.saturating_mul(u64::from(config.shards)),
+            messages_bytes: shard.memory_bytes_max().saturating_mul(u64::from(config.shards)),
             connection_bytes: CONNECTION_IDLE_BYTES
                 .saturating_add(request as u64)
                 .saturating_add(shard.outbox_bytes_max)
@@ -61,7 +55,8 @@ mod tests {
         let one = MemoryBound::of(&config);
         config.shards = 2;
         assert_eq!(MemoryBound::of(&config).messages_bytes, one.messages_bytes * 2);
-        config.shard.shard_bytes_max = u64::MAX;
+        config.shards = u16::MAX;
+        config.shard.shard_bytes_max = 1 << 50;
         assert_eq!(MemoryBound::of(&config).messages_bytes, u64::MAX);
     }
 

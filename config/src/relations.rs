@@ -73,7 +73,7 @@ pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<
     }
     // The core has the last word on its own limits.
     if problems.is_empty()
-        && let Err(reason) = shard_limits(config)
+        && let Err(reason) = config.shard.validate()
     {
         problems.push(Problem {
             key: "the limits of a shard".to_owned(),
@@ -101,11 +101,6 @@ pub(crate) fn warnings(config: &Config, cores: usize) -> Vec<String> {
         ));
     }
     warnings
-}
-
-fn shard_limits(config: &Config) -> Result<(), String> {
-    let _ = config;
-    Ok(())
 }
 
 fn setting(flag: &str) -> (usize, &'static Setting) {

@@ -119,6 +119,9 @@ pub fn resolve(
 fn settle(config: &mut Config, origins: &mut [Origin]) {
     // Two layers keep a credit window for the same consumer; there is one setting for both.
     config.protocol.credit_max = config.shard.credit_max;
+    // Any connection may become a consumer, so the core must know as many slots as there can be connections.
+    let slots = u32::try_from(config.connections_max).unwrap_or(u32::MAX);
+    config.shard.connection_slots_max = config.shard.connection_slots_max.max(slots);
     let shards = SETTINGS.iter().position(|setting| setting.flag == "shards");
     if let (Some(cpus), Some(at)) = (&config.cpus, shards)
         && origins[at] == Origin::Default

@@ -34,8 +34,8 @@ pub(crate) struct Global {
 
 impl Global {
     /// The server that the command means.
-    pub(crate) fn server(&self, at: Option<String>) -> Result<Server, Failure> {
-        Server::parse(at.as_deref().unwrap_or(&self.addr), Duration::from_millis(self.timeout_ms))
+    pub(crate) fn server(&self, at: Option<&str>) -> Result<Server, Failure> {
+        Server::parse(at.unwrap_or(&self.addr), Duration::from_millis(self.timeout_ms))
     }
 }
 
@@ -126,8 +126,8 @@ impl Pub {
     }
 
     /// The address, also where the envelope was left out.
-    pub(crate) fn at(&self) -> Option<String> {
-        self.at.clone().or_else(|| self.envelope.clone().filter(|text| self.is_address(text)))
+    pub(crate) fn at(&self) -> Option<&str> {
+        self.at.as_deref().or_else(|| self.envelope.as_deref().filter(|text| self.is_address(text)))
     }
 
     fn is_address(&self, text: &str) -> bool {
@@ -257,7 +257,7 @@ mod tests {
     fn publish(line: &[&str]) -> (Option<String>, Option<String>) {
         let line = ["mkctl", "pub", "s"].iter().chain(line);
         let Command::Pub(asked) = CommandLine::try_parse_from(line).expect("valid").command else { panic!("pub") };
-        (asked.envelope().map(str::to_owned), asked.at())
+        (asked.envelope().map(str::to_owned), asked.at().map(str::to_owned))
     }
 
     #[test]

@@ -34,15 +34,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command, global: &command_line::Global, out: &mut Output) -> Result<(), Failure> {
     match command {
-        Command::Health { at } => reports::health(&global.server(at)?, out),
-        Command::Status { at } => reports::status(&global.server(at)?, out),
-        Command::Version { at } => reports::version(&global.server(at)?, out),
-        Command::Metrics { at, prometheus } => reports::metrics(&global.server(at)?, prometheus, out),
-        Command::Stats { stream, at } => reports::stats(&global.server(at)?, &stream, out),
-        Command::Histograms { at, format } => reports::histograms(&global.server(at)?, format, out),
+        Command::Health { at } => reports::health(&global.server(at.as_deref())?, out),
+        Command::Status { at } => reports::status(&global.server(at.as_deref())?, out),
+        Command::Version { at } => reports::version(&global.server(at.as_deref())?, out),
+        Command::Metrics { at, prometheus } => reports::metrics(&global.server(at.as_deref())?, prometheus, out),
+        Command::Stats { stream, at } => reports::stats(&global.server(at.as_deref())?, &stream, out),
+        Command::Histograms { at, format } => reports::histograms(&global.server(at.as_deref())?, format, out),
         Command::Pub(asked) => publish::run(&global.server(asked.at())?, &asked, out),
-        Command::Sub(asked) => consume::subscribe(&global.server(asked.at.clone())?, &asked, out),
-        Command::Tail(asked) => consume::tail(&global.server(asked.at.clone())?, &asked, out),
-        Command::Top(asked) => top::run(&global.server(asked.at.clone())?, &asked, out),
+        Command::Sub(asked) => consume::subscribe(&global.server(asked.at.as_deref())?, &asked, out),
+        Command::Tail(asked) => consume::tail(&global.server(asked.at.as_deref())?, &asked, out),
+        Command::Top(asked) => top::run(&global.server(asked.at.as_deref())?, &asked, out),
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn run(server: &Server, asked: &Top, out: &mut Output) -> Result<(), 
         trouble: None,
     };
     // The first look happens outside the screen: when it fails, the reason stays readable.
-    screen.take(client.json("/v1/metrics")?);
+    screen.take(&client.json("/v1/metrics")?);
     if out.json {
         return out
             .value(&serde_json::json!({ "totals": screen.board.totals_json(), "streams": rows_json(&screen.board) }));
@@ -58,7 +58,7 @@ fn refresh(
         } else {
             // A server that restarts is worth waiting for: the trouble is shown, and the next look may go well.
             match client.json("/v1/metrics") {
-                Ok(metrics) => screen.take(metrics),
+                Ok(metrics) => screen.take(&metrics),
                 Err(failure) => screen.trouble = Some(failure.to_string()),
             }
             next = Instant::now() + interval;
@@ -76,8 +76,8 @@ struct Screen {
 }
 
 impl Screen {
-    fn take(&mut self, metrics: serde_json::Value) {
-        self.board = Dashboard::of(&metrics);
+    fn take(&mut self, metrics: &serde_json::Value) {
+        self.board = Dashboard::of(metrics);
         self.board.sort(self.order);
         self.trouble = None;
     }
@@ -216,7 +216,7 @@ mod tests {
             (0..streams).map(|n| json!({"id": format!("s{n:03}"), "stats": {"depth": n, "rateIn": 1.5}})).collect();
         let mut screen =
             Screen { address: "h:1".into(), order: Order::Name, scroll: 0, board: Dashboard::default(), trouble: None };
-        screen.take(json!({ "streams": streams, "uptime": 5 }));
+        screen.take(&json!({ "streams": streams, "uptime": 5 }));
         screen
     }
 
