@@ -1,14 +1,12 @@
 //! The sockets of one shard and what each needs between two reads.
 
 use conduit_protocol::{ConnectionId, Session};
-use glommio::net::TcpStream;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::task::Waker;
+use std::os::fd::OwnedFd;
 
-/// One socket. Its task owns nothing but the id: everything lives here, so that a delivery to any connection is a look-up.
+/// One socket. No task belongs to it: a delivery to any connection is a look-up.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    pub(crate) socket: OwnedFd,
     pub(crate) session: Session,
     /// Encoded and not yet written.
     pub(crate) outbox: Vec<u8>,
@@ -16,13 +14,19 @@ pub(crate) struct Connection {
     pub(crate) written: usize,
     /// Read and not yet decoded: the start of an incomplete unit, or everything while decoding waits.
     pub(crate) rest: Vec<u8>,
-    /// Wakes the connection's task.
-    pub(crate) waker: Option<Waker>,
+    /// While `blocked`: since when, in `Now::mono_ns`.
+    pub(crate) blocked_since_ns: u64,
+    /// Once `closing`: when to give up on a peer that does not take its last words, in `Now::mono_ns`.
+    pub(crate) close_by_ns: u64,
+    /// The kernel has something for us.
+    pub(crate) readable: bool,
+    /// In the host's list of turns.
+    pub(crate) queued: bool,
     /// What is in `rest` may be decoded now, without waiting for more bytes.
     pub(crate) resumed: bool,
     /// In the host's list of outboxes to write.
     pub(crate) dirty: bool,
-    /// The kernel's buffer is full; the stream wakes the task when it has room.
+    /// The kernel's buffer is full; readiness tells when it has room.
     pub(crate) blocked: bool,
     /// A stream that it publishes to is nearly full.
     pub(crate) paused: bool,
@@ -36,23 +40,24 @@ pub(crate) struct Connection {
     pub(crate) read_closed: bool,
     /// Nothing more is to be decoded: write the outbox, then close.
     pub(crate) closing: bool,
-    /// Once `closing`: when to give up on a peer that does not take its last words, in `Now::mono_ns`.
-    pub(crate) close_by_ns: u64,
     /// Once `closing`: our side of the socket has been shut, what still comes is thrown away.
     pub(crate) shut: bool,
-    /// The slot may be freed: the socket broke, was closed, or moved to another shard.
+    /// The slot is to be freed at its next turn: the socket broke, or moved to another shard.
     pub(crate) gone: bool,
 }
 
 impl Connection {
-    pub(crate) fn new(stream: TcpStream, rest: Vec<u8>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, rest: Vec<u8>) -> Self {
         Self {
-            stream,
+            socket,
             session: Session::new(),
             outbox: Vec::new(),
             written: 0,
             rest,
-            waker: None,
+            blocked_since_ns: 0,
+            close_by_ns: u64::MAX,
+            readable: false,
+            queued: false,
             resumed: false,
             dirty: false,
             blocked: false,
@@ -62,7 +67,6 @@ impl Connection {
             consumer: false,
             read_closed: false,
             closing: false,
-            close_by_ns: u64::MAX,
             shut: false,
             gone: false,
         }
@@ -78,18 +82,13 @@ impl Connection {
         self.paused || self.waiting || self.unwritten() > outbox_bytes_max
     }
 
-    /// Runs the connection's task soon.
-    pub(crate) fn wake(&self) {
-        if let Some(waker) = &self.waker {
-            waker.wake_by_ref();
+    /// Tells the peer that nothing more comes. What it still sends is read and thrown away for a while: closing a
+    /// socket with unread bytes would destroy the last words on their way (RFC 9112, section 9.6).
+    pub(crate) fn shut_write(&mut self) {
+        self.shut = true;
+        if rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Write).is_err() {
+            self.gone = true;
         }
-    }
-
-    /// A second descriptor of the same socket, for a shard that takes it over.
-    pub(crate) fn duplicate_fd(&self) -> rustix::io::Result<OwnedFd> {
-        // SAFETY: the stream owns the descriptor and outlives this borrow of it.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
-        rustix::io::fcntl_dupfd_cloexec(fd, 0)
     }
 }
 
@@ -124,15 +123,14 @@ impl Connections {
         if ConnectionId::new(id.slot(), slot.generation) == id { slot.connection.as_deref_mut() } else { None }
     }
 
-    /// Frees a slot; dropping the connection closes its socket.
-    pub(crate) fn remove(&mut self, id: ConnectionId) {
-        if self.find(id).is_some() {
-            let slot = &mut self.slots[id.slot() as usize];
-            slot.connection = None;
-            slot.generation = slot.generation.wrapping_add(1);
-            self.free.push(id.slot());
-            self.live -= 1;
-        }
+    /// Frees a slot and gives its connection out; dropping it closes the socket.
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Box<Connection>> {
+        self.find(id)?;
+        let slot = &mut self.slots[id.slot() as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot());
+        self.live -= 1;
+        slot.connection.take()
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -148,18 +146,5 @@ impl Connections {
     pub(crate) fn id_at(&self, slot: usize) -> Option<ConnectionId> {
         let place = self.slots.get(slot)?;
         place.connection.as_ref().map(|_| ConnectionId::new(slot as u32, place.generation))
-    }
-}
-
-impl Connection {
-    /// Tells the peer that nothing more comes. What it still sends is read and thrown away for a while: closing a
-    /// socket with unread bytes would destroy the last words on their way (RFC 9112, section 9.6).
-    pub(crate) fn shut_write(&mut self) {
-        self.shut = true;
-        // SAFETY: the stream owns the descriptor and outlives this borrow of it.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.stream.as_raw_fd()) };
-        if rustix::net::shutdown(fd, rustix::net::Shutdown::Write).is_err() {
-            self.gone = true;
-        }
     }
 }

@@ -56,7 +56,7 @@ impl Host {
             self.sweep();
         }
         if self.mesh.is_full() {
-            self.want_write();
+            self.want_pump();
         }
     }
 
@@ -80,9 +80,12 @@ impl Host {
             let Some(connection) = self.connections.find(id) else { continue };
             if connection.closing {
                 if connection.close_by_ns <= self.now.mono_ns {
-                    connection.gone = true;
-                    connection.wake();
+                    self.forget(id);
                 }
+                continue;
+            }
+            // A connection that is not read cannot be heard: silence is not its fault.
+            if connection.is_held(self.outbox_bytes_max) {
                 continue;
             }
             if connection.session.deadline_ns(&self.limits).is_some_and(|due_ns| due_ns <= self.now.mono_ns) {

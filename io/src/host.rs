@@ -4,7 +4,9 @@
 use crate::clock::Clock;
 use crate::connection::{Connection, Connections};
 use crate::control::{HostStats, health};
+use crate::listener::Listeners;
 use crate::mesh::{Batch, Document, HandOver, Item, Mesh, MeshMessage};
+use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
     Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Refusal, Report, ShardId, Step,
@@ -12,6 +14,7 @@ use conduit_protocol::{
 };
 use conduit_shard::{AnswerValue, Effect, Effects, Input, Shard};
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
 
@@ -54,7 +57,9 @@ pub(crate) struct Host {
     pub(crate) dirty: Vec<ConnectionId>,
     /// Bytes that one outbox may hold before its connection is read no more.
     pub(crate) outbox_bytes_max: usize,
-    pub(crate) writer: Option<Waker>,
+    pub(crate) pump: Option<Waker>,
+    /// The pump has been woken and not yet run.
+    pub(crate) pump_woken: bool,
     pub(crate) timekeeper: Option<Waker>,
     /// When the timekeeper will wake by itself.
     pub(crate) armed_ns: u64,
@@ -65,8 +70,12 @@ pub(crate) struct Host {
     pub(crate) drained_told: bool,
     pub(crate) stopped: bool,
     pub(crate) stopper: Option<Waker>,
-    /// Sockets whose `shutdown` ends the accept loops.
-    pub(crate) listening: Vec<std::os::fd::OwnedFd>,
+    pub(crate) listeners: Listeners,
+    pub(crate) readiness: Readiness,
+    /// What readiness told this round; kept for its allocation.
+    pub(crate) ready: Vec<Ready>,
+    /// Connections that have something to read or to decode, in order.
+    pub(crate) turns: VecDeque<ConnectionId>,
     /// A panic while this is set leaves the core in an unknown state: the process must end.
     pub(crate) in_core: bool,
 }
@@ -113,6 +122,8 @@ impl Host {
         mut clock: Clock,
         shard: Shard,
         mesh: Mesh,
+        listeners: Listeners,
+        readiness: Readiness,
         limits: Limits,
         connections_max: usize,
         outbox_bytes_max: usize,
@@ -137,7 +148,8 @@ impl Host {
             spare_buffers: Vec::new(),
             dirty: Vec::new(),
             outbox_bytes_max,
-            writer: None,
+            pump: None,
+            pump_woken: false,
             timekeeper: None,
             armed_ns: u64::MAX,
             next_sweep_ns: 0,
@@ -146,7 +158,10 @@ impl Host {
             drained_told: false,
             stopped: false,
             stopper: None,
-            listening: Vec::new(),
+            listeners,
+            readiness,
+            ready: Vec::new(),
+            turns: VecDeque::new(),
             in_core: false,
         }
     }
@@ -169,7 +184,7 @@ impl Host {
             let begun = inbox.consumed();
             match self.step(id, &mut inbox) {
                 Next::More => self.drain(),
-                Next::Forwarded => self.want_write(),
+                Next::Forwarded => self.want_pump(),
                 Next::Health(origin) => {
                     let document = health(
                         self.now.mono_ns.saturating_sub(self.started_ns) / 1_000_000,
@@ -283,11 +298,7 @@ impl Host {
                 let mut context = context!(self, connection);
                 connection.session.deliver(&delivery, &mut context);
                 connection.delivered = true;
-                if !connection.dirty {
-                    connection.dirty = true;
-                    self.dirty.push(id);
-                    self.want_write();
-                }
+                self.mark_dirty(id);
             }
             Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
             Effect::Answer { origin, answer } => self.answer_peer(origin, answer),
@@ -296,7 +307,7 @@ impl Host {
             Effect::Pause { origin } => self.mesh.batch_to(origin.shard).push(Item::Pause(origin.connection)),
             Effect::Resume { origin } => {
                 self.mesh.batch_to(origin.shard).push(Item::Resume(origin.connection));
-                self.want_write();
+                self.want_pump();
             }
         }
     }
@@ -325,7 +336,7 @@ impl Host {
     }
 
     fn answer_peer(&mut self, origin: Origin, answer: AnswerValue) {
-        self.want_write();
+        self.want_pump();
         let batch = self.mesh.batch_to(origin.shard);
         match answer {
             AnswerValue::Published { .. } if origin.token == Token::NONE => {}
@@ -357,26 +368,22 @@ impl Host {
     /// What follows every answer: it is to be written, and decoding may go on.
     fn answered(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        if connection.waiting {
-            connection.waiting = false;
-            connection.wake();
-        }
+        let waited = std::mem::take(&mut connection.waiting);
         let over = connection.session.is_closing() || (connection.read_closed && connection.session.is_idle());
         if over && !connection.closing {
             self.begin_close(id);
         }
         self.settle(id);
+        if waited {
+            self.want_turn(id);
+        }
     }
 
     /// Puts a connection whose outbox is not empty on the list of the writer, or takes its spare buffer back.
     pub(crate) fn settle(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if connection.unwritten() > 0 || connection.closing {
-            if !connection.dirty {
-                connection.dirty = true;
-                self.dirty.push(id);
-                self.want_write();
-            }
+            self.mark_dirty(id);
         } else {
             let buffer = std::mem::take(&mut connection.outbox);
             connection.written = 0;
@@ -392,10 +399,29 @@ impl Host {
         }
     }
 
-    /// Runs the writer once this tick's work is done.
-    pub(crate) fn want_write(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            writer.wake();
+    /// Runs the pump once those who are already waiting have had their turn.
+    pub(crate) fn want_pump(&mut self) {
+        if !self.pump_woken {
+            self.pump_woken = true;
+            if let Some(pump) = &self.pump {
+                pump.wake_by_ref();
+            }
+        }
+    }
+
+    pub(crate) fn wake_timekeeper(&mut self) {
+        self.armed_ns = 0;
+        if let Some(timekeeper) = &self.timekeeper {
+            timekeeper.wake_by_ref();
+        }
+    }
+
+    pub(crate) fn mark_dirty(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(id);
+            self.want_pump();
         }
     }
 
@@ -408,7 +434,7 @@ impl Host {
     fn resume(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id) {
             connection.paused = false;
-            connection.wake();
+            self.want_turn(id);
         }
     }
 
@@ -433,7 +459,7 @@ impl Host {
         connection.session.disconnected(&mut self.telemetry);
         let buffer = std::mem::take(&mut connection.outbox);
         self.keep_buffer(buffer);
-        self.connections.remove(id);
+        drop(self.connections.remove(id));
         if consumer {
             self.input(Input::Disconnected { connection: id });
         }
@@ -449,25 +475,17 @@ impl Host {
         self.settle(id);
     }
 
+    /// Gives a connection to the shard that owns its stream, with the request that is not answered yet.
     fn hand_over(&mut self, id: ConnectionId, owner: ShardId, bytes: Vec<u8>) {
-        let Some(connection) = self.connections.find(id) else { return };
-        debug_assert!(connection.unwritten() == 0 || connection.session.is_idle());
-        match connection.duplicate_fd() {
-            Ok(fd) => {
-                // What earlier requests of this connection were answered must leave before the new owner writes.
-                let earlier = connection.outbox[connection.written..].to_vec();
-                connection.gone = true;
-                connection.wake();
-                self.stats.handed_over_total += 1;
-                self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd, bytes, earlier })));
-                self.want_write();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be handed to the shard that owns its stream");
-                let message = "the server is out of file descriptors";
-                self.close(id, &Violation::new(ErrorCode::TooManyConnections, message));
-            }
-        }
+        let Some(connection) = self.connections.remove(id) else { return };
+        let Connection { socket, outbox, written, .. } = *connection;
+        self.readiness.forget(&socket);
+        self.stats.handed_over_total += 1;
+        // What earlier requests of this connection were answered leaves before the new owner writes.
+        let earlier = outbox[written..].to_vec();
+        self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, bytes, earlier })));
+        self.want_pump();
+        self.tell_if_drained();
     }
 
     /// Takes a batch from a peer: forwarded commands go through the core, answers to their connections.
@@ -501,10 +519,7 @@ impl Host {
     /// No new work: listeners stop, idle connections end, busy ones end with their last answer.
     pub(crate) fn drain_connections(&mut self) {
         self.draining = true;
-        for socket in self.listening.drain(..) {
-            // The accept loop ends with the error that this causes.
-            let _ = rustix::net::shutdown(&socket, rustix::net::Shutdown::Both);
-        }
+        self.listeners.close();
         for slot in 0..self.connections.slots() {
             let Some(id) = self.connections.id_at(slot) else { continue };
             let Some(connection) = self.connections.find(id) else { continue };
@@ -520,7 +535,7 @@ impl Host {
             self.drained_told = true;
             let shard = self.id;
             self.mesh.send(self.control, MeshMessage::Drained { shard });
-            self.want_write();
+            self.want_pump();
         }
     }
 
@@ -532,6 +547,13 @@ impl Host {
             return None;
         }
         let id = self.connections.insert(connection);
+        if let Some(connection) = self.connections.find(id)
+            && let Err(error) = self.readiness.watch(&connection.socket, id)
+        {
+            tracing::warn!(%error, "a connection cannot be watched and is closed");
+            drop(self.connections.remove(id));
+            return None;
+        }
         if live < self.connections_max {
             self.stats.accepted_total += 1;
         } else {

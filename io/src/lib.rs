@@ -1,10 +1,9 @@
 //! The only crate that touches the world: executors, sockets, the mesh between shards, the clock, signals, the control
 //! shard. It is also the only crate that names glommio.
 //!
-//! One data shard is one executor on one thread. Its state is one [`host::Host`]; the tasks around it are few and
-//! long-lived: one per listener, one per connection, one per peer shard, one that writes, one that keeps time. Every
-//! task borrows the host only between awaits, so the whole shard is one loop in these steps (the numbers recur as
-//! comments in the code):
+//! One data shard is one executor on one thread. Its state is one `Host`; the tasks around it are few and long-lived:
+//! the pump that moves bytes, the timekeeper, and one per peer shard. Every task borrows the host only between awaits, so
+//! the whole shard is one loop in these steps (the numbers recur as comments in the code):
 //!
 //! ```text
 //! 1 wait      bytes, a peer message, or the deadline
@@ -20,12 +19,13 @@ mod connection;
 mod control;
 mod deadline;
 mod error;
-mod flush;
 mod host;
 mod listener;
 mod mesh;
 mod placement;
 mod preflight;
+mod pump;
+mod readiness;
 mod serve;
 mod shard_main;
 mod signals;

@@ -3,37 +3,21 @@
 use crate::connection::Connection;
 use crate::error::ServeError;
 use crate::host::Host;
-use crate::shard_main::adopt;
-use glommio::net::TcpListener;
-use glommio::timer::sleep;
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with};
 use socket2::{Domain, Protocol, Socket, Type};
-use std::cell::RefCell;
+use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
-use std::rc::Rc;
-use std::time::Duration;
+use std::os::fd::OwnedFd;
 
 /// Connections the kernel holds for us before they are accepted.
 const BACKLOG: i32 = 4096;
-/// How long to wait when descriptors have run out.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(50);
-/// Accepts in a row before others have their turn.
-const ACCEPTS_PER_TURN: u32 = 16;
-
-/// A socket that listens, not yet tied to an executor.
-#[derive(Debug)]
-pub(crate) struct BoundSocket(Socket);
-
-impl BoundSocket {
-    /// A second descriptor, to stop the accept loop with.
-    pub(crate) fn share(&self) -> io::Result<OwnedFd> {
-        self.0.try_clone().map(OwnedFd::from)
-    }
-}
+/// Accepts in one round: connections that are already open have their turn in between.
+const ACCEPTS_PER_ROUND: usize = 16;
 
 /// Binds one address once per shard. Port 0 is given a number by the first.
-pub(crate) fn bind_all(address: SocketAddr, shards: usize) -> Result<(SocketAddr, Vec<BoundSocket>), ServeError> {
+pub(crate) fn bind_all(address: SocketAddr, shards: usize) -> Result<(SocketAddr, Vec<OwnedFd>), ServeError> {
     let fail = |error: io::Error| ServeError::bind(address, &error);
     // SO_REUSEPORT would let a second server of the same user share the port without a word: a socket without it finds
     // out whether the port is free.
@@ -48,8 +32,9 @@ pub(crate) fn bind_all(address: SocketAddr, shards: usize) -> Result<(SocketAddr
         socket.set_reuse_port(true).map_err(fail)?;
         socket.bind(&bound.into()).map_err(fail)?;
         socket.listen(BACKLOG).map_err(fail)?;
+        socket.set_nonblocking(true).map_err(fail)?;
         bound = socket.local_addr().map_err(fail)?.as_socket().unwrap_or(bound);
-        sockets.push(BoundSocket(socket));
+        sockets.push(OwnedFd::from(socket));
     }
     Ok((bound, sockets))
 }
@@ -61,47 +46,69 @@ fn new_socket(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Accepts until the socket is shut. One long-lived task that only awaits `accept`: polling a pending accept again and
-/// again would end the executor (glommio keeps a waker for each poll).
-pub(crate) async fn accept_loop(host: Rc<RefCell<Host>>, socket: BoundSocket) {
-    // SAFETY: the descriptor is ours alone; the listener takes over closing it.
-    let listener = unsafe { TcpListener::from_raw_fd(socket.0.into_raw_fd()) };
-    let mut in_a_row = 0;
-    loop {
-        match listener.accept().await {
-            Ok(stream) => {
-                // Answers are small and already gathered into one write.
-                let _ = stream.set_nodelay(true);
-                if host.borrow().draining {
-                    return;
-                }
-                adopt(&host, Connection::new(stream, Vec::new()));
-            }
-            Err(error) => {
-                if host.borrow().draining {
-                    return;
-                }
-                let error = io::Error::from(error);
-                if is_passing(&error) {
-                    continue;
-                }
-                host.borrow_mut().stats.accept_errors_total += 1;
-                tracing::warn!(%error, "cannot accept a connection; raise LimitNOFILE if descriptors have run out");
-                sleep(ACCEPT_BACKOFF).await;
-            }
-        }
-        in_a_row += 1;
-        if in_a_row == ACCEPTS_PER_TURN {
-            in_a_row = 0;
-            glommio::executor().yield_now().await;
-        }
+/// The listeners of one shard.
+#[derive(Debug)]
+pub(crate) struct Listeners {
+    sockets: Vec<OwnedFd>,
+    /// Given up for a moment when descriptors run out, so that waiting peers can be turned away instead of left hanging.
+    spare: Option<OwnedFd>,
+}
+
+impl Listeners {
+    pub(crate) fn new(sockets: Vec<OwnedFd>) -> Self {
+        Self { sockets, spare: spare_fd() }
+    }
+
+    pub(crate) fn sockets(&self) -> &[OwnedFd] {
+        &self.sockets
+    }
+
+    /// Closes them: no new connections.
+    pub(crate) fn close(&mut self) {
+        self.sockets.clear();
+        self.spare = None;
+    }
+
+    /// Turns one waiting peer away with the descriptor kept for it. False when even that fails.
+    fn turn_away(&mut self, position: usize) -> bool {
+        self.spare = None;
+        let turned_away =
+            self.sockets.get(position).is_some_and(|socket| accept_with(socket, SocketFlags::CLOEXEC).is_ok());
+        self.spare = spare_fd();
+        turned_away
     }
 }
 
-/// The connection is to blame, not the listener: the next one may be fine (accept(2)).
-fn is_passing(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
+fn spare_fd() -> Option<OwnedFd> {
+    File::open("/dev/null").ok().map(OwnedFd::from)
+}
+
+impl Host {
+    /// Accepts what waits at a listener, a few at a time.
+    pub(crate) fn accept(&mut self, position: usize) {
+        for _ in 0..ACCEPTS_PER_ROUND {
+            let Some(listener) = self.listeners.sockets().get(position) else { return };
+            match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok(socket) => {
+                    // Answers are small and already gathered into one write.
+                    let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
+                    self.admit(Connection::new(socket, Vec::new()));
+                }
+                Err(Errno::AGAIN) => return,
+                // The connection is to blame, not the listener: the next one may be fine (accept(2)).
+                Err(Errno::CONNABORTED | Errno::INTR | Errno::PROTO) => {}
+                Err(error) => {
+                    self.stats.accept_errors_total += 1;
+                    // Said at powers of two: a flood must not fill the disk with its own report.
+                    if self.stats.accept_errors_total.is_power_of_two() {
+                        let times = self.stats.accept_errors_total;
+                        tracing::warn!(%error, times, "cannot accept a connection; raise LimitNOFILE if descriptors have run out");
+                    }
+                    if !self.listeners.turn_away(position) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
 }

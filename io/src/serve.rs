@@ -4,10 +4,11 @@ use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::error::ServeError;
 use crate::host::Host;
-use crate::listener::{BoundSocket, bind_all};
+use crate::listener::{Listeners, bind_all};
 use crate::mesh::{Mesh, MeshMessage};
 use crate::placement::place;
 use crate::preflight;
+use crate::readiness::Readiness;
 use crate::shard_main;
 use crate::signals::SignalPipes;
 use conduit_config::Config;
@@ -17,6 +18,7 @@ use glommio::channels::shared_channel::{self, ConnectedReceiver, SharedReceiver,
 use glommio::{LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -78,13 +80,14 @@ fn start_shard(
     cpu: Option<usize>,
     zero: Instant,
     links: Links,
-    sockets: Vec<BoundSocket>,
+    sockets: Vec<OwnedFd>,
     ready: Ready,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (id, control) = (ShardId(index as u16), ShardId(config.shards));
     let shards = config.shards;
     let (core_limits, wire_limits) = (config.shard.clone(), config.protocol.clone());
-    let connections_max = config.connections_max;
+    // The kernel spreads connections over the shards' listeners; each shard counts its own.
+    let connections_max = config.connections_max.div_ceil(usize::from(config.shards));
     // Deliveries are bounded by the core's window; what is above it is answers to a peer that does not read them.
     let outbox_bytes_max = 2 * core_limits.outbox_bytes_max as usize;
     let seed = random_seed();
@@ -92,10 +95,37 @@ fn start_shard(
         let (mesh, peers) = links.connect().await;
         let core = Shard::new(id, shards, core_limits, seed);
         let clock = Clock::new(zero);
-        let host = Host::new(id, control, clock, core, mesh, wire_limits, connections_max, outbox_bytes_max);
+        let readiness = match watch(&sockets) {
+            Ok(readiness) => readiness,
+            Err(error) => {
+                let _ = ready.send(Err(ServeError::Start(error)));
+                return;
+            }
+        };
+        let listeners = Listeners::new(sockets);
+        let host = Host::new(
+            id,
+            control,
+            clock,
+            core,
+            mesh,
+            listeners,
+            readiness,
+            wire_limits,
+            connections_max,
+            outbox_bytes_max,
+        );
         let _ = ready.send(Ok(()));
-        shard_main::run(host, sockets, peers).await;
+        shard_main::run(host, peers).await;
     })
+}
+
+fn watch(listeners: &[OwnedFd]) -> std::io::Result<Readiness> {
+    let readiness = Readiness::new()?;
+    for (position, socket) in listeners.iter().enumerate() {
+        readiness.watch_listener(socket, position)?;
+    }
+    Ok(readiness)
 }
 
 fn start_control(

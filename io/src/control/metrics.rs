@@ -201,6 +201,7 @@ fn shard(report: &ShardReport) -> Value {
         "handedOver": host.handed_over_total,
         "panics": host.panics_total,
         "bytesRead": host.bytes_read_total,
+        "bytesWritten": host.bytes_written_total,
         "webSockets": telemetry.ws.connections_active,
         "core": snapshot.totals,
         "latency": {

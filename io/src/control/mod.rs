@@ -35,6 +35,8 @@ pub(crate) struct HostStats {
     pub(crate) accept_errors_total: u64,
     /// Bytes read from sockets.
     pub(crate) bytes_read_total: u64,
+    /// Bytes written to sockets.
+    pub(crate) bytes_written_total: u64,
     /// Commands forwarded to the shard that owns their stream.
     pub(crate) forwarded_total: u64,
     /// Connections handed to the shard that owns their stream.
@@ -52,6 +54,7 @@ impl HostStats {
         self.refused_total += other.refused_total;
         self.accept_errors_total += other.accept_errors_total;
         self.bytes_read_total += other.bytes_read_total;
+        self.bytes_written_total += other.bytes_written_total;
         self.forwarded_total += other.forwarded_total;
         self.handed_over_total += other.handed_over_total;
         self.panics_total += other.panics_total;

@@ -81,12 +81,13 @@ fn websocket(page: &mut Page, merged: &Merged) {
 
 fn shards(page: &mut Page, server: &Server<'_>) {
     type Figure = (&'static str, &'static str, &'static str, fn(&super::ShardReport) -> u64);
-    let figures: [Figure; 26] = [
+    let figures: [Figure; 27] = [
         ("conduit_connections", "gauge", "Open connections.", |r| r.host.connections),
         ("conduit_connections_total", "counter", "Connections accepted or taken over.", |r| r.host.accepted_total),
         ("conduit_connections_refused_total", "counter", "Connections beyond the maximum.", |r| r.host.refused_total),
         ("conduit_accept_errors_total", "counter", "Failed accepts.", |r| r.host.accept_errors_total),
         ("conduit_read_bytes_total", "counter", "Bytes read from sockets.", |r| r.host.bytes_read_total),
+        ("conduit_written_bytes_total", "counter", "Bytes written to sockets.", |r| r.host.bytes_written_total),
         ("conduit_forwarded_total", "counter", "Commands sent to the owning shard.", |r| r.host.forwarded_total),
         ("conduit_handed_over_total", "counter", "Connections given to the owning shard.", |r| {
             r.host.handed_over_total
