@@ -5,15 +5,14 @@ use crate::clock::Clock;
 use crate::connection::{Connection, Connections};
 use crate::control::{HostStats, health};
 use crate::listener::Listeners;
-use crate::mesh::{Batch, Document, HandOver, Item, Mesh, MeshMessage};
+use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Refusal, Report, ShardId, Step,
-    Telemetry, TenantId, Token, Violation,
+    Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Report, ShardId, Step, Telemetry, TenantId,
+    Violation,
 };
-use conduit_shard::{AnswerValue, Effect, Effects, Input, Shard};
-use std::borrow::Cow;
+use conduit_shard::{Effect, Effects, Input, Shard};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::Waker;
@@ -43,6 +42,10 @@ pub(crate) struct Host {
     started_ns: u64,
     pub(crate) shard: Shard,
     effects: Effects,
+    /// The effects of the last input are being executed.
+    is_executing: bool,
+    /// Consumers that are gone and of which the core has not been told.
+    departed: Vec<ConnectionId>,
     pub(crate) connections: Connections,
     pub(crate) connections_max: usize,
     pub(crate) mesh: Mesh,
@@ -137,6 +140,8 @@ impl Host {
             started_ns: now.mono_ns,
             shard,
             effects: Effects::new(),
+            is_executing: false,
+            departed: Vec::new(),
             connections: Connections::default(),
             connections_max,
             mesh,
@@ -274,11 +279,14 @@ impl Host {
 
     /// Step 4: executes every effect of the last input.
     fn drain(&mut self) {
+        self.is_executing = true;
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain() {
             self.execute(effect);
         }
         self.effects = effects;
+        self.is_executing = false;
+        self.release_departed();
         // Step 6: an earlier deadline moves the timer.
         if let Some(due_ns) = self.shard.next_deadline()
             && due_ns < self.armed_ns
@@ -309,73 +317,6 @@ impl Host {
                 self.mesh.batch_to(origin.shard).push(Item::Resume(origin.connection));
                 self.want_pump();
             }
-        }
-    }
-
-    fn answer_here(&mut self, origin: Origin, answer: AnswerValue) {
-        let Some(connection) = self.connections.find(origin.connection) else { return };
-        let mut context = context!(self, connection);
-        let session = &mut connection.session;
-        match answer {
-            AnswerValue::Published { stream, seq } => {
-                // Publishers that asked for no answer get none: do not even look the message up.
-                if origin.token == Token::NONE {
-                    return;
-                }
-                let (id, stream) = self.shard.published(stream, seq);
-                session.answer(origin.token, &Answer::Published { id, stream, seq }, &mut context);
-            }
-            AnswerValue::Subscribed => session.answer(origin.token, &Answer::Subscribed, &mut context),
-            AnswerValue::Refused { code, message, retry_after_ms } => {
-                let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
-                session.answer(origin.token, &Answer::Refused(refusal), &mut context);
-            }
-            AnswerValue::Stats(stats) => session.answer(origin.token, &Answer::Stats(*stats), &mut context),
-        }
-        self.answered(origin.connection);
-    }
-
-    fn answer_peer(&mut self, origin: Origin, answer: AnswerValue) {
-        self.want_pump();
-        let batch = self.mesh.batch_to(origin.shard);
-        match answer {
-            AnswerValue::Published { .. } if origin.token == Token::NONE => {}
-            AnswerValue::Published { stream, seq } => {
-                let (id, stream) = self.shard.published(stream, seq);
-                batch.push_published(origin, id, stream, seq);
-            }
-            AnswerValue::Refused { code, message, retry_after_ms } => {
-                batch.push(Item::Refused { origin, code, message, retry_after_ms });
-            }
-            AnswerValue::Stats(stats) => batch.push(Item::StatsAnswer { origin, stats }),
-            AnswerValue::Subscribed => debug_assert!(false, "a subscription is never forwarded"),
-        }
-    }
-
-    pub(crate) fn answer_document(&mut self, origin: Origin, document: &Document) {
-        let Document { status, content_type, body } = document;
-        self.answer(origin, &Answer::Document { status: *status, content_type, body });
-    }
-
-    /// Gives an answer that came from elsewhere to the connection that waits for it.
-    fn answer(&mut self, origin: Origin, answer: &Answer<'_>) {
-        let Some(connection) = self.connections.find(origin.connection) else { return };
-        let mut context = context!(self, connection);
-        connection.session.answer(origin.token, answer, &mut context);
-        self.answered(origin.connection);
-    }
-
-    /// What follows every answer: it is to be written, and decoding may go on.
-    fn answered(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.find(id) else { return };
-        let waited = std::mem::take(&mut connection.waiting);
-        let over = connection.session.is_closing() || (connection.read_closed && connection.session.is_idle());
-        if over && !connection.closing {
-            self.begin_close(id);
-        }
-        self.settle(id);
-        if waited {
-            self.want_turn(id);
         }
     }
 
@@ -425,13 +366,13 @@ impl Host {
         }
     }
 
-    fn pause(&mut self, id: ConnectionId) {
+    pub(crate) fn pause(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id) {
             connection.paused = true;
         }
     }
 
-    fn resume(&mut self, id: ConnectionId) {
+    pub(crate) fn resume(&mut self, id: ConnectionId) {
         if let Some(connection) = self.connections.find(id) {
             connection.paused = false;
             self.want_turn(id);
@@ -448,7 +389,18 @@ impl Host {
         connection.rest = Vec::new();
         connection.close_by_ns = self.now.mono_ns + self.limits.close_ms * 1_000_000;
         if std::mem::take(&mut connection.consumer) {
-            self.input(Input::Disconnected { connection: id });
+            self.departed.push(id);
+            self.release_departed();
+        }
+    }
+
+    /// Tells the core of consumers that are gone: never in the middle of a drain, whose effects name what this would
+    /// change.
+    fn release_departed(&mut self) {
+        while !self.is_executing
+            && let Some(connection) = self.departed.pop()
+        {
+            self.input(Input::Disconnected { connection });
         }
     }
 
@@ -461,7 +413,8 @@ impl Host {
         self.keep_buffer(buffer);
         drop(self.connections.remove(id));
         if consumer {
-            self.input(Input::Disconnected { connection: id });
+            self.departed.push(id);
+            self.release_departed();
         }
         self.tell_if_drained();
     }
@@ -486,34 +439,6 @@ impl Host {
         self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, bytes, earlier })));
         self.want_pump();
         self.tell_if_drained();
-    }
-
-    /// Takes a batch from a peer: forwarded commands go through the core, answers to their connections.
-    pub(crate) fn take_batch(&mut self, batch: Box<Batch>) {
-        for item in batch.items() {
-            match item {
-                &Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable } => {
-                    let command = Command::Publish(batch.publish(stream, envelope, encoding, id, pausable));
-                    self.input(Input::Command { origin, tenant, command });
-                }
-                &Item::Stats { origin, tenant, stream } => {
-                    let command = Command::Stats { stream: Cow::Borrowed(batch.text_at(stream)) };
-                    self.input(Input::Command { origin, tenant, command });
-                }
-                &Item::Published { origin, id, stream, seq } => {
-                    let (id, stream) = (batch.text_at(id), batch.text_at(stream));
-                    self.answer(origin, &Answer::Published { id, stream, seq });
-                }
-                &Item::Refused { origin, code, message, retry_after_ms } => {
-                    let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
-                    self.answer(origin, &Answer::Refused(refusal));
-                }
-                Item::StatsAnswer { origin, stats } => self.answer(*origin, &Answer::Stats((**stats).clone())),
-                Item::Pause(id) => self.pause(*id),
-                Item::Resume(id) => self.resume(*id),
-            }
-        }
-        self.mesh.recycle(batch);
     }
 
     /// No new work: listeners stop, idle connections end, busy ones end with their last answer.

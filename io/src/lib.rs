@@ -14,6 +14,7 @@
 //! 6 deadline  the timer is moved to shard.next_deadline()
 //! ```
 
+mod answer;
 mod clock;
 mod connection;
 mod control;

@@ -196,6 +196,7 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// The sending ends towards all peers.
 pub(crate) struct Mesh {
     links: Vec<Option<Link>>,
+    #[expect(clippy::vec_box, reason = "batches travel boxed, so that a message is small: the box is what is reused")]
     spare: Vec<Box<Batch>>,
 }
 

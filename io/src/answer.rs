@@ -1,0 +1,104 @@
+//! Answers on their way back: from this shard's core, from a peer's, from the control shard.
+
+use crate::host::{Host, context};
+use crate::mesh::{Batch, Document, Item};
+use conduit_protocol::{Answer, Command, ConnectionId, Context, Origin, Refusal, Token};
+use conduit_shard::{AnswerValue, Input};
+use std::borrow::Cow;
+
+impl Host {
+    pub(crate) fn answer_here(&mut self, origin: Origin, answer: AnswerValue) {
+        let Some(connection) = self.connections.find(origin.connection) else { return };
+        let mut context = context!(self, connection);
+        let session = &mut connection.session;
+        match answer {
+            AnswerValue::Published { stream, seq } => {
+                // Publishers that asked for no answer get none: do not even look the message up.
+                if origin.token == Token::NONE {
+                    return;
+                }
+                let (id, stream) = self.shard.published(stream, seq);
+                session.answer(origin.token, &Answer::Published { id, stream, seq }, &mut context);
+            }
+            AnswerValue::Subscribed => session.answer(origin.token, &Answer::Subscribed, &mut context),
+            AnswerValue::Refused { code, message, retry_after_ms } => {
+                let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
+                session.answer(origin.token, &Answer::Refused(refusal), &mut context);
+            }
+            AnswerValue::Stats(stats) => session.answer(origin.token, &Answer::Stats(*stats), &mut context),
+        }
+        self.answered(origin.connection);
+    }
+
+    pub(crate) fn answer_peer(&mut self, origin: Origin, answer: AnswerValue) {
+        self.want_pump();
+        let batch = self.mesh.batch_to(origin.shard);
+        match answer {
+            AnswerValue::Published { .. } if origin.token == Token::NONE => {}
+            AnswerValue::Published { stream, seq } => {
+                let (id, stream) = self.shard.published(stream, seq);
+                batch.push_published(origin, id, stream, seq);
+            }
+            AnswerValue::Refused { code, message, retry_after_ms } => {
+                batch.push(Item::Refused { origin, code, message, retry_after_ms });
+            }
+            AnswerValue::Stats(stats) => batch.push(Item::StatsAnswer { origin, stats }),
+            AnswerValue::Subscribed => debug_assert!(false, "a subscription is never forwarded"),
+        }
+    }
+
+    pub(crate) fn answer_document(&mut self, origin: Origin, document: &Document) {
+        let Document { status, content_type, body } = document;
+        self.answer(origin, &Answer::Document { status: *status, content_type, body });
+    }
+
+    /// Gives an answer that came from elsewhere to the connection that waits for it.
+    fn answer(&mut self, origin: Origin, answer: &Answer<'_>) {
+        let Some(connection) = self.connections.find(origin.connection) else { return };
+        let mut context = context!(self, connection);
+        connection.session.answer(origin.token, answer, &mut context);
+        self.answered(origin.connection);
+    }
+
+    /// What follows every answer: it is to be written, and decoding may go on.
+    fn answered(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let waited = std::mem::take(&mut connection.waiting);
+        let over = connection.session.is_closing() || (connection.read_closed && connection.session.is_idle());
+        if over && !connection.closing {
+            self.begin_close(id);
+        }
+        self.settle(id);
+        if waited {
+            self.want_turn(id);
+        }
+    }
+
+    /// Takes a batch from a peer: forwarded commands go through the core, answers to their connections.
+    pub(crate) fn take_batch(&mut self, batch: Box<Batch>) {
+        for item in batch.items() {
+            match item {
+                &Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable } => {
+                    let command = Command::Publish(batch.publish(stream, envelope, encoding, id, pausable));
+                    self.input(Input::Command { origin, tenant, command });
+                }
+                &Item::Stats { origin, tenant, stream } => {
+                    let command = Command::Stats { stream: Cow::Borrowed(batch.text_at(stream)) };
+                    self.input(Input::Command { origin, tenant, command });
+                }
+                &Item::Published { origin, id, stream, seq } => {
+                    let (id, stream) = (batch.text_at(id), batch.text_at(stream));
+                    self.answer(origin, &Answer::Published { id, stream, seq });
+                }
+                &Item::Refused { origin, code, message, retry_after_ms } => {
+                    let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
+                    self.answer(origin, &Answer::Refused(refusal));
+                }
+                Item::StatsAnswer { origin, stats } => self.answer(*origin, &Answer::Stats((**stats).clone())),
+                Item::Pause(id) => self.pause(*id),
+                Item::Resume(id) => self.resume(*id),
+            }
+        }
+        self.mesh.recycle(batch);
+    }
+}
