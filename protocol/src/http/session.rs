@@ -432,13 +432,14 @@ impl HttpSession {
 
     /// Gives out the next line of the batch. `None`: there is no batch, or all of its lines are out.
     fn dispatch_batch(&mut self, context: &mut Context<'_>) -> Option<Turn> {
-        let batch = self.batch.as_mut().filter(|batch| !batch.is_dispatched())?;
-        if batch.results.unanswered() >= context.limits.unanswered_max {
+        let batch = self.batch.as_mut()?;
+        if !batch.is_dispatched() && batch.results.unanswered() >= context.limits.unanswered_max {
             return Some(Turn::Wait);
         }
         if let Some((token, line)) = batch.next_line() {
             return Some(Turn::Line { token, line });
         }
+        // No answer may be due any more: there may have been no line at all, or the last one did not decode.
         self.finish_batch(context);
         self.note_answered(context);
         None

@@ -1,0 +1,310 @@
+//! One HTTP connection without a socket, and a client's strict reading of what it answers.
+#![allow(dead_code, reason = "every test file uses its own part of this")]
+
+use conduit_protocol::http::HttpDate;
+use conduit_protocol::{
+    Answer, Command, Context, EnvelopeId, ErrorCode, Inbox, Limits, Now, Refusal, Seq, Session, Step, StreamStats,
+    Telemetry, Token, Violation,
+};
+
+/// When commands are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answering {
+    /// Right after they come.
+    AtOnce,
+    /// When the test says so.
+    OnDemand,
+}
+
+/// What a command asked for, kept until it is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Asked {
+    Publish { id: String, stream: String },
+    Stats,
+    Document,
+    Subscribe,
+}
+
+/// The server's side of one connection.
+pub(crate) struct Peer {
+    pub(crate) session: Session,
+    pub(crate) limits: Limits,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) now: Now,
+    pub(crate) draining: bool,
+    /// What the session wrote.
+    pub(crate) out: Vec<u8>,
+    /// A line for every command.
+    pub(crate) commands: Vec<String>,
+    /// Commands without an answer.
+    pub(crate) unanswered: Vec<(Token, Asked)>,
+    /// Given instead of the usual answer to publishes and subscriptions.
+    pub(crate) refusal: Option<Refusal<'static>>,
+    /// The session said `Close`.
+    pub(crate) is_closed: bool,
+    /// The session said `Wait`.
+    pub(crate) is_waiting: bool,
+    pub(crate) rest: Vec<u8>,
+    date: HttpDate,
+    answering: Answering,
+    seq: u64,
+}
+
+impl Peer {
+    pub(crate) fn new() -> Self {
+        Self::with(Limits::default(), Answering::AtOnce)
+    }
+
+    pub(crate) fn with(limits: Limits, answering: Answering) -> Self {
+        Self {
+            session: Session::new(),
+            limits,
+            telemetry: Telemetry::default(),
+            now: Now { mono_ns: 1_000_000, unix_ms: 784_111_777_000 },
+            draining: false,
+            out: Vec::new(),
+            commands: Vec::new(),
+            unanswered: Vec::new(),
+            refusal: None,
+            is_closed: false,
+            is_waiting: false,
+            rest: Vec::new(),
+            date: HttpDate::default(),
+            answering,
+            seq: 0,
+        }
+    }
+
+    /// Everything the session answers to `bytes`, given in one read.
+    pub(crate) fn exchange(bytes: impl AsRef<[u8]>) -> Vec<Response> {
+        let mut peer = Self::new();
+        peer.feed(bytes);
+        peer.responses()
+    }
+
+    /// One read.
+    pub(crate) fn feed(&mut self, bytes: impl AsRef<[u8]>) {
+        self.rest.extend_from_slice(bytes.as_ref());
+        let mut rest = std::mem::take(&mut self.rest);
+        let mut inbox = Inbox::new(&mut rest);
+        self.is_waiting = false;
+        let mut turns_without_progress = 0;
+        loop {
+            let before = (inbox.len(), self.out.len(), self.commands.len());
+            let mut context = Context {
+                now: self.now,
+                limits: &self.limits,
+                telemetry: &mut self.telemetry,
+                out: &mut self.out,
+                date: &mut self.date,
+                draining: self.draining,
+            };
+            let (came, is_over) = match self.session.next(&mut inbox, &mut context) {
+                Step::Command { token, command } => (Some((token, line(&command), asked(&command))), false),
+                Step::Again => (None, false),
+                Step::NeedBytes => (None, true),
+                Step::Wait => {
+                    self.is_waiting = true;
+                    (None, true)
+                }
+                Step::Close => {
+                    self.is_closed = true;
+                    (None, true)
+                }
+            };
+            if is_over {
+                break;
+            }
+            if let Some((token, line, asked)) = came {
+                self.commands.push(line);
+                self.unanswered.push((token, asked));
+                if self.answering == Answering::AtOnce {
+                    self.answer_at(self.unanswered.len() - 1);
+                }
+            }
+            let after = (inbox.len(), self.out.len(), self.commands.len());
+            turns_without_progress = if before == after { turns_without_progress + 1 } else { 0 };
+            assert!(turns_without_progress < 4, "the session turns in place");
+        }
+        let from = inbox.consumed();
+        rest.drain(..from);
+        self.rest = rest;
+    }
+
+    /// Answers the command at `index` of those unanswered.
+    pub(crate) fn answer_at(&mut self, index: usize) {
+        let (token, asked) = self.unanswered.remove(index);
+        self.seq += 1;
+        let seq = Seq(self.seq);
+        match (&asked, self.refusal.clone()) {
+            (Asked::Publish { .. } | Asked::Subscribe, Some(refusal)) => self.give(token, &Answer::Refused(refusal)),
+            (Asked::Publish { id, stream }, None) => self.give(token, &Answer::Published { id, stream, seq }),
+            (Asked::Stats, _) => self.give(token, &Answer::Stats(StreamStats::default())),
+            (Asked::Document, _) => {
+                let body = br#"{"status":"ok","ok":true}"#;
+                self.give(token, &Answer::Document { status: 200, content_type: "application/json", body });
+            }
+            (Asked::Subscribe, None) => self.give(token, &Answer::Subscribed),
+        }
+    }
+
+    /// Gives one answer.
+    pub(crate) fn give(&mut self, token: Token, answer: &Answer<'_>) {
+        self.with_context(|session, context| session.answer(token, answer, context));
+    }
+
+    pub(crate) fn close(&mut self, code: ErrorCode) {
+        self.with_context(|session, context| session.close(&Violation::new(code, "the test says so"), context));
+    }
+
+    /// Moves time and lets the session look at it, as often as its deadline asks.
+    pub(crate) fn pass_ms(&mut self, ms: u64) {
+        self.now = self.now.plus_ns(ms * 1_000_000);
+        if self.session.deadline_ns(&self.limits).is_some_and(|deadline_ns| deadline_ns <= self.now.mono_ns) {
+            self.with_context(|session, context| session.handle_deadline(context));
+        }
+    }
+
+    fn with_context(&mut self, call: impl FnOnce(&mut Session, &mut Context<'_>)) {
+        let mut context = Context {
+            now: self.now,
+            limits: &self.limits,
+            telemetry: &mut self.telemetry,
+            out: &mut self.out,
+            date: &mut self.date,
+            draining: self.draining,
+        };
+        call(&mut self.session, &mut context);
+    }
+
+    /// The responses written so far.
+    pub(crate) fn responses(&self) -> Vec<Response> {
+        Response::parse_all(&self.out)
+    }
+
+    /// Statuses of the responses written so far.
+    pub(crate) fn statuses(&self) -> Vec<u16> {
+        self.responses().iter().map(|response| response.status).collect()
+    }
+}
+
+fn asked(command: &Command<'_>) -> Asked {
+    match command {
+        Command::Publish(publish) => {
+            let id = match &publish.envelope.id {
+                EnvelopeId::Given(id) => id.to_string(),
+                EnvelopeId::Absent | EnvelopeId::Unusable => "made".to_owned(),
+            };
+            Asked::Publish { id, stream: publish.stream.to_string() }
+        }
+        Command::Stats { .. } => Asked::Stats,
+        Command::Report(_) => Asked::Document,
+        Command::Subscribe(_) => Asked::Subscribe,
+        other => panic!("HTTP has no {other:?}"),
+    }
+}
+
+fn line(command: &Command<'_>) -> String {
+    match command {
+        Command::Publish(publish) => {
+            format!("publish {} {}", publish.stream, String::from_utf8_lossy(publish.envelope.bytes))
+        }
+        Command::Stats { stream } => format!("stats {stream}"),
+        Command::Report(report) => format!("report {report:?}"),
+        other => format!("{other:?}"),
+    }
+}
+
+/// One response as a client reads it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Response {
+    /// Reads responses until the bytes end; what follows a 101 becomes its body. None of them may answer HEAD.
+    pub(crate) fn parse_all(bytes: &[u8]) -> Vec<Self> {
+        let mut rest = bytes;
+        let mut responses = Vec::new();
+        while !rest.is_empty() {
+            let (head_bytes, mut response) = Self::parse_head(rest);
+            rest = &rest[head_bytes..];
+            let length = match response.status {
+                100 => 0,
+                101 => rest.len(),
+                _ => response.header("content-length").expect("every response has a length").parse().unwrap(),
+            };
+            response.body = rest[..length].to_vec();
+            rest = &rest[length..];
+            responses.push(response);
+        }
+        responses
+    }
+
+    /// Reads one head, strictly.
+    pub(crate) fn parse_head(bytes: &[u8]) -> (usize, Self) {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a head ends") + 4;
+        let head = std::str::from_utf8(&bytes[..end - 4]).unwrap();
+        let mut lines = head.split("\r\n");
+        let status_line = lines.next().unwrap();
+        let status = status_line.strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse().unwrap();
+        assert_eq!(status_line.as_bytes()[12], b' ');
+        let headers: Vec<(String, String)> = lines
+            .map(|line| line.split_once(": ").expect("a field"))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let mut names: Vec<&str> = headers.iter().map(|(name, _)| name.as_str()).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), headers.len(), "no field comes twice");
+        (end, Self { status, headers, body: Vec::new() })
+    }
+
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    pub(crate) fn closes(&self) -> bool {
+        self.header("connection").is_some_and(|value| value.split(", ").any(|token| token == "close"))
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).expect("a JSON body")
+    }
+
+    pub(crate) fn code(&self) -> String {
+        self.json()["code"].as_str().expect("a code").to_owned()
+    }
+}
+
+/// A request with a body.
+pub(crate) fn post(target: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut request =
+        format!("POST {target} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {}\r\n\r\n", body.len()).into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// A publish of the message `id`.
+pub(crate) fn publish(id: &str) -> Vec<u8> {
+    post("/v1/enqueue", "", format!(r#"{{"to":"s","envelope":{{"id":"{id}"}}}}"#))
+}
+
+/// A request without a body.
+pub(crate) fn get(target: &str, headers: &str) -> Vec<u8> {
+    format!("GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").into_bytes()
+}
+
+/// A complete WebSocket handshake.
+pub(crate) fn upgrade(target: &str, headers: &str) -> Vec<u8> {
+    get(
+        target,
+        &format!(
+            "Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{headers}"
+        ),
+    )
+}
