@@ -42,7 +42,8 @@ fn json() -> impl Strategy<Value = Value> {
             i64::MIN
         ])
         .prop_map(Value::from),
-        any::<f64>().prop_map(Value::from),
+        // Few digits: serde_json does not read every float back exactly. `a_float_keeps_its_value` takes them all.
+        any::<i32>().prop_map(|number| Value::from(f64::from(number) / 4.0)),
         ".{0,40}".prop_map(Value::from),
         "[\\x00-\\x30\\\\]{0,10}".prop_map(Value::from),
     ];
@@ -60,14 +61,9 @@ proptest! {
 
     #[test]
     fn json_comes_back_byte_for_byte(value in json()) {
-        // serde_json writes texts and integers as we do; floats differ only in the spelling of their exponent.
         let text = serde_json::to_vec(&value).unwrap();
         let back = turned(MessagePack, Json, &turned(Json, MessagePack, &text));
-        let again = turned(MessagePack, Json, &turned(Json, MessagePack, &back));
-        prop_assert_eq!(&back, &again);
-        if !text.windows(1).any(|byte| byte == b".") {
-            prop_assert_eq!(String::from_utf8_lossy(&back), String::from_utf8_lossy(&text));
-        }
+        prop_assert_eq!(String::from_utf8_lossy(&back), String::from_utf8_lossy(&text));
     }
 
     #[test]
@@ -80,12 +76,7 @@ proptest! {
     #[test]
     fn json_says_what_messagepack_said(value in json()) {
         let text = turned(MessagePack, Json, &rmp_serde::to_vec(&value).unwrap());
-        let expected = serde_json::to_vec(&value).unwrap();
-        // Through text on both sides: serde_json does not read every float back exactly.
-        prop_assert_eq!(
-            serde_json::from_slice::<Value>(&text).unwrap(),
-            serde_json::from_slice::<Value>(&expected).unwrap()
-        );
+        prop_assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), value);
     }
 
     #[test]

@@ -7,6 +7,9 @@ use super::reader::{Broken, DEPTH_CEILING, NAMES, Reader};
 use crate::error::{ErrorCode, Violation};
 use std::borrow::Cow;
 
+/// So many decimal digits fit into 64 bits whatever they are.
+const U64_DIGITS_SAFE: usize = 19;
+
 /// A cursor over JSON text.
 #[derive(Debug)]
 pub(super) struct JsonReader<'a> {
@@ -23,17 +26,10 @@ pub(super) struct JsonItems {
 
 /// The content of a string as it stands in the text: without quotes, with escapes.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RawText<'a> {
-    raw: &'a str,
+pub(super) struct RawText {
+    start: usize,
+    end: usize,
     escaped: bool,
-}
-
-impl<'a> RawText<'a> {
-    /// What it stands for. Borrows unless it has escapes.
-    #[inline]
-    pub(super) fn decoded(self) -> Cow<'a, str> {
-        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
-    }
 }
 
 impl<'a> JsonReader<'a> {
@@ -46,14 +42,15 @@ impl<'a> JsonReader<'a> {
     }
 
     /// The byte here; 0, which begins no token, at the end.
-    #[inline]
+    #[inline(always)]
     fn byte(&self) -> u8 {
         self.text.as_bytes().get(self.at).copied().unwrap_or(0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn space(&mut self) {
-        while matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
+        // Compact JSON has none: one comparison tells.
+        while self.byte() <= b' ' && matches!(self.byte(), b' ' | b'\n' | b'\r' | b'\t') {
             self.at += 1;
         }
     }
@@ -87,17 +84,23 @@ impl<'a> JsonReader<'a> {
     }
 
     /// Reads a string whose quote is here.
-    #[inline]
-    fn string(&mut self) -> Result<RawText<'a>, Broken> {
+    #[inline(always)]
+    fn string(&mut self) -> Result<RawText, Broken> {
         let start = self.at + 1;
         let escaped = self.skip_string()?;
+        Ok(RawText { start, end: self.at - 1, escaped })
+    }
+
+    /// What a string stands for. Borrows unless it has escapes.
+    #[inline(always)]
+    pub(super) fn decoded(&self, text: RawText) -> Cow<'a, str> {
         // Quotes are ASCII, so the range lies on character boundaries.
-        let raw = self.text.get(start..self.at - 1).unwrap_or_default();
-        Ok(RawText { raw, escaped })
+        let raw = self.text.get(text.start..text.end).unwrap_or_default();
+        if text.escaped { Cow::Owned(unescape(raw)) } else { Cow::Borrowed(raw) }
     }
 
     /// Passes over a string whose quote is here; has it escapes?
-    #[inline]
+    #[inline(always)]
     fn skip_string(&mut self) -> Result<bool, Broken> {
         self.expect(b'"')?;
         self.at = plain_end(self.text.as_bytes(), self.at);
@@ -128,8 +131,8 @@ impl<'a> JsonReader<'a> {
     }
 
     /// The name of the next member, as [`Reader::next_key`], in full.
-    #[inline]
-    pub(super) fn next_member(&mut self, members: &mut JsonItems) -> Result<Option<RawText<'a>>, Broken> {
+    #[inline(always)]
+    pub(super) fn next_member(&mut self, members: &mut JsonItems) -> Result<Option<RawText>, Broken> {
         match self.peek() {
             b'"' if members.first => {}
             b',' if !members.first => {
@@ -220,10 +223,13 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(Some(JsonItems { first: true }))
     }
 
-    #[inline]
-    fn next_key(&mut self, members: &mut JsonItems) -> Result<Option<&'a str>, Broken> {
+    #[inline(always)]
+    fn next_key(&mut self, members: &mut JsonItems) -> Result<Option<&'a [u8]>, Broken> {
         let name = self.next_member(members)?;
-        Ok(name.map(|name| if name.escaped { known_name(name.raw) } else { name.raw }))
+        Ok(name.map(|name| {
+            let raw = &self.text.as_bytes()[name.start..name.end];
+            if name.escaped { known_name(raw) } else { raw }
+        }))
     }
 
     #[inline]
@@ -256,28 +262,33 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(true)
     }
 
-    #[inline]
+    #[inline(always)]
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
         if self.peek() != b'"' {
             return Ok(None);
         }
-        self.string().map(|text| Some(text.decoded()))
+        let text = self.string()?;
+        Ok(Some(self.decoded(text)))
     }
 
     #[inline]
     fn unsigned(&mut self) -> Result<Option<u64>, Broken> {
         self.space();
         let start = self.at;
-        let mut value = Some(0_u64);
+        let mut value = 0_u64;
         while self.byte().is_ascii_digit() {
-            let digit = u64::from(self.byte() - b'0');
-            value = value.and_then(|value| value.checked_mul(10)?.checked_add(digit));
+            value = value.wrapping_mul(10).wrapping_add(u64::from(self.byte() - b'0'));
             self.at += 1;
         }
-        let zero_led = self.at > start + 1 && self.text.as_bytes()[start] == b'0';
-        let integer = self.at > start && !zero_led && !matches!(self.byte(), b'.' | b'e' | b'E');
-        if integer && value.is_some() {
-            return Ok(value);
+        let digits = self.at - start;
+        let plain = digits == 1 || (digits > 1 && self.text.as_bytes()[start] != b'0');
+        if plain && !matches!(self.byte(), b'.' | b'e' | b'E') {
+            if digits <= U64_DIGITS_SAFE {
+                return Ok(Some(value));
+            }
+            if let Some(Ok(value)) = self.text.get(start..self.at).map(str::parse) {
+                return Ok(Some(value));
+            }
         }
         self.at = start;
         Ok(None)
@@ -363,63 +374,56 @@ impl<'a> Reader<'a> for JsonReader<'a> {
 /// The position of the first byte from `at` on that ends a run of plain string content: a quote, a backslash or a
 /// control character (RFC 8259, section 7); the length of `bytes` when there is none.
 ///
-/// Names and ids end within the first 16 bytes, mostly; long texts go by 32 bytes at a time.
-#[inline]
-pub(super) fn plain_end(bytes: &[u8], mut at: usize) -> usize {
-    for _ in 0..2 {
-        let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) else {
-            return plain_end_of_few(bytes, at);
-        };
-        let stops = stops_in(u64::from_le_bytes(*chunk));
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
-        }
-        at += 8;
+/// Most names end within eight bytes: that much is looked at where it is called.
+#[inline(always)]
+pub(super) fn plain_end(bytes: &[u8], at: usize) -> usize {
+    match bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        Some(word) => match stops_in(word) {
+            0 => plain_end_beyond(bytes, at + 8),
+            stops => at + stops.trailing_zeros() as usize / 8,
+        },
+        None => plain_end_of_few(bytes, at),
     }
-    plain_end_of_many(bytes, at)
 }
 
-fn plain_end_of_many(bytes: &[u8], mut at: usize) -> usize {
-    // The compiler makes vector instructions of this fold.
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-        if chunk.iter().fold(false, |stop, &byte| stop | is_stop(byte)) {
+/// The same for longer ones: 32 bytes at a time, which the compiler does with vector instructions, then eight.
+#[inline(never)]
+fn plain_end_beyond(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
+        let (words, _) = block.as_chunks::<8>();
+        if words.iter().fold(0, |stops, word| stops | stops_in(word)) != 0 {
             break;
         }
         at += 32;
     }
-    while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-        let stops = stops_in(u64::from_le_bytes(*chunk));
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+        match stops_in(word) {
+            0 => at += 8,
+            stops => return at + stops.trailing_zeros() as usize / 8,
         }
-        at += 8;
     }
     plain_end_of_few(bytes, at)
 }
 
+#[inline(never)]
 fn plain_end_of_few(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).is_some_and(|&byte| !is_stop(byte)) {
+    while bytes.get(at).is_some_and(|&byte| byte >= 0x20 && byte != b'"' && byte != b'\\') {
         at += 1;
     }
     at
 }
 
-#[inline]
-const fn is_stop(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
-}
-
-/// Sets the top bit of every byte that [`is_stop`]. Borrows of the subtractions may also set bits above the lowest one
-/// that is right, so only the lowest counts.
-const fn stops_in(word: u64) -> u64 {
+/// 0 when all eight bytes are plain, else a word whose lowest bit that is set lies in the first that is not.
+#[inline(always)]
+const fn stops_in(word: &[u8; 8]) -> u64 {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const TOPS: u64 = ONES * 0x80;
-    let quote = word ^ (ONES * b'"' as u64);
-    let backslash = word ^ (ONES * b'\\' as u64);
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    let quote = quote.wrapping_sub(ONES) & !quote;
-    let backslash = backslash.wrapping_sub(ONES) & !backslash;
-    (control | quote | backslash) & TOPS
+    let word = u64::from_le_bytes(*word);
+    // Each subtraction sets the top bit of a byte that is below the subtrahend, and maybe of bytes above that one.
+    // A quote, 0x22, becomes 0x20 by its `xor` and joins the control characters, which stay among themselves.
+    let control_or_quote = (word ^ (ONES * 2)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+    (control_or_quote | backslash) & !word & TOPS
 }
 
 /// Decodes the escape that `bytes` begins with: the character and the length of the escape. `None` if it is none.
@@ -461,8 +465,8 @@ fn hex4(digits: &[u8]) -> Option<u32> {
 
 /// The name that means something and that the escaped string content `raw` stands for; empty if there is none.
 #[cold]
-fn known_name(raw: &str) -> &'static str {
-    NAMES.into_iter().find(|name| escaped_is(raw.as_bytes(), name.as_bytes())).unwrap_or_default()
+fn known_name(raw: &[u8]) -> &'static [u8] {
+    NAMES.into_iter().find(|name| escaped_is(raw, name)).unwrap_or_default()
 }
 
 /// Does the escaped string `raw` say `name`? Without building it.

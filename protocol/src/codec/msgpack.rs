@@ -30,7 +30,8 @@ pub(super) enum Head<'a> {
     Negative(i64),
     Float32(f32),
     Float64(f64),
-    Text(&'a str),
+    /// Not yet seen to be UTF-8: [`utf8`] and [`check_utf8`] do that.
+    Text(&'a [u8]),
     Binary(&'a [u8]),
     Extension(i8, &'a [u8]),
     /// Elements follow.
@@ -49,42 +50,50 @@ impl<'a> MsgPackReader<'a> {
         self.bytes.get(self.at).copied()
     }
 
+    #[inline]
     fn take<const N: usize>(&mut self) -> Result<[u8; N], Broken> {
         let taken = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk::<N>).ok_or(Broken::End)?;
         self.at += N;
         Ok(*taken)
     }
 
+    #[inline]
     fn take_u8(&mut self) -> Result<u32, Broken> {
         self.take::<1>().map(|[byte]| u32::from(byte))
     }
 
+    #[inline]
     fn take_u16(&mut self) -> Result<u32, Broken> {
         self.take().map(u16::from_be_bytes).map(u32::from)
     }
 
+    #[inline]
     fn take_u32(&mut self) -> Result<u32, Broken> {
         self.take().map(u32::from_be_bytes)
     }
 
+    #[inline(always)]
     fn take_slice(&mut self, length: u32) -> Result<&'a [u8], Broken> {
         let taken = self.bytes.get(self.at..).and_then(|rest| rest.get(..length as usize)).ok_or(Broken::End)?;
         self.at += length as usize;
         Ok(taken)
     }
 
-    #[inline]
-    fn take_text(&mut self, length: u32) -> Result<&'a str, Broken> {
-        let bytes = self.take_slice(length)?;
-        simdutf8::basic::from_utf8(bytes).map_err(|_| Broken::Utf8)
-    }
-
     /// Reads a text of less than 32 bytes: nearly all names and most ids are of that form.
-    #[inline]
-    fn short_text(&mut self) -> Result<Option<&'a str>, Broken> {
+    #[inline(always)]
+    fn short_text(&mut self) -> Result<Option<&'a [u8]>, Broken> {
         let Some(marker @ 0xa0..=0xbf) = self.marker() else { return Ok(None) };
         self.at += 1;
-        self.take_text(u32::from(marker & 0x1f)).map(Some)
+        self.take_slice(u32::from(marker & 0x1f)).map(Some)
+    }
+
+    /// The bytes at `start` are at most eight and ASCII, as nearly all names are: one look at a word tells. (Not when
+    /// the input ends within that word: then `false`.)
+    #[inline(always)]
+    fn is_short_ascii(&self, start: usize, length: usize) -> bool {
+        const TOPS: u64 = 0x8080_8080_8080_8080;
+        let Some(word) = self.bytes.get(start..).and_then(<[u8]>::first_chunk) else { return false };
+        (1..=8).contains(&length) && (u64::from_le_bytes(*word) & TOPS) << (64 - 8 * length) == 0
     }
 
     fn take_extension(&mut self, length: u32) -> Result<Head<'a>, Broken> {
@@ -106,13 +115,14 @@ impl<'a> MsgPackReader<'a> {
     }
 
     /// Reads a scalar, or the header of a container whose items then follow.
+    #[inline]
     pub(super) fn head(&mut self) -> Result<Head<'a>, Broken> {
         let [marker] = self.take::<1>()?;
         Ok(match marker {
             0x00..=0x7f => Head::Unsigned(u64::from(marker)),
             0x80..=0x8f => self.map_head(u32::from(marker & 0x0f))?,
             0x90..=0x9f => self.array_head(u32::from(marker & 0x0f))?,
-            0xa0..=0xbf => Head::Text(self.take_text(u32::from(marker & 0x1f))?),
+            0xa0..=0xbf => Head::Text(self.take_slice(u32::from(marker & 0x1f))?),
             0xc0 => Head::Nil,
             0xc1 => {
                 // "Never used": the error is at this byte.
@@ -158,15 +168,15 @@ impl<'a> MsgPackReader<'a> {
             0xd4..=0xd8 => self.take_extension(1 << (marker - 0xd4))?,
             0xd9 => {
                 let length = self.take_u8()?;
-                Head::Text(self.take_text(length)?)
+                Head::Text(self.take_slice(length)?)
             }
             0xda => {
                 let length = self.take_u16()?;
-                Head::Text(self.take_text(length)?)
+                Head::Text(self.take_slice(length)?)
             }
             0xdb => {
                 let length = self.take_u32()?;
-                Head::Text(self.take_text(length)?)
+                Head::Text(self.take_slice(length)?)
             }
             0xdc => {
                 let elements = self.take_u16()?;
@@ -197,6 +207,20 @@ impl<'a> MsgPackReader<'a> {
         self.depth_left += 1;
     }
 
+    /// A key of 32 bytes or more, or one that is no text and so names nothing that we know.
+    #[inline(never)]
+    fn unusual_key(&mut self) -> Result<&'a [u8], Broken> {
+        let start = self.at;
+        match self.head()? {
+            Head::Text(name) => check_utf8(name).map(|()| name),
+            Head::Map(_) | Head::Array(_) => {
+                self.at = start;
+                self.skip().map(|()| &b""[..])
+            }
+            _ => Ok(b""),
+        }
+    }
+
     fn skip_items(&mut self, items: u64) -> Result<(), Broken> {
         self.enter()?;
         for _ in 0..items {
@@ -205,16 +229,17 @@ impl<'a> MsgPackReader<'a> {
         self.leave();
         Ok(())
     }
+}
 
-    /// Reads a scalar that `pick` takes, or stays.
-    fn scalar<T>(&mut self, pick: impl FnOnce(Head<'a>) -> Option<T>) -> Result<Option<T>, Broken> {
-        let start = self.at;
-        let picked = pick(self.head()?);
-        if picked.is_none() {
-            self.at = start;
-        }
-        Ok(picked)
-    }
+/// The text of bytes that must be UTF-8 ("str format family").
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, Broken> {
+    simdutf8::basic::from_utf8(bytes).map_err(|_| Broken::Utf8)
+}
+
+/// The same without the text: most is ASCII, which is seen in a fraction of the time.
+#[inline]
+fn check_utf8(bytes: &[u8]) -> Result<(), Broken> {
+    if bytes.is_ascii() { Ok(()) } else { utf8(bytes).map(drop) }
 }
 
 const fn signed(value: i64) -> Head<'static> {
@@ -241,25 +266,19 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         Ok(Some(MsgPackItems { left }))
     }
 
-    #[inline]
-    fn next_key(&mut self, members: &mut MsgPackItems) -> Result<Option<&'a str>, Broken> {
+    #[inline(always)]
+    fn next_key(&mut self, members: &mut MsgPackItems) -> Result<Option<&'a [u8]>, Broken> {
         if members.left == 0 {
             self.leave();
             return Ok(None);
         }
         members.left -= 1;
-        if let Some(name) = self.short_text()? {
-            return Ok(Some(name));
+        let start = self.at + 1;
+        match self.short_text()? {
+            Some(name) if self.is_short_ascii(start, name.len()) => Ok(Some(name)),
+            Some(name) => check_utf8(name).map(|()| Some(name)),
+            None => self.unusual_key().map(Some),
         }
-        let name = self.text()?;
-        if name.is_none() {
-            // A key that is no text names nothing that we know.
-            self.skip()?;
-        }
-        Ok(Some(match name {
-            Some(Cow::Borrowed(name)) => name,
-            _ => "",
-        }))
     }
 
     fn elements(&mut self) -> Result<Option<MsgPackItems>, Broken> {
@@ -282,29 +301,50 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
 
     #[inline]
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
-        if let Some(text) = self.short_text()? {
-            return Ok(Some(Cow::Borrowed(text)));
-        }
-        self.scalar(|head| match head {
-            Head::Text(text) => Some(Cow::Borrowed(text)),
-            _ => None,
-        })
+        let text = match self.short_text()? {
+            Some(text) => text,
+            None if !matches!(self.marker(), Some(0xd9..=0xdb)) => return Ok(None),
+            None => match self.head()? {
+                Head::Text(text) => text,
+                _ => return Ok(None),
+            },
+        };
+        utf8(text).map(|text| Some(Cow::Borrowed(text)))
     }
 
     /// A float that is a whole number up to 2^53 counts too: some JavaScript encoders write every number above 2^32 so.
+    #[inline]
     fn unsigned(&mut self) -> Result<Option<u64>, Broken> {
-        self.scalar(|head| match head {
-            Head::Unsigned(value) => Some(value),
-            Head::Float32(value) => whole(f64::from(value)),
-            Head::Float64(value) => whole(value),
-            _ => None,
-        })
+        let start = self.at;
+        let Some(marker @ (0x00..=0x7f | 0xca..=0xd3)) = self.marker() else { return Ok(None) };
+        self.at += 1;
+        let value = match marker {
+            0xcc => Some(u64::from(self.take_u8()?)),
+            0xcd => Some(u64::from(self.take_u16()?)),
+            0xce => Some(u64::from(self.take_u32()?)),
+            0xcf => Some(u64::from_be_bytes(self.take()?)),
+            0xca..=0xd3 => {
+                self.at = start;
+                match self.head()? {
+                    Head::Unsigned(value) => Some(value),
+                    Head::Float32(value) => whole(f64::from(value)),
+                    Head::Float64(value) => whole(value),
+                    _ => None,
+                }
+            }
+            _ => Some(u64::from(marker)),
+        };
+        if value.is_none() {
+            self.at = start;
+        }
+        Ok(value)
     }
 
     fn skip(&mut self) -> Result<(), Broken> {
         match self.head()? {
             Head::Map(members) => self.skip_items(u64::from(members) * 2),
             Head::Array(elements) => self.skip_items(u64::from(elements)),
+            Head::Text(text) => check_utf8(text),
             _ => Ok(()),
         }
     }

@@ -28,10 +28,20 @@ pub fn check_stream_name(name: &str, limits: &Limits) -> Result<(), Violation> {
     Ok(())
 }
 
-/// Printable ASCII, which nearly all names are, is recognised without decoding characters.
+/// Printable ASCII, which nearly all names are, is recognised eight bytes at a time and without decoding characters.
 fn has_control(name: &str) -> bool {
-    let printable_ascii = name.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    let (words, rest) = name.as_bytes().as_chunks::<8>();
+    let printable_ascii = words.iter().all(|word| is_printable(u64::from_le_bytes(*word)))
+        && rest.iter().all(|byte| (0x20..0x7f).contains(byte));
     !printable_ascii && name.chars().any(char::is_control)
+}
+
+/// Each of the eight bytes is in `0x20..0x7f`.
+const fn is_printable(word: u64) -> bool {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let below_space = word.wrapping_sub(ONES * 0x20);
+    let above_tilde = word.wrapping_add(ONES) | word;
+    (below_space | above_tilde) & (ONES * 0x80) == 0
 }
 
 #[cfg(test)]

@@ -39,8 +39,8 @@ impl Broken {
 }
 
 /// The names of all members that mean something, for a name that is spelt with escapes.
-pub(super) const NAMES: [&str; 10] =
-    ["to", "envelope", "id", "credit", "ack", "ackUpTo", "nack", "delayMs", "enqueue", "ref"];
+pub(super) const NAMES: [&[u8]; 10] =
+    [b"to", b"envelope", b"id", b"credit", b"ack", b"ackUpTo", b"nack", b"delayMs", b"enqueue", b"ref"];
 
 /// A cursor over one value. Every method leaves it where it was when it answers `None` ("not one of these").
 ///
@@ -59,8 +59,8 @@ pub(super) trait Reader<'a> {
     fn members(&mut self) -> Result<Option<Self::Items>, Broken>;
 
     /// The name of the next member, whose value must be read next; `None` leaves the object. A name that is none of
-    /// [`NAMES`] may come out as any other text that is none of them.
-    fn next_key(&mut self, members: &mut Self::Items) -> Result<Option<&'a str>, Broken>;
+    /// [`NAMES`] may come out as any other that is none of them.
+    fn next_key(&mut self, members: &mut Self::Items) -> Result<Option<&'a [u8]>, Broken>;
 
     /// Enters an array.
     fn elements(&mut self) -> Result<Option<Self::Items>, Broken>;

@@ -11,6 +11,7 @@ use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
 use crate::limits::Limits;
 use std::borrow::Cow;
+use std::mem;
 
 const CREDIT_WRONG: &str = "`credit` must be an integer of at least 1";
 const ACK_UP_TO_WRONG: &str = "`ackUpTo` must be a seq: an integer of at least 1";
@@ -25,6 +26,9 @@ const ENVELOPE_WRONG: &str = "Envelope must be an object";
 const TO_WRONG: &str = "`to` must be the name of a stream";
 const BODY_WRONG: &str = "the body must be an object with `to` and `envelope`";
 const UNKNOWN_OP: &str = "expected an object with one of credit, ack, ackUpTo, nack, enqueue";
+
+/// Targets of an array of acks that memory is asked for at once; more double it.
+const ACK_ARRAY_USUAL: usize = 64;
 
 /// Reads the one `{"to","envelope"}` object that is all of the input.
 pub(super) fn publish<'a, R: Reader<'a>>(
@@ -106,21 +110,19 @@ impl<'a> PublishWalk<'a> {
             return Ok(false);
         };
         while let Some(key) = reader.next_key(&mut members)? {
-            match key {
-                "to" => {
-                    let to = reader.text()?;
-                    if to.is_none() {
-                        reader.skip()?;
-                    }
-                    self.to.put(to, TO_WRONG, "`to` appears twice");
+            if key == b"to" {
+                let to = reader.text()?;
+                if to.is_none() {
+                    reader.skip()?;
                 }
-                "envelope" => {
-                    let mark = reader.mark();
-                    let is_object = self.read_envelope(reader, limits)?;
-                    let envelope = is_object.then(|| reader.since(mark));
-                    self.envelope.put(envelope, ENVELOPE_WRONG, "`envelope` appears twice");
-                }
-                _ => reader.skip()?,
+                self.to.put(to, TO_WRONG, "`to` appears twice");
+            } else if key == b"envelope" {
+                let mark = reader.mark();
+                let is_object = self.read_envelope(reader, limits)?;
+                let envelope = is_object.then(|| reader.since(mark));
+                self.envelope.put(envelope, ENVELOPE_WRONG, "`envelope` appears twice");
+            } else {
+                reader.skip()?;
             }
         }
         Ok(true)
@@ -134,7 +136,7 @@ impl<'a> PublishWalk<'a> {
             return Ok(false);
         };
         while let Some(key) = reader.next_key(&mut members)? {
-            if key != "id" {
+            if key != b"id" {
                 reader.skip()?;
                 continue;
             }
@@ -150,7 +152,9 @@ impl<'a> PublishWalk<'a> {
         Ok(true)
     }
 
-    fn judge(self, encoding: Encoding, limits: &Limits) -> Result<Publish<'a>, Violation> {
+    /// What was found, if it is right; nothing is left here then.
+    #[inline(always)]
+    fn judge(&mut self, encoding: Encoding, limits: &Limits) -> Result<Publish<'a>, Violation> {
         let bytes = match self.envelope {
             Slot::Is(bytes) => bytes,
             Slot::Absent | Slot::Wrong(ENVELOPE_WRONG) => {
@@ -158,13 +162,14 @@ impl<'a> PublishWalk<'a> {
             }
             Slot::Wrong(why) => return Err(invalid_field(why)),
         };
-        let stream = match self.to {
+        let stream = match mem::replace(&mut self.to, Slot::Absent) {
             Slot::Is(to) => to,
             Slot::Absent => return Err(invalid_field(TO_WRONG)),
             Slot::Wrong(why) => return Err(invalid_field(why)),
         };
         check_stream_name(&stream, limits)?;
-        Ok(Publish { stream, envelope: Envelope { encoding, bytes, id: self.id }, pausable: false })
+        let id = mem::replace(&mut self.id, EnvelopeId::Absent);
+        Ok(Publish { stream, envelope: Envelope { encoding, bytes, id }, pausable: false })
     }
 }
 
@@ -184,6 +189,46 @@ enum Operation {
     Nothing,
 }
 
+impl Operation {
+    /// Compared one by one, the frequent ones first: a comparison with a constant is one or two instructions, where a
+    /// `match` goes byte by byte.
+    #[inline]
+    fn named(key: &[u8]) -> Option<Self> {
+        if key == b"ack" {
+            Some(Self::Ack)
+        } else if key == b"enqueue" {
+            Some(Self::Enqueue)
+        } else if key == b"credit" {
+            Some(Self::Credit)
+        } else if key == b"ackUpTo" {
+            Some(Self::AckUpTo)
+        } else if key == b"nack" {
+            Some(Self::Nack)
+        } else {
+            None
+        }
+    }
+}
+
+/// The messages that an ack or nack names. A single one, the common case, needs no memory of its own.
+#[derive(Debug)]
+enum Named<'a> {
+    None,
+    One(MessageRef<'a>),
+    Array(Vec<MessageRef<'a>>),
+}
+
+impl<'a> Named<'a> {
+    #[inline(always)]
+    fn take(&mut self) -> Targets<'a> {
+        match mem::replace(self, Self::None) {
+            Self::None => Targets::new(),
+            Self::One(target) => Targets::from_buf([target]),
+            Self::Array(targets) => Targets::from_vec(targets),
+        }
+    }
+}
+
 /// What has been found of a WebSocket message: the operation that counts so far and what belongs to it.
 #[derive(Debug)]
 struct FrameWalk<'a> {
@@ -193,7 +238,7 @@ struct FrameWalk<'a> {
     /// The credit, or the seq of `ackUpTo`.
     number: u64,
     /// What `ack` or `nack` names.
-    targets: Targets<'a>,
+    targets: Named<'a>,
     publish: PublishWalk<'a>,
     delay_ms: Slot<u64>,
     reference: Slot<&'a [u8]>,
@@ -205,7 +250,7 @@ impl<'a> FrameWalk<'a> {
             operation: Operation::Nothing,
             wrong: None,
             number: 0,
-            targets: Targets::new(),
+            targets: Named::None,
             publish: PublishWalk::new(),
             delay_ms: Slot::Absent,
             reference: Slot::Absent,
@@ -226,21 +271,8 @@ impl<'a> FrameWalk<'a> {
     }
 
     #[inline]
-    fn read_member<R: Reader<'a>>(&mut self, key: &str, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
-        let operation = match key {
-            "credit" => Operation::Credit,
-            "ack" => Operation::Ack,
-            "ackUpTo" => Operation::AckUpTo,
-            "nack" => Operation::Nack,
-            "enqueue" => Operation::Enqueue,
-            "ref" => return self.read_reference(reader, limits),
-            "delayMs" => {
-                let delay = read_integer(reader)?;
-                self.delay_ms.put(delay, DELAY_WRONG, "`delayMs` appears twice");
-                return Ok(());
-            }
-            _ => return reader.skip(),
-        };
+    fn read_member<R: Reader<'a>>(&mut self, key: &[u8], reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        let Some(operation) = Operation::named(key) else { return self.read_modifier(key, reader, limits) };
         if operation >= self.operation {
             if operation == self.operation {
                 self.wrong = Some(OPERATION_TWICE);
@@ -270,52 +302,54 @@ impl<'a> FrameWalk<'a> {
         Ok(())
     }
 
-    fn read_reference<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
-        let mark = reader.mark();
-        reader.skip()?;
-        let reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);
-        self.reference.put(reference, REFERENCE_TOO_LONG, "`ref` appears twice");
+    /// Reads a member that is no operation.
+    fn read_modifier<R: Reader<'a>>(&mut self, key: &[u8], reader: &mut R, limits: &Limits) -> Result<(), Broken> {
+        if key == b"ref" {
+            let mark = reader.mark();
+            reader.skip()?;
+            let reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);
+            self.reference.put(reference, REFERENCE_TOO_LONG, "`ref` appears twice");
+        } else if key == b"delayMs" {
+            let delay = read_integer(reader)?;
+            self.delay_ms.put(delay, DELAY_WRONG, "`delayMs` appears twice");
+        } else {
+            reader.skip()?;
+        }
         Ok(())
     }
 
     /// Reads one message's name or an array of them. Past a mistake the array is still walked to its end, but nothing
     /// more is kept.
     fn read_targets<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
-        self.targets.clear();
-        let Some(mut elements) = reader.elements()? else { return self.read_target(reader, limits) };
+        let Some(mut elements) = reader.elements()? else {
+            match read_target(reader, limits)? {
+                Some(target) => self.targets = Named::One(target),
+                None => self.wrong = Some(TARGET_WRONG),
+            }
+            return Ok(());
+        };
+        let mut targets = Vec::new();
         while reader.next_element(&mut elements)? {
-            if self.wrong.is_some() {
-                reader.skip()?;
-            } else if self.targets.len() == limits.ack_array_max {
-                self.wrong = Some(TARGETS_TOO_MANY);
-                reader.skip()?;
-            } else {
-                self.read_target(reader, limits)?;
+            let target = read_target(reader, limits)?;
+            match target {
+                _ if self.wrong.is_some() => {}
+                None => self.wrong = Some(TARGET_WRONG),
+                Some(_) if targets.len() == limits.ack_array_max => self.wrong = Some(TARGETS_TOO_MANY),
+                Some(target) => {
+                    if targets.is_empty() {
+                        targets.reserve(ACK_ARRAY_USUAL);
+                    }
+                    targets.push(target);
+                }
             }
         }
+        self.targets = Named::Array(targets);
         Ok(())
     }
 
-    #[inline]
-    fn read_target<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<(), Broken> {
-        if let Some(seq) = reader.unsigned()? {
-            if seq >= 1 {
-                self.targets.push(MessageRef::Seq(Seq(seq)));
-                return Ok(());
-            }
-        } else if let Some(id) = reader.text()? {
-            if is_message_id(&id, limits) {
-                self.targets.push(MessageRef::Id(id));
-                return Ok(());
-            }
-        } else {
-            reader.skip()?;
-        }
-        self.wrong = Some(TARGET_WRONG);
-        Ok(())
-    }
-
-    fn judge(self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+    /// What was found, if it is right; nothing is left here then.
+    #[inline(always)]
+    fn judge(&mut self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
         if self.operation == Operation::Enqueue {
             return self.judge_enqueue(encoding, limits);
         }
@@ -324,11 +358,11 @@ impl<'a> FrameWalk<'a> {
         }
         match self.operation {
             Operation::Credit => Ok(Frame::Credit(self.number)),
-            Operation::Ack => Ok(Frame::Ack(self.targets)),
+            Operation::Ack => Ok(Frame::Ack(self.targets.take())),
             Operation::AckUpTo => Ok(Frame::AckUpTo(Seq(self.number))),
             Operation::Nack => match self.delay_ms {
-                Slot::Absent => Ok(Frame::Nack { targets: self.targets, delay_ms: 0 }),
-                Slot::Is(delay_ms) => Ok(Frame::Nack { targets: self.targets, delay_ms }),
+                Slot::Absent => Ok(Frame::Nack { targets: self.targets.take(), delay_ms: 0 }),
+                Slot::Is(delay_ms) => Ok(Frame::Nack { targets: self.targets.take(), delay_ms }),
                 Slot::Wrong(why) => Err(FrameError::Fatal(invalid_field(why))),
             },
             Operation::Enqueue | Operation::Nothing => {
@@ -337,7 +371,7 @@ impl<'a> FrameWalk<'a> {
         }
     }
 
-    fn judge_enqueue(self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+    fn judge_enqueue(&mut self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
         let reference = match self.reference {
             Slot::Absent => None,
             Slot::Is(reference) => Some(reference),
@@ -365,4 +399,17 @@ fn read_integer<'a, R: Reader<'a>>(reader: &mut R) -> Result<Option<u64>, Broken
         reader.skip()?;
     }
     Ok(value)
+}
+
+/// Reads any value; `None` when it names no message.
+#[inline(always)]
+fn read_target<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Option<MessageRef<'a>>, Broken> {
+    if let Some(seq) = reader.unsigned()? {
+        return Ok((seq >= 1).then_some(MessageRef::Seq(Seq(seq))));
+    }
+    if let Some(id) = reader.text()? {
+        return Ok(is_message_id(&id, limits).then_some(MessageRef::Id(id)));
+    }
+    reader.skip()?;
+    Ok(None)
 }

@@ -47,7 +47,7 @@ fn put_msgpack(reader: &mut JsonReader<'_>, out: &mut Vec<u8>) -> Result<(), Bro
     if let Some(mut members) = reader.members()? {
         let mut container = OpenContainer::new(true, out);
         while let Some(name) = reader.next_member(&mut members)? {
-            msgpack::put_text(&name.decoded(), out);
+            msgpack::put_text(&reader.decoded(name), out);
             put_msgpack(reader, out)?;
             container.items += 1;
         }
@@ -126,7 +126,7 @@ fn put_json(reader: &mut MsgPackReader<'_>, out: &mut Vec<u8>) -> Result<(), Bro
         Head::Negative(value) => json::put_integer(value, out),
         Head::Float32(value) => put_float(value.is_finite(), value, out),
         Head::Float64(value) => put_float(value.is_finite(), value, out),
-        Head::Text(text) => json::put_text(text, out),
+        Head::Text(text) => json::put_text(msgpack::utf8(text)?, out),
         Head::Binary(bytes) => put_base64(bytes, out),
         Head::Extension(kind, data) => {
             out.extend_from_slice(b"{\"ext\":");
