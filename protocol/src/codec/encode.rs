@@ -1,6 +1,6 @@
 //! Answers and deliveries to bytes.
 
-use super::{Encoding, json, msgpack};
+use super::{Encoding, json_text, msgpack};
 use crate::ids::Seq;
 use crate::{Delivery, Refusal, StreamStats};
 
@@ -11,7 +11,7 @@ pub(super) fn insert_id(encoding: Encoding, envelope: &[u8], id: &str, out: &mut
             let members = envelope.get(1..).unwrap_or(b"}");
             let first = members.iter().find(|byte| !byte.is_ascii_whitespace());
             out.extend_from_slice(b"{\"id\":");
-            json::put_text(id, out);
+            json_text::put_text(id, out);
             if first != Some(&b'}') {
                 out.push(b',');
             }
@@ -32,11 +32,11 @@ pub(super) fn published(encoding: Encoding, id: &str, stream: &str, seq: Seq, ou
     match encoding {
         Encoding::Json => {
             out.extend_from_slice(b"{\"id\":\"");
-            json::put_text_content(id, out);
+            json_text::put_text_content(id, out);
             out.extend_from_slice(b"\",\"stream\":\"");
-            json::put_text_content(stream, out);
+            json_text::put_text_content(stream, out);
             out.extend_from_slice(b"\",\"seq\":");
-            json::put_integer(seq.0, out);
+            json_text::put_integer(seq.0, out);
             out.push(b'}');
         }
         Encoding::MessagePack => {
@@ -76,12 +76,12 @@ pub(super) fn error(encoding: Encoding, refusal: &Refusal<'_>, reference: Option
     match encoding {
         Encoding::Json => {
             out.extend_from_slice(b"{\"error\":{\"code\":");
-            json::put_text(refusal.code.code(), out);
+            json_text::put_text(refusal.code.code(), out);
             out.extend_from_slice(b",\"message\":");
-            json::put_text(&refusal.message, out);
+            json_text::put_text(&refusal.message, out);
             if let Some(retry_after_ms) = refusal.retry_after_ms {
                 out.extend_from_slice(b",\"retryAfterMs\":");
-                json::put_integer(retry_after_ms, out);
+                json_text::put_integer(retry_after_ms, out);
             }
             out.push(b'}');
             if let Some(reference) = reference {
@@ -127,11 +127,11 @@ pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(JSON_DELIVER);
             out.extend_from_slice(delivery.envelope);
             out.extend_from_slice(JSON_ID);
-            json::put_text_content(delivery.id, out);
+            json_text::put_text_content(delivery.id, out);
             out.extend_from_slice(JSON_SEQ);
-            json::put_integer(delivery.seq.0, out);
+            json_text::put_integer(delivery.seq.0, out);
             out.extend_from_slice(JSON_ATTEMPT);
-            json::put_integer(delivery.attempt, out);
+            json_text::put_integer(delivery.attempt, out);
             out.push(b'}');
         }
         Encoding::MessagePack => {
@@ -153,7 +153,7 @@ pub(super) fn delivery_len(delivery: &Delivery<'_>) -> usize {
     let rest = match delivery.encoding {
         Encoding::Json => {
             const FIXED: usize = JSON_DELIVER.len() + JSON_ID.len() + JSON_SEQ.len() + JSON_ATTEMPT.len() + 1;
-            FIXED + json::text_content_len(delivery.id) + digits(delivery.seq.0) + digits(attempt)
+            FIXED + json_text::text_content_len(delivery.id) + digits(delivery.seq.0) + digits(attempt)
         }
         Encoding::MessagePack => {
             const FIXED: usize = MSGPACK_DELIVER.len() + MSGPACK_ID.len() + MSGPACK_SEQ.len() + MSGPACK_ATTEMPT.len();

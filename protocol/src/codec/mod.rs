@@ -13,6 +13,7 @@
 
 mod encode;
 mod json;
+mod json_text;
 mod msgpack;
 mod name;
 mod reader;

@@ -14,7 +14,8 @@
 //! | extension | `{"ext":type,"data":base64}` |
 //! | key that is no text | the text of its JSON form |
 
-use super::json::{self, JsonReader};
+use super::json::JsonReader;
+use super::json_text;
 use super::msgpack::{self, Head, MsgPackReader};
 use super::reader::{Broken, DEPTH_CEILING, Reader};
 use base64::Engine as _;
@@ -122,15 +123,15 @@ fn put_json(reader: &mut MsgPackReader<'_>, out: &mut Vec<u8>) -> Result<(), Bro
         Head::Nil => out.extend_from_slice(b"null"),
         Head::Bool(true) => out.extend_from_slice(b"true"),
         Head::Bool(false) => out.extend_from_slice(b"false"),
-        Head::Unsigned(value) => json::put_integer(value, out),
-        Head::Negative(value) => json::put_integer(value, out),
+        Head::Unsigned(value) => json_text::put_integer(value, out),
+        Head::Negative(value) => json_text::put_integer(value, out),
         Head::Float32(value) => put_float(value.is_finite(), value, out),
         Head::Float64(value) => put_float(value.is_finite(), value, out),
-        Head::Text(text) => json::put_text(msgpack::utf8(text)?, out),
+        Head::Text(text) => json_text::put_text(msgpack::utf8(text)?, out),
         Head::Binary(bytes) => put_base64(bytes, out),
         Head::Extension(kind, data) => {
             out.extend_from_slice(b"{\"ext\":");
-            json::put_integer(kind, out);
+            json_text::put_integer(kind, out);
             out.extend_from_slice(b",\"data\":");
             put_base64(data, out);
             out.push(b'}');
@@ -167,7 +168,7 @@ fn put_json(reader: &mut MsgPackReader<'_>, out: &mut Vec<u8>) -> Result<(), Bro
 
 fn put_json_key(reader: &mut MsgPackReader<'_>, out: &mut Vec<u8>) -> Result<(), Broken> {
     if let Some(text) = reader.text()? {
-        json::put_text(&text, out);
+        json_text::put_text(&text, out);
         return Ok(());
     }
     let mut form = Vec::new();
@@ -176,7 +177,7 @@ fn put_json_key(reader: &mut MsgPackReader<'_>, out: &mut Vec<u8>) -> Result<(),
         // Binary: its form is a JSON string as it is.
         out.extend_from_slice(&form);
     } else {
-        json::put_text(std::str::from_utf8(&form).map_err(|_| Broken::Utf8)?, out);
+        json_text::put_text(std::str::from_utf8(&form).map_err(|_| Broken::Utf8)?, out);
     }
     Ok(())
 }

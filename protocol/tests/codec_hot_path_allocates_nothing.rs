@@ -1,0 +1,99 @@
+//! A publish, a credit, an ack of one message and a delivery are decoded and encoded without allocating.
+
+use conduit_protocol::Encoding::{self, Json, MessagePack};
+use conduit_protocol::codec::{decode_frame, decode_publish, encode_delivery, encode_ok, insert_id, transcode};
+use conduit_protocol::{Delivery, Limits, Seq};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting for each thread: the test harness has threads of its own.
+struct Counting;
+
+fn count() {
+    ALLOCATIONS.with(|allocations| allocations.set(allocations.get() + 1));
+}
+
+// SAFETY: every call is passed to the system's allocator unchanged; counting neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's promises are the ones that the system's allocator asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as above; the memory came from `System`.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as above; the memory came from `System`.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations_of(work: impl FnOnce()) -> usize {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+fn encoded(encoding: Encoding, json: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    transcode(Json, encoding, json.as_bytes(), &mut bytes);
+    bytes
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations_of(|| drop(std::hint::black_box(vec![1_u8, 2]))), 1);
+}
+
+#[test]
+fn requests_decode_without_allocating() {
+    let limits = Limits::default();
+    let body =
+        r#"{"to":"agents/user123/inbox","envelope":{"id":"m-0001","größe":[1,2.5,{"a":null}],"text":"tab\t \u00e9"}}"#;
+    for encoding in [Json, MessagePack] {
+        let bytes = encoded(encoding, body);
+        assert_eq!(allocations_of(|| assert!(decode_publish(encoding, &bytes, &limits).is_ok())), 0);
+        let enqueue = format!(r#"{{"enqueue":{body},"ref":{{"n":1}}}}"#);
+        let nack = r#"{"nack":"m-0001","delayMs":5}"#;
+        for frame in
+            [enqueue.as_str(), nack, r#"{"credit":256}"#, r#"{"ack":7}"#, r#"{"ack":"m-0001"}"#, r#"{"ackUpTo":7}"#]
+        {
+            let bytes = encoded(encoding, frame);
+            assert_eq!(allocations_of(|| assert!(decode_frame(encoding, &bytes, &limits).is_ok())), 0, "{frame}");
+        }
+    }
+}
+
+#[test]
+fn an_array_of_acks_takes_one_allocation() {
+    let bytes = format!(r#"{{"ack":{:?}}}"#, (1..=64).collect::<Vec<_>>());
+    let limits = Limits::default();
+    assert_eq!(allocations_of(|| assert!(decode_frame(Json, bytes.as_bytes(), &limits).is_ok())), 1);
+}
+
+#[test]
+fn answers_and_deliveries_encode_without_allocating() {
+    let mut out = Vec::with_capacity(4096);
+    for encoding in [Json, MessagePack] {
+        let envelope = encoded(encoding, r#"{"id":"m-0001","payload":"x"}"#);
+        let delivery = Delivery { id: "m-\"1\"", seq: Seq(7), attempt: 1, encoding, envelope: &envelope };
+        let allocations = allocations_of(|| {
+            encode_delivery(&delivery, &mut out);
+            encode_ok(encoding, "m-0001", "agents/user123/inbox", Seq(7), b"1", &mut out);
+            insert_id(encoding, &envelope, "m-0001", &mut out);
+        });
+        assert_eq!(allocations, 0);
+    }
+}
