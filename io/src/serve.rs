@@ -16,9 +16,11 @@ use conduit_protocol::ShardId;
 use conduit_shard::Shard;
 use glommio::channels::shared_channel::{self, ConnectedReceiver, SharedReceiver, SharedSender};
 use glommio::{LocalExecutorBuilder, Placement};
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -31,6 +33,9 @@ pub struct Bound {
     /// The WebSocket listener. Serves HTTP too.
     pub ws: SocketAddr,
 }
+
+/// How often an executor looks whether its peers have tied their ends of the links, at the start.
+const CONNECT_TICK: Duration = Duration::from_millis(1);
 
 /// Memory of an executor's registered I/O buffers: sockets do not use them.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
@@ -216,6 +221,16 @@ impl Links {
 
     /// Waits until every peer has tied its ends. All at once: each connection waits for its other end.
     async fn connect(self) -> (Mesh, Vec<ConnectedReceiver<MeshMessage>>) {
+        // An end that waits for its other end is looked at only when its executor wakes, and the other end does not wake
+        // it: a timer must, or an executor that came first and fell asleep would wait for ever.
+        let connected = Rc::new(Cell::new(false));
+        let ticking = connected.clone();
+        glommio::spawn_local(async move {
+            while !ticking.get() {
+                glommio::timer::sleep(CONNECT_TICK).await;
+            }
+        })
+        .detach();
         let receiving: Vec<_> = self
             .receivers
             .into_iter()
@@ -237,6 +252,7 @@ impl Links {
                 None => None,
             });
         }
+        connected.set(true);
         (Mesh::new(senders), receivers)
     }
 }
