@@ -16,6 +16,9 @@ use std::mem::MaybeUninit;
 /// Header fields that the parser has room for; `Limits::headers_max` above it means this.
 const HEADERS_CAP: usize = 128;
 
+/// Header fields that the quick pass has room for: more than that is no common request.
+const QUICK_HEADERS_CAP: usize = 32;
+
 /// What is asked for (RFC 9110, section 9). Methods are case-sensitive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -59,11 +62,21 @@ pub(super) fn parse<'b>(
 ) -> Result<Option<RequestHead<'b>>, Violation> {
     // A head that came whole is parsed in one pass. Whatever is unusual about it is left to the slow pass, so that there
     // is one place that decides what is wrong.
-    if scan.line_start == 0
+    if scan.is_fresh()
         && let Some(verdict) = parse_whole(bytes, limits)
     {
         return verdict.map(Some);
     }
+    parse_with_care(bytes, scan, limits)
+}
+
+/// The slow pass: line by line, then all of it.
+#[cold]
+fn parse_with_care<'b>(
+    bytes: &'b [u8],
+    scan: &mut HeadScan,
+    limits: &Limits,
+) -> Result<Option<RequestHead<'b>>, Violation> {
     let Some(len) = scan.find_end(bytes, limits)? else { return Ok(None) };
     *scan = HeadScan::default();
     let mut headers = [const { MaybeUninit::uninit() }; HEADERS_CAP];
@@ -82,7 +95,7 @@ pub(super) fn parse<'b>(
 
 /// The quick pass: `None` when the head is incomplete or anything about it needs a closer look.
 fn parse_whole<'b>(bytes: &'b [u8], limits: &Limits) -> Option<Result<RequestHead<'b>, Violation>> {
-    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_CAP];
+    let mut headers = [const { MaybeUninit::uninit() }; QUICK_HEADERS_CAP];
     let mut request = httparse::Request::new(&mut []);
     let Ok(httparse::Status::Complete(len)) = request.parse_with_uninit_headers(bytes, &mut headers) else {
         return None;
@@ -119,6 +132,11 @@ fn read<'b>(request: &httparse::Request<'_, 'b>, len: usize) -> Result<RequestHe
 }
 
 impl HeadScan {
+    /// No line of a head has been looked at.
+    pub(super) const fn is_fresh(&self) -> bool {
+        self.line_start == 0
+    }
+
     /// Nothing of a head has come, or what came fits in one unfinished line.
     pub(super) fn restart(&mut self) {
         *self = Self::default();

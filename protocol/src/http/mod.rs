@@ -2,7 +2,7 @@
 //!
 //! A request goes through these steps: `head` (and in it `target`, `fields`, `negotiate`) says what it is, `plan` and
 //! `surface::http` where it goes, `body` (and `chunked`) brings the body together, `answers` keeps the order of the
-//! responses, `response` writes them. `handshake` is the way out to WebSocket, `batch` is many publishes in one request.
+//! responses, `response` writes them. `recent` skips the first two for a head that repeats the one before. `handshake` is the way out to WebSocket, `batch` is many publishes in one request.
 
 mod answers;
 mod batch;
@@ -14,6 +14,7 @@ mod handshake;
 mod head;
 mod negotiate;
 mod plan;
+mod recent;
 mod response;
 mod session;
 mod target;

@@ -97,6 +97,13 @@ pub(super) struct Accept {
 impl Accept {
     /// Takes one `Accept` field into account.
     pub(super) fn add(&mut self, value: &[u8]) {
+        // The most common one by far.
+        if value == b"*/*" {
+            if self.rank < 2_000 {
+                *self = Self { rank: 2_000, encoding: Encoding::Json };
+            }
+            return;
+        }
         for range in list(value) {
             let media_type = before(range, b';');
             let (encoding, named) = match Encoding::of_media_type(media_type) {

@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) reply: Reply,
     pub(super) head_bytes: usize,
     pub(super) framing: Framing,
+    /// Where the value of `Content-Length` is in the head; empty when there is none.
+    pub(super) length: Range<usize>,
     pub(super) expects_continue: bool,
 }
 
@@ -56,12 +58,13 @@ pub(super) fn decide(head: &RequestHead<'_>, rest: &[u8], is_alone: bool, contex
         is_http10: head.is_http10,
         closes: !fields.keep_alive || context.draining,
     };
-    let query = query_range(head, rest);
+    let query = range_of(head.target.query.as_bytes(), rest);
     let plan = |action| Plan {
         action,
         reply,
         head_bytes: head.len,
         framing: fields.framing,
+        length: range_of(fields.length_text, rest),
         expects_continue: fields.expectation == Expectation::Continue,
     };
     let refuse = |code, message: &'static str, extra| plan(Action::Refuse(Violation::new(code, message), extra));
@@ -145,19 +148,20 @@ fn decide_upgrade(
     Action::Upgrade { upgrade, query: asks_shard.then_some(query) }
 }
 
-/// Where the query is in the bytes of the head.
-fn query_range(head: &RequestHead<'_>, rest: &[u8]) -> Range<usize> {
-    let query = head.target.query.as_bytes();
-    if query.is_empty() {
+/// Where `part`, a slice of `rest` unless it is empty, is in it.
+fn range_of(part: &[u8], rest: &[u8]) -> Range<usize> {
+    if part.is_empty() {
         return 0..0;
     }
-    let start = head::offset(rest, query);
-    start..start + query.len()
+    let start = head::offset(rest, part);
+    start..start + part.len()
 }
 
 /// Every percent escape of the target is well formed.
 fn check_escapes(head: &RequestHead<'_>) -> Result<(), Violation> {
-    percent_decode(head.target.path, false)?;
-    percent_decode(head.target.query, false)?;
+    if head.target.has_escapes {
+        percent_decode(head.target.path, false)?;
+        percent_decode(head.target.query, false)?;
+    }
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::fields::Framing;
 use super::handshake::Upgrade;
 use super::head::{self, HeadScan, bad, bare_line_feed};
 use super::plan::{self, Action, Plan};
+use super::recent::{RecentHead, Repeated};
 use super::response::{Extra, Outcome, Reply};
 use crate::Encoding;
 use crate::answer::Answer;
@@ -38,6 +39,9 @@ pub struct HttpSession {
     /// A body that did not come in one read, as far as it has come; after its command was given out, until the next call.
     body: Vec<u8>,
     batch: Option<Box<Batch>>,
+    /// The head of the last publish, from the second one on: a connection for one message needs none.
+    recent: Option<Box<RecentHead>>,
+    has_published: bool,
     /// Where the tokens of the next batch's lines begin.
     first_line: u32,
     /// Since when the connection is receiving a request (`is_receiving`) or else idle. [`UNKNOWN_NS`] until the first call.
@@ -89,6 +93,8 @@ impl Default for HttpSession {
             scan: HeadScan::default(),
             body: Vec::new(),
             batch: None,
+            recent: None,
+            has_published: false,
             first_line: 0,
             since_ns: UNKNOWN_NS,
             is_receiving: false,
@@ -309,6 +315,13 @@ impl HttpSession {
         if self.answers.len() >= context.limits.unanswered_max {
             return self.wait();
         }
+        if let Some(repeated) = self.recognise(inbox, context) {
+            self.has_skipped_line = false;
+            inbox.take(repeated.head_bytes);
+            let framing = Framing::Length(repeated.body_bytes);
+            self.phase = Phase::Body(Incoming::new(repeated.reply, Purpose::Publish, framing));
+            return self.read_body(inbox, context);
+        }
         match head::parse(inbox.rest(), &mut self.scan, context.limits) {
             Ok(Some(head)) => {
                 let plan = plan::decide(&head, inbox.rest(), self.answers.is_empty(), context);
@@ -322,9 +335,32 @@ impl HttpSession {
         }
     }
 
+    /// The head of the last publish stands here again. While draining it would mean something else.
+    fn recognise(&self, inbox: &Inbox<'_>, context: &Context<'_>) -> Option<Repeated> {
+        let recent = self.recent.as_ref().filter(|_| !context.draining && self.scan.is_fresh())?;
+        recent.recognise(inbox.rest(), context.limits)
+    }
+
+    /// Remembers the head of a publish that leaves the connection open.
+    fn remember(&mut self, plan: &Plan, inbox: &Inbox<'_>) {
+        let is_plain = matches!(plan.action, Action::Receive(Purpose::Publish))
+            && matches!(plan.framing, Framing::Length(_))
+            && !plan.reply.closes
+            && !plan.expects_continue;
+        if !is_plain {
+            return;
+        }
+        if self.has_published {
+            let head = &inbox.rest()[..plan.head_bytes];
+            self.recent = RecentHead::remember(self.recent.take(), head, plan.length.clone(), plan.reply);
+        }
+        self.has_published = true;
+    }
+
     /// Does what was planned.
     fn follow(&mut self, plan: Plan, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        let Plan { action, mut reply, head_bytes, framing, expects_continue } = plan;
+        self.remember(&plan, inbox);
+        let Plan { action, mut reply, head_bytes, framing, expects_continue, .. } = plan;
         match action {
             Action::Wait => return self.wait(),
             Action::Receive(Purpose::Batch) if self.batch.is_some() => return self.wait(),

@@ -10,7 +10,33 @@ pub(super) struct Target<'b> {
     pub(super) path: &'b str,
     /// Without its question mark; empty when there is none.
     pub(super) query: &'b str,
+    /// There is a percent sign in it.
+    pub(super) has_escapes: bool,
 }
+
+/// What a byte of a target is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Percent,
+    /// Not for a target. What RFC 3986 forbids but browsers send raw (`{`, `|`, ...) does no harm here and is plain.
+    Wrong,
+}
+
+/// The kinds by byte: asked for every byte of every request's target.
+const KINDS: [Kind; 256] = {
+    let mut table = [Kind::Wrong; 256];
+    let mut byte = 0x21;
+    while byte <= 0x7e {
+        table[byte] = match byte as u8 {
+            b'%' => Kind::Percent,
+            b'"' | b'<' | b'>' | b'#' => Kind::Wrong,
+            _ => Kind::Plain,
+        };
+        byte += 1;
+    }
+    table
+};
 
 /// Splits a target in origin form or absolute form. Asterisk form passes as the path `*`; authority form is for
 /// proxies, which this is not.
@@ -18,14 +44,18 @@ pub(super) struct Target<'b> {
 /// # Errors
 /// `BadFraming`.
 pub(super) fn parse(target: &str) -> Result<Target<'_>, Violation> {
-    // What RFC 3986 forbids but browsers send raw (`{`, `|`, ...) does no harm here; these can only be mistakes.
-    if target.bytes().any(|byte| !(0x21..=0x7e).contains(&byte) || matches!(byte, b'"' | b'<' | b'>' | b'#')) {
-        return Err(bad_byte());
+    let mut has_escapes = false;
+    for byte in target.bytes() {
+        match KINDS[usize::from(byte)] {
+            Kind::Plain => {}
+            Kind::Percent => has_escapes = true,
+            Kind::Wrong => return Err(bad_byte()),
+        }
     }
     let local = if target.starts_with('/') {
         target
     } else if target == "*" {
-        return Ok(Target { path: target, query: "" });
+        return Ok(Target { path: target, query: "", has_escapes });
     } else {
         strip_authority(target).ok_or_else(|| bad("the target is neither a path nor an http URI"))?
     };
@@ -33,7 +63,7 @@ pub(super) fn parse(target: &str) -> Result<Target<'_>, Violation> {
         Some(at) => (&local[..at], &local[at + 1..]),
         None => (local, ""),
     };
-    Ok(Target { path: if path.is_empty() { "/" } else { path }, query })
+    Ok(Target { path: if path.is_empty() { "/" } else { path }, query, has_escapes })
 }
 
 /// What follows scheme and authority of an absolute URI.
@@ -119,12 +149,13 @@ mod tests {
 
     #[test]
     fn origin_and_absolute_form_name_the_same_target() {
-        let expected = Target { path: "/v1/stats", query: "stream=a" };
+        let expected = Target { path: "/v1/stats", query: "stream=a", has_escapes: false };
         for target in ["/v1/stats?stream=a", "http://host:9087/v1/stats?stream=a", "HTTP://h/v1/stats?stream=a"] {
             assert_eq!(parse(target).unwrap(), expected, "{target}");
         }
         assert_eq!(parse("http://host").unwrap().path, "/");
-        assert_eq!(parse("http://host?q").unwrap(), Target { path: "/", query: "q" });
+        assert_eq!(parse("http://host?q").unwrap(), Target { path: "/", query: "q", has_escapes: false });
+        assert!(parse("/a?b=%20").unwrap().has_escapes);
         assert_eq!(parse("*").unwrap().path, "*");
     }
 

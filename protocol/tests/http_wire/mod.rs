@@ -161,7 +161,7 @@ impl Peer {
     pub(crate) fn pass_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ns(ms * 1_000_000);
         if self.session.deadline_ns(&self.limits).is_some_and(|deadline_ns| deadline_ns <= self.now.mono_ns) {
-            self.with_context(|session, context| session.handle_deadline(context));
+            self.with_context(Session::handle_deadline);
         }
     }
 
