@@ -2,7 +2,8 @@
 //!
 //! A request goes through these steps: `head` (and in it `target`, `fields`, `negotiate`) says what it is, `plan` and
 //! `surface::http` where it goes, `body` (and `chunked`) brings the body together, `answers` keeps the order of the
-//! responses, `response` writes them. `recent` skips the first two for a head that repeats the one before. `handshake` is the way out to WebSocket, `batch` is many publishes in one request.
+//! responses, `response` writes them. `recent` skips the first two for a head that repeats the one before. `handshake`
+//! is the way out to WebSocket, `batch` is many publishes in one request.
 
 mod answers;
 mod batch;
