@@ -49,12 +49,13 @@ impl Shard {
         while work > 0
             && let Some(timer) = self.timers.expire(tick_of(now))
         {
-            work -= 1;
             match timer {
                 Timer::AckWait { consumer } => self.expire_acks(now, consumer, &mut work),
                 Timer::Delayed { stream } => self.return_delayed(now, stream, &mut work),
                 Timer::Sweep => self.sweep(now),
             }
+            // Counted last, so that every timer gets at least one thing done.
+            work = work.saturating_sub(1);
         }
         self.go_on(now, effects);
     }

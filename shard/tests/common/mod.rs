@@ -1,5 +1,7 @@
 //! A shard with a clock in hand: what every property test drives.
-#![allow(dead_code, reason = "each test file uses its own part of it")]
+#![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses its own part of it")]
+
+pub mod world;
 
 use conduit_protocol::command::Targets;
 use conduit_protocol::{
@@ -79,7 +81,7 @@ pub fn limits() -> Limits {
 impl Bench {
     pub fn new(limits: Limits) -> Self {
         limits.validate().unwrap();
-        let now = Now { mono_ns: 77 * MS + 123, unix_ms: 1_700_000_000_000 };
+        let now = Now { mono_ns: 77 * MS, unix_ms: 1_700_000_000_000 };
         Self { shard: Shard::new(ShardId(0), 1, limits, 42), now, effects: Effects::new(), token: 0 }
     }
 
