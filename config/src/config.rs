@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-/// Everything that can be set, checked. Built by [`crate::resolve`], or by tests from [`Config::new`].
+/// Everything that can be set, checked. Built by [`crate::resolve()`], or by tests from [`Config::new`].
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Data shards: threads that own streams and sockets. At least 1.
@@ -16,7 +16,8 @@ pub struct Config {
     pub http_port: u16,
     /// Second port; 0 = any free one.
     pub ws_port: u16,
-    /// Connections of one shard, both ports together. More: 503 `TooManyConnections` and close.
+    /// Connections of the whole server, both ports together, shared out evenly: a shard that has its share answers
+    /// 503 `TooManyConnections` and closes, even when another has room.
     pub connections_max: usize,
     /// Microseconds a shard looks for work before it sleeps; 0 = sleeps at once. Spinning trades CPU for about 30 us
     /// of wake-up latency.

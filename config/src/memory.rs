@@ -10,7 +10,8 @@ const CONNECTION_IDLE_BYTES: u64 = 4 * 1024;
 pub struct MemoryBound {
     /// Messages of all shards, with everything the broker keeps about them, streams and consumers.
     pub messages_bytes: u64,
-    /// One connection at its very worst: a request being received while its outbox is full.
+    /// One connection at its very worst: a request being received while its outbox is full of deliveries and of answers
+    /// that its peer does not read.
     pub connection_bytes: u64,
     /// One idle connection.
     pub connection_idle_bytes: u64,
@@ -26,7 +27,7 @@ impl MemoryBound {
             messages_bytes: shard.memory_bytes_max().saturating_mul(u64::from(config.shards)),
             connection_bytes: CONNECTION_IDLE_BYTES
                 .saturating_add(request as u64)
-                .saturating_add(shard.outbox_bytes_max)
+                .saturating_add(shard.outbox_bytes_max.saturating_mul(2))
                 .saturating_add(config.protocol.head_bytes_max as u64),
             connection_idle_bytes: CONNECTION_IDLE_BYTES,
         }

@@ -70,7 +70,7 @@ pub static SETTINGS: &[Setting] = &[
         Group::Listen,
         Bounds::Range(1, 10_000_000),
         |config| Slot::Usize(&mut config.connections_max),
-        "Connections of one shard; the server takes this many times --shards. More are answered 503 TooManyConnections and closed.",
+        "Connections of the whole server, shared out evenly among the shards. Beyond its share a shard answers 503 TooManyConnections and closes.",
     ),
     row(
         "shards",
@@ -156,7 +156,7 @@ pub static SETTINGS: &[Setting] = &[
         "max-headers",
         "CONDUIT_MAX_HEADERS",
         Group::Http,
-        Bounds::Range(8, 64),
+        Bounds::Range(8, 128),
         |config| Slot::Usize(&mut config.protocol.headers_max),
         "Header fields of a request. More: 431 and close.",
     ),

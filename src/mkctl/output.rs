@@ -99,6 +99,7 @@ pub(crate) fn measure(number: f64) -> String {
         at_least if at_least >= 100.0 => format!("{number:.0}"),
         at_least if at_least >= 10.0 => format!("{number:.1}"),
         0.0 => "0".to_owned(),
+        below if below < 1.0 => format!("{number:.3}"),
         _ => format!("{number:.2}"),
     }
 }
@@ -128,7 +129,7 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(measure(1_234_567.4), "1,234,567");
-        assert_eq!(measure(0.123), "0.12");
+        assert_eq!(measure(0.1234), "0.123");
         assert_eq!(measure(12.34), "12.3");
         assert_eq!(measure(0.0), "0");
         assert_eq!(

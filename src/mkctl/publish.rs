@@ -34,7 +34,7 @@ pub(crate) fn run(server: &Server, asked: &Pub, out: &mut Output) -> Result<(), 
         failed: 0,
         first: None,
         started: Instant::now(),
-        shown: Instant::now(),
+        shown: None,
     };
     match asked.envelope() {
         Some(envelope) => {
@@ -74,7 +74,7 @@ struct Publisher {
     /// The first accepted one, for the summary of a single message.
     first: Option<Value>,
     started: Instant,
-    shown: Instant,
+    shown: Option<Instant>,
 }
 
 impl Publisher {
@@ -201,8 +201,9 @@ impl Publisher {
     }
 
     fn show_progress(&mut self, out: &mut Output) {
-        if out.remarks_are_read() && self.shown.elapsed() >= Duration::from_secs(1) {
-            self.shown = Instant::now();
+        let last = self.shown.unwrap_or(self.started);
+        if out.remarks_are_read() && last.elapsed() >= Duration::from_secs(1) {
+            self.shown = Some(Instant::now());
             out.progress(&format!(
                 "{} published, {} refused ({}/s)",
                 grouped(self.accepted),
@@ -217,7 +218,7 @@ impl Publisher {
     }
 
     fn finish(&mut self, out: &mut Output) -> Result<(), Failure> {
-        if self.shown > self.started {
+        if self.shown.is_some() {
             out.progress("");
         }
         if !out.json {

@@ -152,7 +152,7 @@ mod tests {
         let rows = stream_rows(&stats);
         let row = |name: &str| rows.iter().find(|(row, _)| *row == name).map(|(_, figure)| figure.clone());
         assert_eq!(row("backlog").as_deref(), Some("1,234,567"));
-        assert_eq!(row("publish to deliver").as_deref(), Some("p50 0 ms, p95 0 ms, p99 0.25 ms"));
+        assert_eq!(row("publish to deliver").as_deref(), Some("p50 0 ms, p95 0 ms, p99 0.250 ms"));
         assert_eq!(row("newest message").as_deref(), Some("none"));
     }
 }
