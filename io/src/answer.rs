@@ -64,7 +64,7 @@ impl Host {
     fn answered(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         let waited = std::mem::take(&mut connection.waiting);
-        let over = connection.session.is_closing() || (connection.read_closed && connection.session.is_idle());
+        let over = connection.session.is_closing() || (connection.read_closed && !connection.session.owes_answer());
         if over && !connection.closing {
             self.begin_close(id);
         }

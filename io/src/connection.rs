@@ -20,6 +20,8 @@ pub(crate) struct Connection {
     pub(crate) close_by_ns: u64,
     /// The kernel has something for us.
     pub(crate) readable: bool,
+    /// The end of the stream (or an error) has been told: reading goes on until it is met, since it is told only once.
+    pub(crate) ended: bool,
     /// In the host's list of turns.
     pub(crate) queued: bool,
     /// What is in `rest` may be decoded now, without waiting for more bytes.
@@ -57,6 +59,7 @@ impl Connection {
             blocked_since_ns: 0,
             close_by_ns: u64::MAX,
             readable: false,
+            ended: false,
             queued: false,
             resumed: false,
             dirty: false,

@@ -58,9 +58,10 @@ impl Host {
     fn note(&mut self, ready: Ready) {
         match ready {
             Ready::Listener(position) => self.accept(position),
-            Ready::Connection { id, readable, writable } => {
+            Ready::Connection { id, readable, ended, writable } => {
                 let Some(connection) = self.connections.find(id) else { return };
                 connection.readable |= readable;
+                connection.ended |= ended;
                 if writable && std::mem::take(&mut connection.blocked) {
                     self.mark_dirty(id);
                 }
@@ -144,9 +145,9 @@ impl Host {
             }
             Ok(n) => {
                 // A short read of a stream socket means that it was emptied (epoll(7), question 9): the next arrival is
-                // told anew.
-                connection.readable = n == READ_BYTES;
-                let full = connection.readable;
+                // told anew. An end that has been told already is not, so it is read up to.
+                connection.readable = n == READ_BYTES || connection.ended;
+                let more = connection.readable;
                 self.stats.bytes_read_total += n as u64;
                 if !connection.closing {
                     if kept > 0 {
@@ -155,7 +156,7 @@ impl Host {
                     }
                     self.decode(id, &mut scratch[..kept + n]);
                 }
-                if full {
+                if more {
                     self.want_turn(id);
                 }
             }
@@ -166,7 +167,8 @@ impl Host {
         self.scratch = scratch;
     }
 
-    /// The peer sends no more. A WebSocket is over; an HTTP client may still wait for answers (RFC 9112, section 9.6).
+    /// The peer sends no more, so what is incomplete stays so. A WebSocket is over; an HTTP client may still wait for
+    /// answers (RFC 9112, section 9.6).
     fn end_of_input(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         connection.read_closed = true;
@@ -176,7 +178,7 @@ impl Host {
             }
             return;
         }
-        if connection.session.is_websocket() || connection.session.is_idle() || !connection.rest.is_empty() {
+        if connection.session.is_websocket() || !connection.session.owes_answer() {
             self.begin_close(id);
             self.settle(id);
         }

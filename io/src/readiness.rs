@@ -27,6 +27,8 @@ pub(crate) enum Ready {
         id: ConnectionId,
         /// There are bytes, the end of the stream, or an error to be read.
         readable: bool,
+        /// Behind the bytes is the end of the stream, or an error.
+        ended: bool,
         /// The kernel takes bytes again.
         writable: bool,
     },
@@ -81,6 +83,7 @@ impl Readiness {
                 Ready::Connection {
                     id: ConnectionId(data),
                     readable: flags.intersects(EventFlags::IN | EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
+                    ended: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
                     writable: flags.intersects(EventFlags::OUT | EventFlags::HUP | EventFlags::ERR),
                 }
             });

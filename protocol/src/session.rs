@@ -127,6 +127,15 @@ impl Session {
         }
     }
 
+    /// A complete request waits for its answer: the connection is of use even when the peer sends nothing more.
+    #[must_use]
+    pub fn owes_answer(&self) -> bool {
+        match &self.state {
+            State::Http(http) => http.owes_answer(),
+            State::Ws(ws) => ws.owes_answer(),
+        }
+    }
+
     /// When [`Self::handle_deadline`] wants to be called, in `Now::mono_ns`; it may be asked after any other call. Its
     /// value may lie earlier than needed (the call then does nothing): owners need only check it now and then.
     #[must_use]

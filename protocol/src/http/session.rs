@@ -236,6 +236,12 @@ impl HttpSession {
         self.answers.is_empty() && !self.is_receiving && matches!(self.phase, Phase::Head)
     }
 
+    /// See `Session::owes_answer`.
+    #[must_use]
+    pub fn owes_answer(&self) -> bool {
+        !self.answers.is_empty() || matches!(self.phase, Phase::Upgrading(_))
+    }
+
     /// See `Session::deadline_ns`.
     #[must_use]
     pub fn deadline_ns(&self, limits: &Limits) -> Option<u64> {

@@ -316,6 +316,12 @@ impl WsSession {
         self.unanswered.is_empty() && !self.gather.is_begun() && !self.gather.is_partial() && self.rest_bytes == 0
     }
 
+    /// See `Session::owes_answer`.
+    #[must_use]
+    pub fn owes_answer(&self) -> bool {
+        !self.unanswered.is_empty()
+    }
+
     /// See `Session::deadline_ns`.
     #[must_use]
     pub fn deadline_ns(&self, limits: &Limits) -> Option<u64> {
