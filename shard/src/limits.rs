@@ -164,7 +164,8 @@ mod tests {
 
     #[test]
     fn a_broken_relation_is_named() {
-        let broken: [(fn(&mut Limits), &str); 5] = [
+        type Spoil = fn(&mut Limits);
+        let broken: [(Spoil, &str); 5] = [
             (|limits| limits.resume_at_per_mille = limits.pause_at_per_mille, "resume_at_per_mille"),
             (|limits| limits.ack_wait_ms_min = limits.ack_wait_ms_default + 1, "ack_wait_ms_min"),
             (|limits| limits.ack_wait_ms_max = limits.ack_wait_ms_default - 1, "ack_wait_ms_default"),

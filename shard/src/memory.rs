@@ -11,7 +11,7 @@ use crate::{Limits, sketch};
 /// Free index blocks kept for reuse, of each kind: enough for a few thousand busy streams.
 const FREE_BLOCKS_MAX: usize = 4_096;
 /// Index blocks that any shard may use, however small its limits: sparse streams of a small shard are not refused.
-const BLOCKS_MAX_LEAST: u64 = 16_384;
+const BLOCKS_MAX_LEAST: u64 = 4_096;
 
 /// Memory of one shard's messages.
 #[derive(Debug)]

@@ -100,7 +100,7 @@ mod tests {
             assert!(bucket == 0 || middle_ns(bucket) > middle_ns(bucket - 1));
         }
         assert_eq!((bucket_of(0), bucket_of(u64::MAX)), (0, BUCKETS - 1));
-        assert!(BYTES <= 1_024);
+        const { assert!(BYTES <= 1_024) };
     }
 
     #[test]

@@ -400,14 +400,14 @@ impl World {
         // Longer than any delay that a program asks for.
         self.step(&Step::Advance { ms: 100 }, property);
         let mut taken = vec![Vec::new(); STREAMS];
-        for stream in 0..STREAMS {
+        for (stream, taken) in taken.iter_mut().enumerate() {
             let slot = stream as u32;
             let refill = true;
             let subscribe =
                 Step::Subscribe { slot, stream, credit: 12, refill, wait_ms: 1_000, inflight: 5, packed: false };
             self.step(&subscribe, property);
             while let Some(seq) = self.nth_in_flight(slot, 0) {
-                taken[stream].push(seq);
+                taken.push(seq);
                 self.step(&Step::Ack { slot, nth: 0 }, property);
                 self.step(&Step::Drained { slot }, property);
             }

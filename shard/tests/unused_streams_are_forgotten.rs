@@ -1,0 +1,62 @@
+//! An empty stream without consumers is forgotten after its idle time, not before, and starts anew at seq 1; one that
+//! holds a message or has a consumer stays.
+
+mod common;
+use common::{Bench, limits};
+use conduit_shard::Limits;
+
+const IDLE_MS: u64 = 10_000;
+
+fn bench() -> Bench {
+    Bench::new(Limits { stream_idle_ms: IDLE_MS, ..limits() })
+}
+
+fn streams(bench: &Bench) -> u64 {
+    bench.shard.totals().streams_now
+}
+
+#[test]
+fn unused_streams_are_forgotten() {
+    let mut bench = bench();
+    for n in 0..1_000 {
+        let stream = format!("s{n}");
+        bench.publish(&stream, "m", b"{}");
+        bench.subscribe(1, &stream, 1);
+        bench.ack(1, 1);
+        bench.disconnect(1);
+    }
+    assert_eq!(streams(&bench), 1_000);
+    bench.run_ms(IDLE_MS - 1);
+    assert_eq!(streams(&bench), 1_000);
+    bench.run_ms(IDLE_MS);
+    assert_eq!(streams(&bench), 0);
+    assert_eq!(bench.shard.next_deadline(), None, "nothing is left to wait for");
+    assert_eq!(bench.publish("s5", "m", b"{}").published[0].seq, 1);
+}
+
+#[test]
+fn a_stream_in_use_stays() {
+    let mut bench = bench();
+    bench.publish("message", "m", b"{}");
+    bench.subscribe(1, "consumer", 0);
+    bench.publish("gone", "m", b"{}");
+    bench.subscribe(2, "gone", 1);
+    bench.ack(2, 1);
+    bench.disconnect(2);
+    bench.run_ms(IDLE_MS * 10);
+    assert_eq!(streams(&bench), 2);
+    bench.disconnect(1);
+    bench.run_ms(IDLE_MS - 1);
+    assert_eq!(streams(&bench), 2, "its idle time begins when the consumer goes");
+    bench.run_ms(IDLE_MS);
+    assert_eq!(streams(&bench), 1);
+}
+
+#[test]
+fn zero_means_never() {
+    let mut bench = Bench::new(Limits { stream_idle_ms: 0, ..limits() });
+    bench.subscribe(1, "s", 0);
+    bench.disconnect(1);
+    bench.run_ms(100 * 24 * 3_600_000);
+    assert_eq!(streams(&bench), 1);
+}
