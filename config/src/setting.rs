@@ -153,7 +153,7 @@ impl Setting {
         Ok(())
     }
 
-    /// The value as [`Self::set`] would read it.
+    /// The value, in the form that the flag takes.
     #[must_use]
     pub fn show(&self, config: &Config) -> String {
         // The table has one accessor for reading and writing; a listing can afford the copy.
