@@ -287,7 +287,10 @@ impl Host {
         self.effects = effects;
         self.is_executing = false;
         self.release_departed();
-        // Step 6: an earlier deadline moves the timer.
+    }
+
+    /// Step 6: a deadline of the core that is earlier than the timer moves it. Once a round is enough.
+    pub(crate) fn rearm(&mut self) {
         if let Some(due_ns) = self.shard.next_deadline()
             && due_ns < self.armed_ns
         {

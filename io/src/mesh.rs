@@ -196,6 +196,8 @@ const BATCH_BYTES_MAX: usize = 256 * 1024;
 /// The sending ends towards all peers.
 pub(crate) struct Mesh {
     links: Vec<Option<Link>>,
+    /// Some link's overflow is not empty.
+    is_full: bool,
     #[expect(clippy::vec_box, reason = "batches travel boxed, so that a message is small: the box is what is reused")]
     spare: Vec<Box<Batch>>,
 }
@@ -216,7 +218,7 @@ impl Mesh {
     /// `senders[k]` leads to peer `k`; there is none to oneself.
     pub(crate) fn new(senders: Vec<Option<ConnectedSender<MeshMessage>>>) -> Self {
         let link = |sender| Link { sender, batch: Box::default(), overflow: VecDeque::new() };
-        Self { links: senders.into_iter().map(|sender| sender.map(link)).collect(), spare: Vec::new() }
+        Self { links: senders.into_iter().map(|sender| sender.map(link)).collect(), is_full: false, spare: Vec::new() }
     }
 
     /// The batch that gathers this tick's items for a peer.
@@ -231,25 +233,33 @@ impl Mesh {
     /// Sends a single message after everything that was gathered before it.
     pub(crate) fn send(&mut self, peer: ShardId, message: MeshMessage) {
         self.send_batch(peer);
-        self.link(peer).push(message);
+        self.push(peer, message);
+    }
+
+    fn push(&mut self, peer: ShardId, message: MeshMessage) {
+        let link = self.link(peer);
+        link.push(message);
+        let is_full = !link.overflow.is_empty();
+        self.is_full |= is_full;
     }
 
     /// Sends what was gathered. True when everything has left; false while some of it waits for room.
     pub(crate) fn flush(&mut self) -> bool {
-        let mut all_left = true;
+        self.is_full = false;
         for peer in 0..self.links.len() {
             if self.links[peer].is_some() {
                 let peer = ShardId(peer as u16);
                 self.send_batch(peer);
-                all_left &= self.link(peer).retry();
+                let all_left = self.link(peer).retry();
+                self.is_full |= !all_left;
             }
         }
-        all_left
+        !self.is_full
     }
 
     /// Something waits for room in a link: reading more would only make it grow.
-    pub(crate) fn is_full(&self) -> bool {
-        self.links.iter().flatten().any(|link| !link.overflow.is_empty())
+    pub(crate) const fn is_full(&self) -> bool {
+        self.is_full
     }
 
     /// Gives an emptied batch back for reuse.
@@ -267,7 +277,7 @@ impl Mesh {
         let fresh = self.spare.pop().unwrap_or_default();
         let link = self.link(peer);
         let batch = std::mem::replace(&mut link.batch, fresh);
-        link.push(MeshMessage::Batch(batch));
+        self.push(peer, MeshMessage::Batch(batch));
     }
 
     fn link(&mut self, peer: ShardId) -> &mut Link {

@@ -45,6 +45,8 @@ impl Host {
         }
         // 5 coalesce.
         self.flush();
+        // 6 deadline.
+        self.rearm();
         if more || self.pump_woken || !self.turns.is_empty() || !self.dirty.is_empty() {
             task.waker().wake_by_ref();
             return Poll::Pending;

@@ -31,6 +31,7 @@ async fn receive(host: Rc<RefCell<Host>>, peer: ConnectedReceiver<MeshMessage>) 
         let mut host = host.borrow_mut();
         host.tick();
         host.take_message(message);
+        host.rearm();
         if host.stopped {
             return;
         }
