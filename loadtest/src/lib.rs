@@ -19,7 +19,7 @@ pub mod message;
 pub mod pace;
 pub mod plan;
 pub mod process;
-mod progress;
+pub mod progress;
 pub mod reference;
 pub mod report;
 mod role;

@@ -221,6 +221,28 @@ struct Moment {
     own_cpu_ns: u64,
 }
 
+/// Ends when nothing has moved for a while.
+#[derive(Debug)]
+struct Patience {
+    length: Duration,
+    since: Instant,
+    last: (u64, u64, u64),
+}
+
+impl Patience {
+    fn new(length: Duration) -> Self {
+        Self { length, since: Instant::now(), last: (0, 0, 0) }
+    }
+
+    fn is_over(&mut self, counts: &Counts) -> bool {
+        let now = (counts.published, counts.accepted, counts.delivered);
+        if now != self.last {
+            (self.since, self.last) = (Instant::now(), now);
+        }
+        self.since.elapsed() > self.length
+    }
+}
+
 /// Leads the threads through the phases and gathers what they say.
 struct Conductor<'a> {
     plan: &'a Plan,
@@ -275,7 +297,8 @@ impl<'a> Conductor<'a> {
     /// Lets the load flow for a while, or until everything has been published.
     fn hold(&mut self, duration: Option<Duration>, display: &mut Display) {
         let since = Instant::now();
-        while !self.is_over() {
+        let mut patience = Patience::new(self.plan.drain);
+        while !self.is_over() && !self.is_stuck(&mut patience) {
             let left = duration.map_or(Duration::MAX, |whole| whole.saturating_sub(since.elapsed()));
             if left.is_zero() {
                 return;
@@ -293,6 +316,14 @@ impl<'a> Conductor<'a> {
         is_complete || self.is_dead(&counts) || is_interrupted()
     }
 
+    /// A run of a set number of messages goes nowhere any more: what is missing will not come.
+    fn is_stuck(&self, patience: &mut Patience) -> bool {
+        let counts = self.shared.figures();
+        let Some(all) = self.plan.messages else { return false };
+        // An open loop may rightly be silent until its next message is due.
+        (self.plan.rate.is_none() || counts.published >= all) && patience.is_over(&counts)
+    }
+
     /// All messages have been published, answered and, where there are consumers, delivered.
     fn is_complete(&self, counts: &Counts, all: u64) -> bool {
         let done = if self.plan.consume == ConsumeWire::None { counts.accepted } else { counts.delivered };
@@ -305,7 +336,7 @@ impl<'a> Conductor<'a> {
 
     /// Waits for what is on its way; false when it stopped coming.
     fn drain(&mut self, display: &mut Display) -> bool {
-        let mut last = (Instant::now(), Counts::default());
+        let mut patience = Patience::new(self.plan.drain);
         loop {
             std::thread::sleep(Duration::from_millis(2));
             self.collect(display);
@@ -315,9 +346,7 @@ impl<'a> Conductor<'a> {
             if (self.shared.is_settled() && has_all) || self.is_dead(&counts) {
                 return true;
             }
-            if (counts.delivered, counts.accepted) != (last.1.delivered, last.1.accepted) {
-                last = (Instant::now(), counts);
-            } else if last.0.elapsed() > self.plan.drain {
+            if patience.is_over(&counts) {
                 return false;
             }
         }
