@@ -70,25 +70,31 @@ Examples:
   conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
   CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
   conduit --shards 8 --check-config        show what would run, and why, without running it
-  conduit --http-port 0 --ws-port 0        any free ports; the last two lines on stdout name them
+  conduit --http-port 0 --ws-port 0        any free ports; the output names them
 
 Output:
-  Standard output gets the addresses, the memory bound and three commands to try, once, when the server is ready.
-  Diagnostics go to standard error. No message is ever logged.
+  Standard output gets the addresses, the memory bound and three commands to
+  try, once, when the server is ready. Diagnostics go to standard error. No
+  message is ever logged.
 
 Signals:
-  SIGTERM, SIGINT   stop accepting, answer /health with 503, close WebSockets with 1001, answer what is in progress,
-                    exit as soon as idle and at the latest after --shutdown-timeout-ms. A second one ends it at once.
+  SIGTERM, SIGINT  stop accepting, answer /health with 503, close WebSockets
+                   with 1001, answer what is in progress, exit as soon as idle
+                   and at the latest after --shutdown-timeout-ms. A second one
+                   ends the server at once.
+  SIGHUP           nothing: the configuration is read once, at the start.
 
 Exit codes:
-  0    stopped as asked
-  2    the command line could not be understood
-  78   the configuration cannot be used; standard error names every problem and its remedy
-  else the server could not start or broke; standard error says why and what to do
+  0     stopped as asked
+  2     the command line could not be understood
+  78    the configuration cannot be used; standard error names every problem
+        and its remedy
+  other the server could not start or was told to stop twice; standard error
+        says why
 
 Streams live in memory: a restart loses them.
 
-See also: mkctl --help (health, metrics, publish, subscribe and watch from the shell); docs/config.md; docs/operations.md.";
+See also: mkctl --help, docs/config.md, docs/operations.md.";
 
 #[cfg(test)]
 mod tests {

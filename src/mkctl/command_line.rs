@@ -222,14 +222,14 @@ Exit codes: 0 done; 1 the server said no or is not healthy; 2 usage; 3 cannot co
 
 const MANUAL: &str = "\
 Examples:
-  mkctl status                                        one look at a server
-  mkctl metrics 10.0.0.5:9087 | jq .streams           every figure, as JSON
-  mkctl pub agents/demo/inbox '{\"text\":\"hello\"}'      one message
-  mkctl pub agents/demo/inbox < messages.ndjson       one message a line, in batches
-  mkctl sub agents/demo/inbox --count 1 --json        take and ack one message
-  mkctl tail agents/demo/inbox                        look at the next ten messages and give them back
-  mkctl top --sort depth                              the longest backlogs, refreshed
-  mkctl histograms --format hlog > latency.hlog       for HdrHistogram tools
+  mkctl status                                   one look at a server
+  mkctl metrics 10.0.0.5:9087 | jq .streams      every figure, as JSON
+  mkctl pub agents/demo/inbox '{\"text\":\"hello\"}' one message
+  mkctl pub agents/demo/inbox < messages.ndjson  one message a line
+  mkctl sub agents/demo/inbox --count 1 --json   take and ack one message
+  mkctl tail agents/demo/inbox                   show ten messages, give them back
+  mkctl top --sort depth                         the longest backlogs
+  mkctl histograms --format hlog > latency.hlog  for HdrHistogram tools
   until mkctl health > /dev/null 2>&1; do sleep 1; done
 
 Exit codes:
@@ -241,8 +241,8 @@ Exit codes:
 Environment:
   MKCTL_ADDR  the server, as --addr
 
-tail and sub --no-ack take messages from the stream while they show them, so that other consumers do not get them
-meanwhile, and each message's attempt count rises by one.";
+tail and sub --no-ack take messages from the stream while they show them: other
+consumers do not get them meanwhile, and each message's attempt count rises.";
 
 #[cfg(test)]
 mod tests {
