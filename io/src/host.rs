@@ -184,7 +184,11 @@ impl Host {
             if connection.is_held(self.outbox_bytes_max) || self.mesh.is_full() {
                 connection.resumed = true;
                 connection.rest.extend_from_slice(inbox.rest());
-                return;
+                if self.mesh.is_full() {
+                    self.held.push(id);
+                }
+                // What the session has written up to here leaves all the same.
+                break;
             }
             let begun = inbox.consumed();
             match self.step(id, &mut inbox) {

@@ -114,7 +114,8 @@ impl Host {
                 self.held.push(id);
                 return;
             }
-            if std::mem::take(&mut connection.resumed) && !connection.rest.is_empty() {
+            // Without bytes too: the session may be in the middle of a batch that it holds itself.
+            if std::mem::take(&mut connection.resumed) {
                 let mut rest = std::mem::take(&mut connection.rest);
                 self.decode(id, &mut rest);
                 if self.connections.find(id).is_some_and(|connection| connection.readable) {
@@ -246,7 +247,7 @@ impl Host {
                 return;
             }
         }
-        let more = connection.readable || (connection.resumed && !connection.rest.is_empty());
+        let more = connection.readable || connection.resumed;
         let buffer = std::mem::take(&mut connection.outbox);
         self.keep_buffer(buffer);
         if delivered {
