@@ -57,7 +57,7 @@ fn raise_open_files(config: &Config) {
             tracing::warn!(%error, "the limit on open files could not be raised");
         }
     }
-    let wanted = config.connections_max as u64 * u64::from(config.shards) + SPARE_FDS;
+    let wanted = config.connections_max as u64 + SPARE_FDS;
     if let Some(have) = getrlimit(Resource::Nofile).current
         && have < wanted
     {
