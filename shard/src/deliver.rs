@@ -1,6 +1,7 @@
 //! Deliver: while a stream has a backlog and a consumer that can take it, they are brought together.
 
 use crate::expire::{Timer, tick_at, tick_of};
+use crate::pool::Size;
 use crate::shard::Shard;
 use crate::{Effect, Effects, StreamKey};
 use conduit_protocol::{ConnectionId, Delivery, Encoding, Now, Seq, codec};
@@ -12,8 +13,11 @@ impl Shard {
     /// Delivers what a stream has, as far as one call may.
     #[inline]
     pub(crate) fn deliver_all(&mut self, now: Now, key: u32, effects: &mut Effects) {
-        let mut work = self.limits.work_max;
-        self.deliver_some(now, key, &mut work, effects);
+        let Some(stream) = self.streams.at(key) else { return };
+        if !stream.group.ready.is_empty() && stream.has_backlog() {
+            let mut work = self.limits.work_max;
+            self.deliver_some(now, key, &mut work, effects);
+        }
     }
 
     /// Delivers what a stream has, until `work` is used up; then the stream waits for the next deadline.
@@ -102,7 +106,7 @@ impl Shard {
             self.scratch.clear();
             codec::transcode(message.encoding(), encoding, message.envelope(), &mut self.scratch);
             // The copy counts like the message itself. When there is no room for it, it lives until the next one.
-            let size = crate::pool::Buffers::size_for(self.scratch.len()) as u64;
+            let size = Size::of(self.scratch.len()).bytes();
             is_kept = !self.scratch.is_empty()
                 && self.memory.bytes_held.saturating_add(size) <= self.limits.shard_bytes_max
                 && stream.bytes_held().saturating_add(size) <= self.limits.stream_bytes_max;

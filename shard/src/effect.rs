@@ -78,6 +78,7 @@ impl Effects {
     }
 
     /// Adds one; only the core does.
+    #[inline]
     pub(crate) fn push(&mut self, effect: Effect) {
         self.list.push(effect);
     }

@@ -94,7 +94,7 @@ impl Flights {
     ) {
         let list = &mut consumer.flights;
         let flight = Flight { consumer: index, attempt, delivered_ns, prev: list.tail, next: NONE };
-        if self.by_seq.insert(seq, start, flight, blocks).is_err() {
+        if !self.by_seq.insert(seq, start, flight, blocks) {
             debug_assert!(false, "a seq is in flight once, and never below the stream's first message");
             return;
         }
@@ -112,17 +112,14 @@ impl Flights {
     }
 
     /// Takes a delivery out, if it is in flight at this consumer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(
         &mut self,
         seq: u64,
         (index, consumer): (u32, &mut Consumer),
         blocks: &mut Blocks<Flight>,
     ) -> Option<Flight> {
-        if self.by_seq.at(seq)?.consumer != index {
-            return None;
-        }
-        let flight = self.by_seq.remove(seq, blocks)?;
+        let flight = self.by_seq.remove_if(seq, blocks, |flight| flight.consumer == index)?;
         let list = &mut consumer.flights;
         if flight.prev == NONE {
             list.head = flight.next;

@@ -58,7 +58,9 @@ impl Group {
     /// Takes what is to be delivered next, and which attempt that is.
     #[inline]
     pub(crate) fn take_next(&mut self, next_seq: u64) -> Option<(u64, NonZeroU32)> {
-        if let Some(Reverse((seq, attempts))) = self.returned.pop() {
+        if !self.returned.is_empty()
+            && let Some(Reverse((seq, attempts))) = self.returned.pop()
+        {
             if self.returned.is_empty() && self.returned.capacity() > QUEUE_KEPT {
                 self.returned = BinaryHeap::new();
             }

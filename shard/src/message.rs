@@ -1,6 +1,6 @@
 //! One stored message.
 
-use crate::pool::Buffers;
+use crate::pool::{Buffers, Size};
 use conduit_protocol::{Encoding, Now};
 
 /// A message: its id and its envelope side by side in one pooled buffer, and a copy in the other encoding once a
@@ -16,24 +16,38 @@ pub(crate) struct Message {
     transcoded_len: u32,
     id_len: u16,
     encoding: Encoding,
+    class: u8,
+    transcoded_class: u8,
 }
 
 impl Message {
-    /// Bytes of the buffer that [`Self::new`] takes for an id and an envelope: what counts against the limits.
-    pub(crate) fn size_for(id: &str, envelope: &[u8]) -> u64 {
-        Buffers::size_for(id.len() + envelope.len()) as u64
+    /// The buffer for an id and an envelope: its bytes are what counts against the limits.
+    #[inline]
+    pub(crate) const fn size_for(id: &str, envelope: &[u8]) -> Size {
+        Size::of(id.len() + envelope.len())
     }
 
     /// Copies id and envelope. `None` when one of them is longer than the record can say (64 KiB, 4 GiB).
+    #[inline]
     pub(crate) fn new(now: Now, id: &str, encoding: Encoding, envelope: &[u8], buffers: &mut Buffers) -> Option<Self> {
         let id_len = u16::try_from(id.len()).ok()?;
         let envelope_len = u32::try_from(envelope.len()).ok()?;
-        let mut buffer = buffers.take(id.len() + envelope.len());
+        let size = Self::size_for(id, envelope);
+        let mut buffer = buffers.take(size);
         let (id_part, rest) = buffer.split_at_mut(id.len());
         id_part.copy_from_slice(id.as_bytes());
         rest[..envelope.len()].copy_from_slice(envelope);
-        let transcoded = Box::default();
-        Some(Self { buffer, transcoded, published: now, envelope_len, transcoded_len: 0, id_len, encoding })
+        Some(Self {
+            buffer,
+            transcoded: Box::default(),
+            published: now,
+            envelope_len,
+            transcoded_len: 0,
+            id_len,
+            encoding,
+            class: size.class(),
+            transcoded_class: 0,
+        })
     }
 
     /// Its id as bytes.
@@ -67,7 +81,9 @@ impl Message {
     /// Keeps a copy in the other encoding and returns the bytes of its buffer; 0 when it is too long to be kept.
     pub(crate) fn keep_transcoded(&mut self, envelope: &[u8], buffers: &mut Buffers) -> u64 {
         let Ok(len) = u32::try_from(envelope.len()) else { return 0 };
-        let mut copy = buffers.take(envelope.len());
+        let size = Size::of(envelope.len());
+        let mut copy = buffers.take(size);
+        self.transcoded_class = size.class();
         copy[..envelope.len()].copy_from_slice(envelope);
         self.transcoded = copy;
         self.transcoded_len = len;
@@ -88,10 +104,11 @@ impl Message {
     }
 
     /// Gives its buffers back.
+    #[inline]
     pub(crate) fn release(self, buffers: &mut Buffers) {
-        buffers.give_back(self.buffer);
+        buffers.give_back(self.buffer, self.class);
         if self.transcoded_len > 0 {
-            buffers.give_back(self.transcoded);
+            buffers.give_back(self.transcoded, self.transcoded_class);
         }
     }
 }

@@ -27,15 +27,19 @@ impl Marks {
         }
     }
 
-    /// At or above the pause mark.
+    /// Publishers are paused: from the pause mark up, and from there down until below the resume mark.
     #[inline]
-    pub(crate) const fn is_nearly_full(&self, messages: u64, bytes: u64) -> bool {
+    pub(crate) const fn is_pausing(&self, was_pausing: bool, messages: u64, bytes: u64) -> bool {
+        self.is_nearly_full(messages, bytes) || (was_pausing && !self.is_roomy(messages, bytes))
+    }
+
+    /// At or above the pause mark.
+    const fn is_nearly_full(&self, messages: u64, bytes: u64) -> bool {
         messages >= self.pause_messages || bytes >= self.pause_bytes
     }
 
     /// Below the resume mark.
-    #[inline]
-    pub(crate) const fn is_roomy(&self, messages: u64, bytes: u64) -> bool {
+    const fn is_roomy(&self, messages: u64, bytes: u64) -> bool {
         messages < self.resume_messages && bytes < self.resume_bytes
     }
 }

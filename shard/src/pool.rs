@@ -20,21 +20,41 @@ pub(crate) struct Buffers {
     free_bytes_max: u64,
 }
 
-/// The class of a size, and the size of that class. Sizes above the largest class have none.
-fn class_of(bytes: usize) -> Option<(usize, usize)> {
-    if bytes <= CLASS_BYTES_MIN {
-        return Some((0, CLASS_BYTES_MIN));
+/// The size of a buffer, and the class that it belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Size {
+    bytes: usize,
+    /// `CLASSES` for buffers that are made to measure.
+    class: u8,
+}
+
+impl Size {
+    /// The size of the buffer for so many bytes.
+    #[inline]
+    pub(crate) const fn of(bytes: usize) -> Self {
+        if bytes <= CLASS_BYTES_MIN {
+            return Self { bytes: CLASS_BYTES_MIN, class: 0 };
+        }
+        if bytes > CLASS_BYTES_MAX {
+            return Self { bytes, class: CLASSES as u8 };
+        }
+        // The doubling below the size, and how many parts of it the size reaches into.
+        let doubling = (bytes - 1).ilog2();
+        let part = doubling - CLASSES_PER_DOUBLING.ilog2();
+        let parts = ((bytes - 1 - (1 << doubling)) >> part) + 1;
+        let class = (doubling - CLASS_BYTES_MIN.ilog2()) as usize * CLASSES_PER_DOUBLING + parts;
+        Self { bytes: (1 << doubling) + (parts << part), class: class as u8 }
     }
-    if bytes > CLASS_BYTES_MAX {
-        return None;
+
+    /// Bytes of the buffer.
+    pub(crate) const fn bytes(self) -> u64 {
+        self.bytes as u64
     }
-    // The doubling below the size, and how many quarters of it the size reaches into.
-    let doubling = (bytes - 1).ilog2() as usize;
-    let base = 1usize << doubling;
-    let quarter = base / CLASSES_PER_DOUBLING;
-    let quarters = (bytes - base).div_ceil(quarter);
-    let class = (doubling - CLASS_BYTES_MIN.ilog2() as usize) * CLASSES_PER_DOUBLING + quarters;
-    Some((class, base + quarters * quarter))
+
+    /// Its class, to be remembered beside the buffer.
+    pub(crate) const fn class(self) -> u8 {
+        self.class
+    }
 }
 
 impl Buffers {
@@ -43,30 +63,25 @@ impl Buffers {
         Self { free: (0..CLASSES).map(|_| Vec::new()).collect(), free_bytes: 0, free_bytes_max }
     }
 
-    /// The size of the buffer that [`Self::take`] gives for so many bytes.
-    pub(crate) fn size_for(bytes: usize) -> usize {
-        class_of(bytes).map_or(bytes, |(_, size)| size)
-    }
-
-    /// A buffer of at least so many bytes. What is in it is left over from its last use.
-    pub(crate) fn take(&mut self, bytes: usize) -> Box<[u8]> {
-        let Some((class, size)) = class_of(bytes) else { return vec![0; bytes].into_boxed_slice() };
-        if let Some(buffer) = self.free[class].pop() {
-            self.free_bytes -= size as u64;
+    /// A buffer of a size. What is in it is left over from its last use.
+    #[inline]
+    pub(crate) fn take(&mut self, size: Size) -> Box<[u8]> {
+        if let Some(buffer) = self.free.get_mut(usize::from(size.class)).and_then(Vec::pop) {
+            self.free_bytes -= size.bytes();
             return buffer;
         }
-        vec![0; size].into_boxed_slice()
+        vec![0; size.bytes].into_boxed_slice()
     }
 
-    /// Takes a buffer back.
-    pub(crate) fn give_back(&mut self, buffer: Box<[u8]>) {
-        let size = buffer.len();
-        if let Some((class, class_size)) = class_of(size)
-            && class_size == size
-            && self.free_bytes + size as u64 <= self.free_bytes_max
+    /// Takes a buffer of a class back.
+    #[inline]
+    pub(crate) fn give_back(&mut self, buffer: Box<[u8]>, class: u8) {
+        let bytes = buffer.len() as u64;
+        if self.free_bytes.saturating_add(bytes) <= self.free_bytes_max
+            && let Some(free) = self.free.get_mut(usize::from(class))
         {
-            self.free_bytes += size as u64;
-            self.free[class].push(buffer);
+            self.free_bytes += bytes;
+            free.push(buffer);
         }
     }
 
@@ -83,25 +98,26 @@ mod tests {
 
     #[test]
     fn every_size_fits_its_class_and_wastes_at_most_a_fifth() {
-        let mut last = (0, CLASS_BYTES_MIN);
+        let mut last = Size { bytes: CLASS_BYTES_MIN, class: 0 };
         for bytes in 1..=CLASS_BYTES_MAX {
-            let (class, size) = class_of(bytes).unwrap();
-            assert!(size >= bytes && class < CLASSES);
-            assert!(bytes <= CLASS_BYTES_MIN || size * 4 <= bytes * 5, "{bytes} in {size}");
-            assert!(class == last.0 && size == last.1 || class == last.0 + 1 && size > last.1, "classes rise by one");
-            assert_eq!(class_of(size), Some((class, size)), "a buffer goes back to the class it came from");
-            last = (class, size);
+            let size = Size::of(bytes);
+            assert!(size.bytes >= bytes && usize::from(size.class) < CLASSES);
+            assert!(bytes <= CLASS_BYTES_MIN || size.bytes * 4 <= bytes * 5, "{bytes} in {size:?}");
+            assert!(size == last || size.class == last.class + 1 && size.bytes > last.bytes, "classes rise by one");
+            assert_eq!(Size::of(size.bytes), size, "a full buffer is of the same class");
+            last = size;
         }
-        assert_eq!(last, (CLASSES - 1, CLASS_BYTES_MAX));
-        assert_eq!(class_of(CLASS_BYTES_MAX + 1), None);
+        assert_eq!(last, Size { bytes: CLASS_BYTES_MAX, class: CLASSES as u8 - 1 });
+        assert_eq!(Size::of(CLASS_BYTES_MAX + 1), Size { bytes: CLASS_BYTES_MAX + 1, class: CLASSES as u8 });
     }
 
     #[test]
     fn free_bytes_stay_within_their_bound() {
         let mut buffers = Buffers::new(1_000);
-        let taken: Vec<_> = (0..100).map(|n| buffers.take(n * 10)).collect();
-        for buffer in taken {
-            buffers.give_back(buffer);
+        let sizes: Vec<_> = (0..100).map(|n| Size::of(n * 10)).collect();
+        let taken: Vec<_> = sizes.iter().map(|size| buffers.take(*size)).collect();
+        for (buffer, size) in taken.into_iter().zip(sizes) {
+            buffers.give_back(buffer, size.class());
             assert!(buffers.free_bytes() <= 1_000);
         }
         assert!(buffers.free_bytes() > 0);
@@ -110,20 +126,21 @@ mod tests {
     #[test]
     fn a_buffer_is_used_again() {
         let mut buffers = Buffers::new(128);
-        let mut buffer = buffers.take(100);
+        let mut buffer = buffers.take(Size::of(100));
         buffer[0] = 77;
-        buffers.give_back(buffer);
+        buffers.give_back(buffer, Size::of(100).class());
         assert_eq!(buffers.free_bytes(), 112);
-        assert_eq!(buffers.take(112)[0], 77);
+        assert_eq!(buffers.take(Size::of(112))[0], 77);
         assert_eq!(buffers.free_bytes(), 0);
     }
 
     #[test]
     fn a_buffer_beyond_the_classes_is_made_to_measure_and_not_kept() {
         let mut buffers = Buffers::new(u64::MAX);
-        let buffer = buffers.take(CLASS_BYTES_MAX + 1);
+        let size = Size::of(CLASS_BYTES_MAX + 1);
+        let buffer = buffers.take(size);
         assert_eq!(buffer.len(), CLASS_BYTES_MAX + 1);
-        buffers.give_back(buffer);
+        buffers.give_back(buffer, size.class());
         assert_eq!(buffers.free_bytes(), 0);
     }
 }

@@ -20,7 +20,7 @@ impl Shard {
     pub(crate) fn publish(
         &mut self,
         now: Now,
-        origin: Origin,
+        origin: &Origin,
         tenant: TenantId,
         publish: &Publish<'_>,
         effects: &mut Effects,
@@ -28,8 +28,10 @@ impl Shard {
         let stream = match self.store(now, tenant, publish) {
             Ok((stream, seq)) => {
                 if origin.token != Token::NONE {
-                    let answer = AnswerValue::Published { stream: StreamKey(stream), seq: Seq(seq) };
-                    effects.push(Effect::Answer { origin, answer });
+                    effects.push(Effect::Answer {
+                        origin: *origin,
+                        answer: AnswerValue::Published { stream: StreamKey(stream), seq: Seq(seq) },
+                    });
                 }
                 Some(stream)
             }
@@ -84,7 +86,7 @@ impl Shard {
                 (made.as_str(), publish.envelope.bytes)
             }
         };
-        if let Err((code, message)) = self.check_room(found, Message::size_for(id, envelope)) {
+        if let Err((code, message)) = self.check_room(found, Message::size_for(id, envelope).bytes()) {
             return Err(Refused { code, message, stream: found });
         }
         let Some(message) = Message::new(now, id, encoding, envelope, &mut self.memory.buffers) else {
@@ -148,33 +150,39 @@ impl Shard {
     }
 
     /// Pauses a publisher whose stream, or whose shard, is nearly full.
-    fn pause_when_nearly_full(&mut self, now: Now, origin: Origin, key: u32, effects: &mut Effects) {
+    fn pause_when_nearly_full(&mut self, now: Now, origin: &Origin, key: u32, effects: &mut Effects) {
         let Some(stream) = self.streams.at_mut(key) else { return };
-        stream.is_pausing |= self.stream_marks.is_nearly_full(stream.messages_held(), stream.bytes_held());
-        self.is_pausing |= self.shard_marks.is_nearly_full(self.memory.messages_held, self.memory.bytes_held);
+        let marks = self.stream_marks;
+        stream.is_pausing = marks.is_pausing(stream.is_pausing, stream.messages_held(), stream.bytes_held());
+        let (messages, bytes) = (self.memory.messages_held, self.memory.bytes_held);
+        self.is_pausing = self.shard_marks.is_pausing(self.is_pausing, messages, bytes);
         if (stream.is_pausing || self.is_pausing)
-            && self.paused.add(now, origin, key, self.limits.pause_ms_max, self.limits.paused_max)
+            && self.paused.add(now, *origin, key, self.limits.pause_ms_max, self.limits.paused_max)
         {
             self.totals.pauses += 1;
-            effects.push(Effect::Pause { origin });
+            effects.push(Effect::Pause { origin: *origin });
         }
     }
 
     /// Messages of a stream were released: resumes publishers when that made enough room.
+    #[inline]
     pub(crate) fn resume_when_roomy(&mut self, key: u32, effects: &mut Effects) {
+        if !self.paused.is_empty() {
+            self.resume_those_with_room(key, effects);
+        }
+    }
+
+    #[cold]
+    fn resume_those_with_room(&mut self, key: u32, effects: &mut Effects) {
         let Some(stream) = self.streams.at_mut(key) else { return };
-        let stream_is_free =
-            stream.is_pausing && self.stream_marks.is_roomy(stream.messages_held(), stream.bytes_held());
-        if stream_is_free {
-            stream.is_pausing = false;
-        }
-        let shard_is_free =
-            self.is_pausing && self.shard_marks.is_roomy(self.memory.messages_held, self.memory.bytes_held);
-        if shard_is_free {
-            self.is_pausing = false;
-        }
-        // Only these two moments make anybody free, so the queue is walked at no other.
-        if (stream_is_free || shard_is_free) && !self.is_pausing && !self.paused.is_empty() {
+        let (stream_was, shard_was) = (stream.is_pausing, self.is_pausing);
+        let marks = self.stream_marks;
+        stream.is_pausing = marks.is_pausing(stream_was, stream.messages_held(), stream.bytes_held());
+        let (messages, bytes) = (self.memory.messages_held, self.memory.bytes_held);
+        self.is_pausing = self.shard_marks.is_pausing(shard_was, messages, bytes);
+        // Only the end of a shortage makes anybody free, so the queue is walked at no other moment.
+        let is_over = (stream_was && !stream.is_pausing) || (shard_was && !self.is_pausing);
+        if is_over && !self.is_pausing {
             let streams = &self.streams;
             self.paused.resume(
                 |key| streams.at(key).is_none_or(|stream| !stream.is_pausing),

@@ -117,35 +117,56 @@ impl<T> SeqRing<T> {
         self.block_mut(seq)?.slots[slot_of(seq)].as_mut()
     }
 
-    /// Stores a value. A ring without directory starts at `start` (at the latest at the seq itself); below the start
-    /// nothing can be stored and the value comes back, as does one whose slot is taken.
-    pub(crate) fn insert(&mut self, seq: u64, start: u64, value: T, blocks: &mut Blocks<T>) -> Result<(), T> {
+    /// Stores a value and says whether it could: below the ring's start and in a slot that is taken nothing is stored.
+    /// A ring without directory starts at `start` (at the latest at the seq itself).
+    #[inline]
+    pub(crate) fn insert(&mut self, seq: u64, start: u64, value: T, blocks: &mut Blocks<T>) -> bool {
         let number = block_of(seq);
         if self.directory.is_empty() {
             self.first = number.min(block_of(start));
         }
-        let Some(index) = number.checked_sub(self.first) else { return Err(value) };
-        while self.directory.len() as u64 <= index {
-            self.directory.push_back(None);
-            blocks.directory += 1;
+        let Some(index) = number.checked_sub(self.first) else { return false };
+        if self.directory.len() as u64 <= index {
+            self.grow(index, blocks);
         }
-        let block = self.directory[index as usize].get_or_insert_with(|| blocks.take());
+        let Some(entry) = self.directory.get_mut(index as usize) else { return false };
+        let block = entry.get_or_insert_with(|| blocks.take());
         let slot = &mut block.slots[slot_of(seq)];
         if slot.is_some() {
-            return Err(value);
+            return false;
         }
         *slot = Some(value);
         block.used += 1;
         self.len += 1;
-        Ok(())
+        true
+    }
+
+    #[cold]
+    fn grow(&mut self, index: u64, blocks: &mut Blocks<T>) {
+        while self.directory.len() as u64 <= index {
+            self.directory.push_back(None);
+            blocks.directory += 1;
+        }
     }
 
     /// Takes a value out; its block, when it was the last one in it, goes back to `blocks`.
+    #[inline]
     pub(crate) fn remove(&mut self, seq: u64, blocks: &mut Blocks<T>) -> Option<T> {
+        self.remove_if(seq, blocks, |_| true)
+    }
+
+    /// Takes a value out if it is wanted.
+    #[inline]
+    pub(crate) fn remove_if(
+        &mut self,
+        seq: u64,
+        blocks: &mut Blocks<T>,
+        is_wanted: impl FnOnce(&T) -> bool,
+    ) -> Option<T> {
         let index = block_of(seq).checked_sub(self.first)? as usize;
         let entry = self.directory.get_mut(index)?;
         let block = entry.as_mut()?;
-        let value = block.slots[slot_of(seq)].take()?;
+        let value = block.slots[slot_of(seq)].take_if(|value| is_wanted(value))?;
         block.used -= 1;
         self.len -= 1;
         if block.used == 0
@@ -154,6 +175,12 @@ impl<T> SeqRing<T> {
             blocks.give_back(block);
         }
         Some(value)
+    }
+
+    /// The start could be moved up.
+    #[inline]
+    pub(crate) fn has_empty_front(&self) -> bool {
+        matches!(self.directory.front(), Some(None))
     }
 
     /// Moves the start up to the first block that holds a value. Without values the directory is given up.
@@ -190,10 +217,10 @@ mod tests {
     fn a_value_is_found_where_it_was_put_and_nowhere_else() {
         let mut blocks = Blocks::new(4);
         let mut ring = SeqRing::new();
-        assert_eq!(ring.insert(1, 1, 'a', &mut blocks), Ok(()));
-        assert_eq!(ring.insert(500, 1, 'b', &mut blocks), Ok(()));
+        assert!(ring.insert(1, 1, 'a', &mut blocks));
+        assert!(ring.insert(500, 1, 'b', &mut blocks));
         assert_eq!((ring.at(1), ring.at(500), ring.at(2), ring.at(499)), (Some(&'a'), Some(&'b'), None, None));
-        assert_eq!(ring.insert(500, 1, 'c', &mut blocks), Err('c'), "a slot is taken once");
+        assert!(!ring.insert(500, 1, 'c', &mut blocks), "a slot is taken once");
         assert_eq!(blocks.used(), 2, "the blocks between are not there");
     }
 
@@ -202,14 +229,14 @@ mod tests {
         let mut blocks = Blocks::new(1);
         let mut ring = SeqRing::new();
         for seq in 1..=1_000 {
-            ring.insert(seq, 1, seq, &mut blocks).unwrap();
+            assert!(ring.insert(seq, 1, seq, &mut blocks));
         }
         for seq in 1..=1_000 {
             assert_eq!(ring.remove(seq, &mut blocks), Some(seq));
             ring.trim_empty(&mut blocks);
         }
         assert_eq!((ring.len(), blocks.used(), blocks.directory(), blocks.free.len()), (0, 0, 0, 1));
-        ring.insert(1_001, 1_001, 1, &mut blocks).unwrap();
+        assert!(ring.insert(1_001, 1_001, 1, &mut blocks));
         assert_eq!(ring.at(1_001), Some(&1));
     }
 
@@ -217,9 +244,9 @@ mod tests {
     fn a_value_left_behind_costs_one_block() {
         let mut blocks = Blocks::new(8);
         let mut ring = SeqRing::new();
-        ring.insert(1, 1, 0, &mut blocks).unwrap();
+        assert!(ring.insert(1, 1, 0, &mut blocks));
         for seq in 2..=100_000 {
-            ring.insert(seq, 1, seq, &mut blocks).unwrap();
+            assert!(ring.insert(seq, 1, seq, &mut blocks));
             ring.remove(seq, &mut blocks).unwrap();
             ring.trim_empty(&mut blocks);
         }
@@ -234,12 +261,12 @@ mod tests {
     fn a_following_ring_takes_low_seqs_until_it_is_trimmed() {
         let mut blocks = Blocks::new(8);
         let mut ring = SeqRing::new();
-        ring.insert(640, 1, 'x', &mut blocks).unwrap();
-        ring.insert(2, 1, 'y', &mut blocks).unwrap();
+        assert!(ring.insert(640, 1, 'x', &mut blocks));
+        assert!(ring.insert(2, 1, 'y', &mut blocks));
         ring.remove(2, &mut blocks);
         ring.trim_to(320, &mut blocks);
-        assert_eq!(ring.insert(2, 1, 'z', &mut blocks), Err('z'));
-        assert_eq!(ring.insert(320, 1, 'z', &mut blocks), Ok(()));
+        assert!(!ring.insert(2, 1, 'z', &mut blocks));
+        assert!(ring.insert(320, 1, 'z', &mut blocks));
         ring.trim_to(10_000, &mut blocks);
         assert_eq!((ring.at(320), ring.at(640)), (Some(&'z'), Some(&'x')), "a trim never passes a value");
     }
@@ -256,7 +283,7 @@ mod tests {
                         let wanted = ring.start() <= seq && !model.contains_key(&seq);
                         // An emptied ring starts anew wherever it is told to.
                         let wanted = wanted || (ring.directory.is_empty() && !model.contains_key(&seq));
-                        let stored = ring.insert(seq, 0, seq, &mut blocks).is_ok();
+                        let stored = ring.insert(seq, 0, seq, &mut blocks);
                         assert_eq!(stored, wanted);
                         if stored { model.insert(seq, seq); }
                     }

@@ -63,6 +63,7 @@ impl Shard {
     }
 
     /// Settles what the targets name; how many of them were in flight.
+    #[inline(always)]
     fn settle_all(
         &mut self,
         now: Now,
@@ -108,7 +109,7 @@ impl Shard {
     }
 
     /// Ends one delivery, if it is in flight at this consumer.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn settle(&mut self, now: Now, index: u32, key: u32, seq: u64, settlement: Settlement) -> bool {
         let Some(stream) = self.streams.at_mut(key) else { return false };
         let Some(consumer) = self.consumers.at_mut(index) else { return false };
@@ -148,6 +149,7 @@ impl Shard {
     }
 
     /// What ended deliveries make possible: publishers go on, the consumer can take more, its stream delivers.
+    #[inline(always)]
     fn after_settling(&mut self, now: Now, index: u32, key: u32, effects: &mut Effects) {
         self.resume_when_roomy(key, effects);
         self.refresh(index, key);

@@ -83,25 +83,28 @@ impl Shard {
     }
 
     /// Takes one input and appends what is to be done. An answer to `Token::NONE` is only given when it is a refusal.
+    #[allow(clippy::needless_pass_by_value, reason = "an input happens once, and who says so has no more use for it")]
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
-        match input {
-            Input::Command { origin, tenant, command } => self.command(now, origin, tenant, command, effects),
-            Input::Drained { connection } => self.drained(now, connection, effects),
-            Input::Disconnected { connection } => self.disconnected(now, connection, effects),
+        // By reference: a command is a large value, and moving it on costs more than some of them do.
+        match &input {
+            Input::Command { origin, tenant, command } => self.command(now, origin, *tenant, command, effects),
+            Input::Drained { connection } => self.drained(now, *connection, effects),
+            Input::Disconnected { connection } => self.disconnected(now, *connection, effects),
             Input::Deadline => self.deadline(now, effects),
         }
     }
 
-    fn command(&mut self, now: Now, origin: Origin, tenant: TenantId, command: Command<'_>, effects: &mut Effects) {
+    #[inline]
+    fn command(&mut self, now: Now, origin: &Origin, tenant: TenantId, command: &Command<'_>, effects: &mut Effects) {
         match command {
-            Command::Publish(publish) => self.publish(now, origin, tenant, &publish, effects),
-            Command::Subscribe(subscribe) => self.subscribe(now, origin, tenant, &subscribe, effects),
-            Command::Credit(credit) => self.grant(now, origin.connection, credit, effects),
-            Command::Ack(targets) => self.ack(now, origin.connection, &targets, effects),
-            Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, seq, effects),
-            Command::Nack { targets, delay_ms } => self.nack(now, origin.connection, &targets, delay_ms, effects),
-            Command::Stats { stream } => self.stats(now, origin, tenant, &stream, effects),
+            Command::Publish(publish) => self.publish(now, origin, tenant, publish, effects),
+            Command::Subscribe(subscribe) => self.subscribe(now, origin, tenant, subscribe, effects),
+            Command::Credit(credit) => self.grant(now, origin.connection, *credit, effects),
+            Command::Ack(targets) => self.ack(now, origin.connection, targets, effects),
+            Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, *seq, effects),
+            Command::Nack { targets, delay_ms } => self.nack(now, origin.connection, targets, *delay_ms, effects),
+            Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),
             Command::Report(_) => refuse(
                 effects,
                 origin,
@@ -140,12 +143,12 @@ impl Shard {
         (stream.message(seq.0).map_or("", |message| message.id()), &stream.name)
     }
 
-    fn stats(&mut self, now: Now, origin: Origin, tenant: TenantId, name: &str, effects: &mut Effects) {
+    fn stats(&mut self, now: Now, origin: &Origin, tenant: TenantId, name: &str, effects: &mut Effects) {
         let stream = self.streams.find(tenant, name, &self.seeded).and_then(|key| self.streams.at_mut(key));
         match stream {
             Some(stream) => {
                 let answer = AnswerValue::Stats(Box::new(stream.stats(now)));
-                effects.push(Effect::Answer { origin, answer });
+                effects.push(Effect::Answer { origin: *origin, answer });
             }
             None => refuse(
                 effects,
@@ -198,10 +201,10 @@ impl Shard {
 /// Refuses a request.
 pub(crate) fn refuse(
     effects: &mut Effects,
-    origin: Origin,
+    origin: &Origin,
     code: ErrorCode,
     message: &'static str,
     retry_after_ms: Option<u32>,
 ) {
-    effects.push(Effect::Answer { origin, answer: AnswerValue::Refused { code, message, retry_after_ms } });
+    effects.push(Effect::Answer { origin: *origin, answer: AnswerValue::Refused { code, message, retry_after_ms } });
 }

@@ -101,7 +101,7 @@ impl Stream {
         self.hold(message.held_bytes(), memory);
         memory.messages_held += 1;
         let stored = self.messages.insert(seq, seq, message, &mut memory.messages);
-        debug_assert!(stored.is_ok(), "every seq is new");
+        debug_assert!(stored, "every seq is new");
         self.used_ns = now.mono_ns;
         self.figures.published += 1;
         self.figures.rate_in.count(now);
@@ -127,8 +127,10 @@ impl Stream {
         memory.bytes_held -= bytes;
         memory.messages_held -= 1;
         message.release(&mut memory.buffers);
-        self.messages.trim_empty(&mut memory.messages);
-        self.group.flights.trim_to(self.messages.start(), &mut memory.flights);
+        if self.messages.has_empty_front() {
+            self.messages.trim_empty(&mut memory.messages);
+            self.group.flights.trim_to(self.messages.start(), &mut memory.flights);
+        }
     }
 
     /// Figures of now.

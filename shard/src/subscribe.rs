@@ -9,7 +9,7 @@ impl Shard {
     pub(crate) fn subscribe(
         &mut self,
         now: Now,
-        origin: Origin,
+        origin: &Origin,
         tenant: TenantId,
         subscribe: &Subscribe<'_>,
         effects: &mut Effects,
@@ -17,7 +17,7 @@ impl Shard {
         match self.add_consumer(now, origin.connection, tenant, subscribe) {
             Ok(stream) => {
                 if origin.token != Token::NONE {
-                    effects.push(Effect::Answer { origin, answer: AnswerValue::Subscribed });
+                    effects.push(Effect::Answer { origin: *origin, answer: AnswerValue::Subscribed });
                 }
                 if subscribe.credit > 0 {
                     self.grant(now, origin.connection, subscribe.credit, effects);
