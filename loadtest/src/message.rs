@@ -30,19 +30,26 @@ pub struct MessageId {
 impl MessageId {
     /// The identifier as hex.
     #[must_use]
+    #[inline]
     pub fn encode(self) -> [u8; ID_BYTES] {
-        let high = u64::from(self.run) << 48
-            | u64::from(self.producer & INDEX_MAX) << 28
-            | u64::from(self.stream & INDEX_MAX) << 8
-            | (self.number >> 32) & 0xff;
         let mut text = [0; ID_BYTES];
-        text[..16].copy_from_slice(&hex_of_u64(high));
+        text[..16].copy_from_slice(&hex_of_u64(self.high()));
         text[16..].copy_from_slice(&hex_of_u32(self.number as u32));
         text
     }
 
+    /// Everything but the lower half of the number.
+    #[inline]
+    const fn high(self) -> u64 {
+        (self.run as u64) << 48
+            | ((self.producer & INDEX_MAX) as u64) << 28
+            | ((self.stream & INDEX_MAX) as u64) << 8
+            | (self.number >> 32) & 0xff
+    }
+
     /// Reads an identifier; `None` when `text` is not one.
     #[must_use]
+    #[inline]
     pub fn decode(text: &[u8]) -> Option<Self> {
         let text: &[u8; ID_BYTES] = text.try_into().ok()?;
         let high = u64_of_hex(text[..16].try_into().ok()?)?;
@@ -69,21 +76,86 @@ pub struct SentAt {
 impl SentAt {
     /// The time as hex; the top bit says `retried`.
     #[must_use]
+    #[inline]
     pub fn encode(self) -> [u8; SENT_AT_BYTES] {
         hex_of_u64(self.intended_ns & (u64::MAX >> 1) | u64::from(self.retried) << 63)
     }
 
     /// Reads a time; `None` when `text` does not begin with one.
     #[must_use]
+    #[inline]
     pub fn decode(text: &[u8]) -> Option<Self> {
         let bits = u64_of_hex(text.get(..SENT_AT_BYTES)?.try_into().ok()?)?;
         Some(Self { intended_ns: bits & (u64::MAX >> 1), retried: bits >> 63 == 1 })
     }
 }
 
+/// Encodes messages that mostly resemble the one before: what has not changed is not encoded again.
+#[derive(Debug)]
+pub struct MessageWriter {
+    id: MessageId,
+    id_text: [u8; ID_BYTES],
+    sent: SentAt,
+    sent_text: [u8; SENT_AT_BYTES],
+}
+
+impl Default for MessageWriter {
+    fn default() -> Self {
+        let id = MessageId { run: 0, producer: 0, stream: 0, number: 0 };
+        let sent = SentAt { intended_ns: 0, retried: false };
+        Self { id, id_text: id.encode(), sent, sent_text: sent.encode() }
+    }
+}
+
+impl MessageWriter {
+    /// The texts of an identifier and a time.
+    #[inline]
+    pub fn write(&mut self, id: MessageId, sent: SentAt) -> (&[u8; ID_BYTES], &[u8; SENT_AT_BYTES]) {
+        // The last eight digits are the lower half of the number; the rest is the same from one message to the next.
+        if id.high() == self.id.high() {
+            self.id_text[16..].copy_from_slice(&hex_of_u32(id.number as u32));
+        } else {
+            self.id_text = id.encode();
+        }
+        self.id = id;
+        if sent != self.sent {
+            (self.sent, self.sent_text) = (sent, sent.encode());
+        }
+        (&self.id_text, &self.sent_text)
+    }
+}
+
+/// Decodes messages that mostly resemble the one before.
+#[derive(Debug, Default)]
+pub struct MessageReader {
+    writer: MessageWriter,
+}
+
+impl MessageReader {
+    /// The identifier and the time that the texts say, or `None` when they say none.
+    #[inline]
+    pub fn read(&mut self, id_text: &[u8; ID_BYTES], sent_text: &[u8; SENT_AT_BYTES]) -> Option<(MessageId, SentAt)> {
+        let known = &mut self.writer;
+        let mut id = known.id;
+        if id_text[..16] == known.id_text[..16] {
+            let low = u32_of_hex(*id_text.last_chunk()?)?;
+            id.number = id.number & !u64::from(u32::MAX) | u64::from(low);
+        } else {
+            id = MessageId::decode(id_text)?;
+        }
+        (known.id, known.id_text) = (id, *id_text);
+        if *sent_text != known.sent_text {
+            known.sent = SentAt::decode(sent_text)?;
+            known.sent_text = *sent_text;
+        }
+        Some((id, known.sent))
+    }
+}
+
 const ONES: u64 = 0x0101_0101_0101_0101;
 
 /// Eight hex digits at a time: every byte of a word works on one digit.
+#[inline]
 fn hex_of_u32(value: u32) -> [u8; 8] {
     let mut digits = u64::from(value);
     digits = (digits << 16 | digits) & 0x0000_ffff_0000_ffff;
@@ -94,6 +166,7 @@ fn hex_of_u32(value: u32) -> [u8; 8] {
     (digits + u64::from(b'0') * ONES + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
 }
 
+#[inline]
 fn hex_of_u64(value: u64) -> [u8; 16] {
     let mut text = [0; 16];
     text[..8].copy_from_slice(&hex_of_u32((value >> 32) as u32));
@@ -101,6 +174,7 @@ fn hex_of_u64(value: u64) -> [u8; 16] {
     text
 }
 
+#[inline]
 fn u32_of_hex(text: [u8; 8]) -> Option<u32> {
     let word = u64::from_be_bytes(text);
     let letters = word >> 6 & ONES;
@@ -112,6 +186,7 @@ fn u32_of_hex(text: [u8; 8]) -> Option<u32> {
     (hex_of_u32(value) == text).then_some(value)
 }
 
+#[inline]
 fn u64_of_hex(text: &[u8; 16]) -> Option<u64> {
     let high = u32_of_hex(text[..8].try_into().ok()?)?;
     let low = u32_of_hex(text[8..].try_into().ok()?)?;
@@ -138,6 +213,28 @@ mod tests {
             MessageId { run: 7, producer: 12, stream: 9_999, number: 1 << 32 },
         ] {
             assert_eq!(MessageId::decode(&id.encode()), Some(id));
+        }
+    }
+
+    #[test]
+    fn remembering_the_last_message_changes_nothing() {
+        let (mut writer, mut reader) = (MessageWriter::default(), MessageReader::default());
+        for (run, stream, number, intended_ns) in [
+            (0, 0, 0, 0),
+            (0, 0, 1, 0),
+            (1, 0, 1, 9),
+            (1, 2, (1 << 32) - 1, 9),
+            (1, 2, 1 << 32, 9),
+            (1, 2, (1 << 32) + 1, 8),
+        ] {
+            let id = MessageId { run, producer: 3, stream, number };
+            let sent = SentAt { intended_ns, retried: number == 1 };
+            let (id_text, sent_text) = writer.write(id, sent);
+            assert_eq!((*id_text, *sent_text), (id.encode(), sent.encode()));
+            assert_eq!(reader.read(id_text, sent_text), Some((id, sent)));
+            let mut bad = *id_text;
+            bad[23] = b'x';
+            assert_eq!(reader.read(&bad, sent_text), None);
         }
     }
 

@@ -11,6 +11,16 @@ use std::time::{Duration, Instant};
 
 /// CPU time of a process and its children (user and system together), in nanoseconds.
 ///
+/// # Errors
+/// When the process is gone or its figures cannot be read.
+pub fn cpu_ns_with_children(pid: u32) -> io::Result<u64> {
+    // A child that ended meanwhile has no figures to give.
+    let below: u64 = children(pid).into_iter().map(|child| cpu_ns_with_children(child).unwrap_or(0)).sum();
+    Ok(cpu_ns(pid)? + below)
+}
+
+/// CPU time of a process alone (user and system together), in nanoseconds.
+///
 /// The sum over `/proc/PID/task/*/schedstat`, which counts nanoseconds; threads that have ended are not in it, so it is
 /// meant for windows in which none ends. Where the kernel has no schedstat, the ticks of `/proc/PID/stat` are used.
 ///
@@ -28,10 +38,6 @@ pub fn cpu_ns(pid: u32) -> io::Result<u64> {
     }
     if !has_schedstat && sum == 0 {
         sum = cpu_ns_by_ticks(pid)?;
-    }
-    for child in children(pid) {
-        // A child that ended meanwhile has no figures to give.
-        sum += cpu_ns(child).unwrap_or(0);
     }
     Ok(sum)
 }
@@ -82,7 +88,8 @@ pub fn memory(pid: u32) -> io::Result<Memory> {
     Ok(Memory { rss_bytes: bytes("VmRSS:"), anon_bytes: bytes("RssAnon:"), rss_peak_bytes: bytes("VmHWM:") })
 }
 
-/// How long the process has had to wait for a core while it could run, in nanoseconds: a sign of busy neighbours.
+/// How long the process and its children have had to wait for a core while they could run, in nanoseconds: a sign of
+/// busy neighbours.
 ///
 /// # Errors
 /// When the process is gone.
@@ -92,7 +99,7 @@ pub fn wait_ns(pid: u32) -> io::Result<u64> {
         let text = fs::read_to_string(task?.path().join("schedstat")).unwrap_or_default();
         sum += text.split(' ').nth(1).and_then(|second| second.parse::<u64>().ok()).unwrap_or(0);
     }
-    Ok(sum)
+    Ok(sum + children(pid).into_iter().map(|child| wait_ns(child).unwrap_or(0)).sum::<u64>())
 }
 
 /// Pins the calling thread (and the processes it starts) to `cpus`. Nothing happens when there are none.

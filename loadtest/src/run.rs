@@ -277,7 +277,7 @@ impl<'a> Conductor<'a> {
         Moment {
             at_ns: self.shared.now_ns(),
             counts: self.shared.figures(),
-            server_cpu_ns: self.plan.server_pid.and_then(|pid| process::cpu_ns(pid).ok()),
+            server_cpu_ns: self.plan.server_pid.and_then(|pid| process::cpu_ns_with_children(pid).ok()),
             server_wait_ns: self.plan.server_pid.and_then(|pid| process::wait_ns(pid).ok()),
             own_cpu_ns: process::cpu_ns(std::process::id()).unwrap_or(0),
         }
@@ -359,13 +359,13 @@ impl<'a> Conductor<'a> {
                 self.latencies.add(&interval.latencies);
             }
             display.note_interval(&interval);
-            self.place_on_timeline(interval);
+            self.place_on_timeline(&interval);
         }
         display.refresh(&self.shared.figures(), self.shared.now_ns(), self.shared.phase());
     }
 
     /// Threads cut their intervals at slightly different times; each goes to the second its end is nearest to.
-    fn place_on_timeline(&mut self, interval: Interval) {
+    fn place_on_timeline(&mut self, interval: &Interval) {
         let second = (interval.end_ns + 500_000_000) / 1_000_000_000;
         // An interval that comes too late for its second goes to the oldest that is still open.
         let oldest = self.open_seconds.front().map_or(0, |(oldest, _)| *oldest);

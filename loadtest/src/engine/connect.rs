@@ -25,14 +25,14 @@ pub struct ConnectFault {
 }
 
 impl ConnectFault {
-    fn new(target: &Target, reason: impl ToString) -> Self {
+    fn new(target: &Target, reason: &dyn std::fmt::Display) -> Self {
         Self { host: target.host.clone(), reason: reason.to_string() }
     }
 }
 
 /// Opens a TCP connection without Nagle's delay.
 pub(crate) fn open(target: &Target) -> Result<TcpStream, ConnectFault> {
-    let fault = |error: std::io::Error| ConnectFault::new(target, error);
+    let fault = |error: std::io::Error| ConnectFault::new(target, &error);
     let socket = TcpStream::connect_timeout(&target.address, PATIENCE).map_err(fault)?;
     socket.set_nodelay(true).map_err(fault)?;
     socket.set_read_timeout(Some(PATIENCE)).map_err(fault)?;
@@ -55,7 +55,7 @@ pub(crate) fn begin_websocket(target: &Target, path: &str) -> Result<Handshake, 
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nUser-Agent: conduit-loadtest\r\n\r\n"
     );
-    socket.write_all(request.as_bytes()).map_err(|error| ConnectFault::new(target, error))?;
+    socket.write_all(request.as_bytes()).map_err(|error| ConnectFault::new(target, &error))?;
     Ok(Handshake { socket, key })
 }
 
@@ -68,12 +68,12 @@ impl Handshake {
                 break at + 4;
             }
             let more =
-                read_some(&mut self.socket, &mut response).map_err(|reason| ConnectFault::new(target, reason))?;
+                read_some(&mut self.socket, &mut response).map_err(|reason| ConnectFault::new(target, &reason))?;
             if more == 0 || response.len() > RESPONSE_BYTES_MAX {
-                return Err(ConnectFault::new(target, "the peer ended the handshake"));
+                return Err(ConnectFault::new(target, &"the peer ended the handshake"));
             }
         };
-        check_upgrade(&response[..head_end], &self.key).map_err(|fault| ConnectFault::new(target, fault))?;
+        check_upgrade(&response[..head_end], &self.key).map_err(|fault| ConnectFault::new(target, &fault))?;
         let rest = response.split_off(head_end);
         Ok((self.socket, rest))
     }

@@ -344,6 +344,12 @@ impl Report {
         if self.plan.consume == ConsumeWire::None { self.rates.accepted_per_s } else { self.rates.delivered_per_s }
     }
 
+    /// The share of the window in which the server could have run and had no core: neighbours were busy.
+    #[must_use]
+    pub fn server_wait_share(&self) -> f64 {
+        self.server.map_or(0.0, |server| server.waited_ns as f64 / self.window.window_ns as f64)
+    }
+
     /// Messages per second of the server's CPU, when its process is known.
     #[must_use]
     pub fn messages_per_cpu_second(&self) -> Option<f64> {

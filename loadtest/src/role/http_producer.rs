@@ -4,7 +4,7 @@ use crate::engine::role::{OUTBOX_BYTES, Role};
 use crate::engine::tickets::{Ticket, Tickets};
 use crate::engine::world::World;
 use crate::layout::Layout;
-use crate::message::{MessageId, SentAt};
+use crate::message::{MessageId, MessageWriter, SentAt};
 use crate::plan::{ConsumeWire, Plan, PublishWire};
 use crate::verify::Published;
 use crate::wire::WireFault;
@@ -22,6 +22,7 @@ pub(crate) struct HttpProducer {
     host: String,
     /// One per stream it publishes to: whole requests, or lines of a batch.
     templates: Vec<Template>,
+    writer: MessageWriter,
     tickets: Tickets,
     pipeline: usize,
     /// Messages per request; 1 without batching.
@@ -59,6 +60,7 @@ impl HttpProducer {
             layout,
             templates,
             host,
+            writer: MessageWriter::default(),
             tickets,
             pipeline: plan.pipeline as usize,
             batch: if is_batch { u64::from(plan.batch) } else { 1 },
@@ -113,11 +115,12 @@ impl HttpProducer {
         }
     }
 
-    fn append_message(&self, ticket: Ticket, out: &mut Vec<u8>) {
+    fn append_message(&mut self, ticket: Ticket, out: &mut Vec<u8>) {
         let (turn, number) = self.layout.place_of_ticket(self.producer, ticket.number);
         let stream = self.layout.stream_at(self.producer, turn);
         let id = MessageId { run: self.run, producer: self.producer, stream, number };
         let sent = SentAt { intended_ns: ticket.intended_ns, retried: ticket.retried };
+        let (id, sent) = self.writer.write(id, sent);
         self.templates[turn as usize].append(out, id, sent, ticket.number, [0; 4]);
     }
 

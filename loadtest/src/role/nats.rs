@@ -3,7 +3,7 @@
 use crate::engine::role::{OUTBOX_BYTES, Role};
 use crate::engine::tickets::{Ticket, Tickets};
 use crate::engine::world::World;
-use crate::message::{ID_BYTES, MessageId, SENT_AT_BYTES, SentAt};
+use crate::message::{ID_BYTES, MessageId, MessageWriter, SENT_AT_BYTES, SentAt};
 use crate::plan::{ConsumeWire, Plan};
 use crate::verify::{OrderSeen, Published};
 use crate::wire::WireFault;
@@ -146,6 +146,7 @@ pub(crate) struct NatsProducer {
     run: u16,
     layout: crate::layout::Layout,
     templates: Vec<Template>,
+    writer: MessageWriter,
     tickets: Tickets,
     inflight: u64,
     /// Messages per frame; 1 puts each into its own.
@@ -170,6 +171,7 @@ impl NatsProducer {
             run: plan.run,
             layout,
             templates: (0..layout.streams_of(producer)).map(template).collect(),
+            writer: MessageWriter::default(),
             tickets,
             inflight: if has_window { u64::from(plan.inflight) } else { u64::MAX },
             batch: u64::from(plan.batch),
@@ -179,12 +181,13 @@ impl NatsProducer {
         }
     }
 
-    fn append(&self, ticket: Ticket, out: &mut Vec<u8>, world: &mut World) {
+    fn append(&mut self, ticket: Ticket, out: &mut Vec<u8>, world: &mut World) {
         let (turn, number) = self.layout.place_of_ticket(self.producer, ticket.number);
         let stream = self.layout.stream_at(self.producer, turn);
         let id = MessageId { run: self.run, producer: self.producer, stream, number };
         let sent = SentAt { intended_ns: ticket.intended_ns, retried: false };
-        self.templates[turn as usize].append(out, id, sent, ticket.number, world.keys.draw());
+        let (id, sent_at) = self.writer.write(id, sent);
+        self.templates[turn as usize].append(out, id, sent_at, ticket.number, world.keys.draw());
     }
 }
 

@@ -5,7 +5,7 @@ use crate::engine::role::{OUTBOX_BYTES, Role};
 use crate::engine::tickets::{Ticket, Tickets};
 use crate::engine::world::World;
 use crate::layout::Layout;
-use crate::message::{MessageId, SentAt};
+use crate::message::{MessageId, MessageWriter, SentAt};
 use crate::plan::{Plan, PublishWire};
 use crate::verify::{OrderSeen, Published};
 use crate::wire::WireFault;
@@ -88,6 +88,7 @@ pub(crate) struct RedisProducer {
     run: u16,
     layout: Layout,
     templates: Vec<Template>,
+    writer: MessageWriter,
     tickets: Tickets,
     inflight: u64,
     /// The window closes over deliveries, otherwise over answers.
@@ -110,6 +111,7 @@ impl RedisProducer {
             run: plan.run,
             layout,
             templates: (0..layout.streams_of(producer)).map(template).collect(),
+            writer: MessageWriter::default(),
             tickets,
             inflight: u64::from(plan.inflight),
             has_consumers: plan.publish == PublishWire::RedisPublish,
@@ -154,6 +156,7 @@ impl Role for RedisProducer {
             let stream = self.layout.stream_at(self.producer, turn);
             let id = MessageId { run: self.run, producer: self.producer, stream, number };
             let sent_at = SentAt { intended_ns: ticket.intended_ns, retried: false };
+            let (id, sent_at) = self.writer.write(id, sent_at);
             self.templates[turn as usize].append(out, id, sent_at, ticket.number, [0; 4]);
             self.unanswered.push_back(ticket);
             sent += 1;

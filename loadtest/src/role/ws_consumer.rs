@@ -6,7 +6,7 @@ use crate::plan::{AckStyle, Plan, Refill};
 use crate::verify::OrderSeen;
 use crate::wire::answer::{ServerMessage, clip};
 use crate::wire::delivery::{Delivered, DeliveryShape};
-use crate::wire::envelope::append_msgpack_number;
+use crate::wire::envelope::{append_msgpack_number, msgpack_number};
 use crate::wire::frame::{FrameReader, Incoming, MaskKeys, append, append_small};
 use crate::wire::template::opcode_of;
 use crate::wire::{Codec, WireFault};
@@ -129,18 +129,19 @@ impl WsConsumer {
         }
     }
 
+    #[inline]
     fn append_number(&self, out: &mut Vec<u8>, keys: &mut MaskKeys, operation: Operation, number: u64) {
-        append_small(out, opcode_of(self.codec), keys.draw(), |out| match self.codec {
+        let (opcode, key) = (opcode_of(self.codec), keys.draw());
+        match self.codec {
             Codec::Json => {
-                out.extend_from_slice(operation.json_head());
-                out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-                out.push(b'}');
+                let mut digits = itoa::Buffer::new();
+                append_small(out, opcode, key, operation.json_head(), digits.format(number).as_bytes(), b"}");
             }
             Codec::Msgpack => {
-                out.extend_from_slice(operation.msgpack_head());
-                append_msgpack_number(out, number);
+                let (bytes, start) = msgpack_number(number);
+                append_small(out, opcode, key, operation.msgpack_head(), &bytes[start..], b"");
             }
-        });
+        }
     }
 
     fn append_array(&mut self, out: &mut Vec<u8>, keys: &mut MaskKeys) {

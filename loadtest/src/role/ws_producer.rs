@@ -4,7 +4,7 @@ use crate::engine::role::{OUTBOX_BYTES, Role};
 use crate::engine::tickets::{Ticket, Tickets};
 use crate::engine::world::World;
 use crate::layout::Layout;
-use crate::message::{MessageId, SentAt};
+use crate::message::{MessageId, MessageWriter, SentAt};
 use crate::plan::{ConsumeWire, Plan};
 use crate::verify::Published;
 use crate::wire::answer::{RefusedPublish, ServerMessage, accepted_ticket, clip, interpret};
@@ -26,6 +26,7 @@ pub(crate) struct WsProducer {
     payload_bytes: usize,
     /// One per stream it publishes to.
     templates: Vec<Template>,
+    writer: MessageWriter,
     tickets: Tickets,
     window: Window,
     inflight: u64,
@@ -68,6 +69,7 @@ impl WsProducer {
             codec: plan.codec,
             payload_bytes: plan.payload_bytes,
             templates: (0..layout.streams_of(producer)).map(template).collect(),
+            writer: MessageWriter::default(),
             tickets,
             window,
             // In the open loop nothing may hold a message back: the window only bounds the memory for answers.
@@ -96,7 +98,8 @@ impl WsProducer {
         let stream = self.layout.stream_at(self.producer, turn);
         let id = MessageId { run: self.run, producer: self.producer, stream, number };
         let sent = SentAt { intended_ns: ticket.intended_ns, retried: ticket.retried };
-        self.templates[turn as usize].append(out, id, sent, ticket.number, world.keys.draw());
+        let (id, sent_at) = self.writer.write(id, sent);
+        self.templates[turn as usize].append(out, id, sent_at, ticket.number, world.keys.draw());
         if self.window == Window::Answers {
             self.unanswered.insert(ticket.number, ticket);
         }
@@ -132,16 +135,18 @@ impl WsProducer {
             None => interpret(self.codec, message, self.payload_bytes)?,
         };
         match said {
-            ServerMessage::Accepted(number) => match self.unanswered.remove(&number) {
-                Some(ticket) => world.note_accepted(ticket.intended_ns, now_ns),
-                None => {
-                    world.note_error(format!("an answer to ref {number}, which was not asked or was answered before"))
-                }
-            },
+            ServerMessage::Accepted(number) => self.take_acceptance(number, now_ns, world),
             ServerMessage::Refused(refused) => self.take_refusal(&refused, now_ns, world),
             ServerMessage::Deliver(_) => world.note_error("a delivery to a connection that only publishes".into()),
         }
         Ok(())
+    }
+
+    fn take_acceptance(&mut self, number: u64, now_ns: u64, world: &mut World) {
+        match self.unanswered.remove(&number) {
+            Some(ticket) => world.note_accepted(ticket.intended_ns, now_ns),
+            None => world.note_error(format!("ref {number} was answered, and nothing with it waits for an answer")),
+        }
     }
 
     fn take_refusal(&mut self, refused: &RefusedPublish, now_ns: u64, world: &mut World) {

@@ -68,8 +68,25 @@ pub fn append_msgpack_text_head(out: &mut Vec<u8>, bytes: usize) {
 
 /// Appends a MessagePack number.
 pub fn append_msgpack_number(out: &mut Vec<u8>, number: u64) {
-    // See above: a vector takes every write.
-    let _ = rmp::encode::write_uint(out, number);
+    let (bytes, start) = msgpack_number(number);
+    out.extend_from_slice(&bytes[start..]);
+}
+
+/// A MessagePack number in its shortest form: it is the array from the given place on.
+#[must_use]
+#[inline]
+pub fn msgpack_number(number: u64) -> ([u8; 9], usize) {
+    let mut bytes = [0; 9];
+    bytes[1..].copy_from_slice(&number.to_be_bytes());
+    let (start, marker) = match number {
+        0..=0x7f => return (bytes, 8),
+        0x80..=0xff => (7, 0xcc),
+        0x100..=0xffff => (6, 0xcd),
+        0x1_0000..=0xffff_ffff => (4, 0xce),
+        _ => (0, 0xcf),
+    };
+    bytes[start] = marker;
+    (bytes, start)
 }
 
 /// Reads a MessagePack number (only whole ones, 0 and up): its value and the bytes after it.

@@ -21,6 +21,7 @@ impl MaskKeys {
     }
 
     /// The next key (xorshift).
+    #[inline]
     pub const fn draw(&mut self) -> [u8; 4] {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -30,6 +31,7 @@ impl MaskKeys {
 }
 
 /// Masks or unmasks `bytes` in place, eight at a time.
+#[inline]
 pub fn mask(bytes: &mut [u8], key: [u8; 4]) {
     let word = u64::from_ne_bytes([key[0], key[1], key[2], key[3], key[0], key[1], key[2], key[3]]);
     let (words, tail) = bytes.as_chunks_mut::<8>();
@@ -56,15 +58,24 @@ pub fn append(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], key: [u8; 4]) {
     mask(&mut out[start..], key);
 }
 
-/// Appends one masked frame whose payload (at most 125 bytes) `write` appends: the header is filled in afterwards.
-pub fn append_small(out: &mut Vec<u8>, opcode: OpCode, key: [u8; 4], write: impl FnOnce(&mut Vec<u8>)) {
-    let start = out.len();
-    out.extend_from_slice(&[0x80 | u8::from(opcode), 0x80, key[0], key[1], key[2], key[3]]);
-    write(out);
-    let payload_bytes = out.len() - start - 6;
-    debug_assert!(payload_bytes <= 125, "the length must fit the short form");
-    out[start + 1] |= payload_bytes as u8;
-    mask(&mut out[start + 6..], key);
+/// The longest payload of [`append_small`]: the length then fits the short form.
+pub const SMALL_BYTES_MAX: usize = 58;
+
+/// Appends one masked frame of `head`, `number` and `tail`, together at most [`SMALL_BYTES_MAX`]. Acks are made here, one
+/// for each delivery, so the frame is put together in registers and one small array.
+#[inline]
+pub fn append_small(out: &mut Vec<u8>, opcode: OpCode, key: [u8; 4], head: &[u8], number: &[u8], tail: &[u8]) {
+    let mut frame = [0; SMALL_BYTES_MAX + 6];
+    let mut end = 6;
+    for part in [head, number, tail] {
+        frame[end..end + part.len()].copy_from_slice(part);
+        end += part.len();
+    }
+    frame[0] = 0x80 | u8::from(opcode);
+    frame[1] = 0x80 | (end - 6) as u8;
+    frame[2..6].copy_from_slice(&key);
+    mask(&mut frame[6..end], key);
+    out.extend_from_slice(&frame[..end]);
 }
 
 /// One thing a server said.
@@ -95,6 +106,7 @@ impl FrameReader {
     ///
     /// # Errors
     /// A [`WireFault`] when the bytes are not what a server may send.
+    #[inline]
     pub fn next<'a>(&'a mut self, bytes: &'a [u8]) -> Result<Option<(Incoming<'a>, usize)>, WireFault> {
         // The short path: a final, unmasked, whole data message of up to 65,535 bytes.
         if let [0x81 | 0x82, length, rest @ ..] = bytes
@@ -183,12 +195,14 @@ mod tests {
     #[test]
     fn a_frame_made_in_place_equals_one_made_by_the_library() {
         let mut keys = MaskKeys::new(3);
-        for length in [0, 1, 7, 8, 9, 125] {
+        for length in [0, 1, 7, 8, 9, SMALL_BYTES_MAX] {
             let payload = vec![b'x'; length];
             let key = keys.draw();
             let (mut one, mut other) = (Vec::new(), Vec::new());
             append(&mut one, OpCode::Data(Data::Text), &payload, key);
-            append_small(&mut other, OpCode::Data(Data::Text), key, |out| out.extend_from_slice(&payload));
+            let (head, rest) = payload.split_at(length / 3);
+            let (number, tail) = rest.split_at(length / 3);
+            append_small(&mut other, OpCode::Data(Data::Text), key, head, number, tail);
             assert_eq!(one, other);
             assert_eq!(unmasked(&one, 6), payload);
         }

@@ -4,7 +4,7 @@
 use super::envelope::{Envelope, append_msgpack_text, append_msgpack_text_head};
 use super::frame::{append_head, mask};
 use super::{Codec, WireFault};
-use crate::message::{ID_BYTES, MessageId, SENT_AT_BYTES, SentAt};
+use crate::message::{ID_BYTES, SENT_AT_BYTES, SentAt};
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 
 /// Bytes of a `ref`: a ticket as 16 hex digits.
@@ -101,13 +101,21 @@ impl Template {
         self.bytes.len()
     }
 
-    /// Appends one message. `ticket` goes into the `ref`, `key` masks a frame; both are ignored where there is none.
-    pub fn append(&self, out: &mut Vec<u8>, id: MessageId, sent: SentAt, ticket: u64, key: [u8; 4]) {
+    /// Appends one message with the encoded identifier and time. `ticket` goes into the `ref`, `key` masks a frame; both are ignored where there is none.
+    #[inline]
+    pub fn append(
+        &self,
+        out: &mut Vec<u8>,
+        id: &[u8; ID_BYTES],
+        sent: &[u8; SENT_AT_BYTES],
+        ticket: u64,
+        key: [u8; 4],
+    ) {
         let start = out.len();
         out.extend_from_slice(&self.bytes);
         let message = &mut out[start..];
-        message[self.id_at..self.id_at + ID_BYTES].copy_from_slice(&id.encode());
-        message[self.sent_at_at..self.sent_at_at + SENT_AT_BYTES].copy_from_slice(&sent.encode());
+        message[self.id_at..self.id_at + ID_BYTES].copy_from_slice(id);
+        message[self.sent_at_at..self.sent_at_at + SENT_AT_BYTES].copy_from_slice(sent);
         if let Some(at) = self.ref_at {
             let reference = SentAt { intended_ns: ticket, retried: false }.encode();
             message[at..at + REF_BYTES].copy_from_slice(&reference);
@@ -186,6 +194,7 @@ pub fn ticket_of_ref(reference: &[u8]) -> Result<u64, WireFault> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::MessageId;
     use crate::wire::frame::MaskKeys;
 
     const ID: MessageId = MessageId { run: 1, producer: 2, stream: 3, number: 4 };
@@ -209,11 +218,11 @@ mod tests {
             for has_ref in [false, true] {
                 let mut out = Vec::new();
                 let json = Template::enqueue_frame(Codec::Json, "a/\"b", payload_bytes, has_ref);
-                json.append(&mut out, ID, SENT, 5, keys.draw());
+                json.append(&mut out, &ID.encode(), &SENT.encode(), 5, keys.draw());
                 let text: serde_json::Value = serde_json::from_slice(&payload_of(&out)).expect("valid JSON");
                 out.clear();
                 let pack = Template::enqueue_frame(Codec::Msgpack, "a/\"b", payload_bytes, has_ref);
-                pack.append(&mut out, ID, SENT, 5, keys.draw());
+                pack.append(&mut out, &ID.encode(), &SENT.encode(), 5, keys.draw());
                 let same: serde_json::Value = rmp_serde::from_slice(&payload_of(&out)).expect("valid MessagePack");
                 assert_eq!(text, same);
                 assert_eq!(text["enqueue"]["to"], "a/\"b");
@@ -231,9 +240,9 @@ mod tests {
     fn patching_leaves_nothing_of_the_message_before() {
         let template = Template::enqueue_body(Codec::Json, "s", 32, true);
         let (mut one, mut two) = (Vec::new(), Vec::new());
-        template.append(&mut one, ID, SENT, 0, [0; 4]);
-        template.append(&mut two, MessageId { number: 9, ..ID }, SENT, 0, [0; 4]);
-        template.append(&mut two, ID, SENT, 0, [0; 4]);
+        template.append(&mut one, &ID.encode(), &SENT.encode(), 0, [0; 4]);
+        template.append(&mut two, &MessageId { number: 9, ..ID }.encode(), &SENT.encode(), 0, [0; 4]);
+        template.append(&mut two, &ID.encode(), &SENT.encode(), 0, [0; 4]);
         assert_eq!(two[template.bytes()..], one[..]);
         assert_eq!(one.last(), Some(&b'\n'));
     }
