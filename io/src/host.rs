@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::connection::{Connection, Connections};
 use crate::control::{HostStats, health};
+use crate::link::Inbound;
 use crate::listener::Listeners;
 use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
@@ -49,6 +50,7 @@ pub(crate) struct Host {
     pub(crate) connections: Connections,
     pub(crate) connections_max: usize,
     pub(crate) mesh: Mesh,
+    pub(crate) inbound: Inbound,
     pub(crate) telemetry: Telemetry,
     pub(crate) stats: HostStats,
     pub(crate) limits: Rc<Limits>,
@@ -125,6 +127,7 @@ impl Host {
         mut clock: Clock,
         shard: Shard,
         mesh: Mesh,
+        inbound: Inbound,
         listeners: Listeners,
         readiness: Readiness,
         limits: Limits,
@@ -145,6 +148,7 @@ impl Host {
             connections: Connections::default(),
             connections_max,
             mesh,
+            inbound,
             telemetry: Telemetry::default(),
             stats: HostStats::default(),
             limits: Rc::new(limits),

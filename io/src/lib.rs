@@ -2,7 +2,7 @@
 //! shard. It is also the only crate that names glommio.
 //!
 //! One data shard is one executor on one thread. Its state is one `Host`; the tasks around it are few and long-lived:
-//! the pump that moves bytes, the timekeeper, and one per peer shard. Every task borrows the host only between awaits, so
+//! the pump that moves bytes, and the timekeeper. Every task borrows the host only between awaits, so
 //! the whole shard is one loop in these steps (the numbers recur as comments in the code):
 //!
 //! ```text
@@ -21,6 +21,7 @@ mod control;
 mod deadline;
 mod error;
 mod host;
+mod link;
 mod listener;
 mod mesh;
 mod placement;

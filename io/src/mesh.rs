@@ -1,15 +1,11 @@
 //! Messages between shards. A batch per peer gathers what one tick has for it and leaves at the end of the tick; a full
 //! link keeps the batch here and stops this shard's reading until it has left: nothing is dropped, nothing grows.
-//!
-//! The links are glommio's shared channels, one per ordered pair. (Its ready-made mesh clones an `Rc` across threads;
-//! see `docs/adr`.)
 
+use crate::link::LinkSender;
 use conduit_protocol::command::{Publish, Report};
 use conduit_protocol::{
     ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Seq, ShardId, StreamStats, TenantId,
 };
-use glommio::GlommioError;
-use glommio::channels::shared_channel::ConnectedSender;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
@@ -203,7 +199,7 @@ pub(crate) struct Mesh {
 }
 
 struct Link {
-    sender: ConnectedSender<MeshMessage>,
+    sender: LinkSender,
     batch: Box<Batch>,
     overflow: VecDeque<MeshMessage>,
 }
@@ -216,7 +212,7 @@ impl std::fmt::Debug for Mesh {
 
 impl Mesh {
     /// `senders[k]` leads to peer `k`; there is none to oneself.
-    pub(crate) fn new(senders: Vec<Option<ConnectedSender<MeshMessage>>>) -> Self {
+    pub(crate) fn new(senders: Vec<Option<LinkSender>>) -> Self {
         let link = |sender| Link { sender, batch: Box::default(), overflow: VecDeque::new() };
         Self { links: senders.into_iter().map(|sender| sender.map(link)).collect(), is_full: false, spare: Vec::new() }
     }
@@ -288,7 +284,7 @@ impl Mesh {
 impl Link {
     fn push(&mut self, message: MeshMessage) {
         if self.overflow.is_empty() {
-            if let Err(back) = self.try_send(message) {
+            if let Err(back) = self.sender.try_send(message) {
                 self.overflow.push_back(back);
             }
         } else {
@@ -298,20 +294,11 @@ impl Link {
 
     fn retry(&mut self) -> bool {
         while let Some(message) = self.overflow.pop_front() {
-            if let Err(back) = self.try_send(message) {
+            if let Err(back) = self.sender.try_send(message) {
                 self.overflow.push_front(back);
                 return false;
             }
         }
         true
-    }
-
-    /// Gives the message back when there is no room. A peer that is gone only happens while the process ends.
-    fn try_send(&self, message: MeshMessage) -> Result<(), MeshMessage> {
-        match self.sender.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(GlommioError::WouldBlock(glommio::ResourceType::Channel(back))) => Err(back),
-            Err(_) => Ok(()),
-        }
     }
 }

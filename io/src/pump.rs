@@ -29,10 +29,15 @@ impl Host {
             self.pump = Some(task.waker().clone());
         }
         self.pump_woken = false;
+        self.inbound.wake_up();
         self.tick();
         // 1 wait: what came while we were away.
+        let more_messages = self.take_inbound();
+        if self.stopped {
+            return Poll::Ready(());
+        }
         let mut ready = std::mem::take(&mut self.ready);
-        let more = self.readiness.take(&mut ready);
+        let more = self.readiness.take(&mut ready) || more_messages;
         for ready in ready.drain(..) {
             self.note(ready);
         }
@@ -47,7 +52,8 @@ impl Host {
         self.flush();
         // 6 deadline.
         self.rearm();
-        if more || self.pump_woken || !self.turns.is_empty() || !self.dirty.is_empty() {
+        let busy = more || self.pump_woken || !self.turns.is_empty() || !self.dirty.is_empty();
+        if busy || !self.inbound.may_sleep() {
             task.waker().wake_by_ref();
             return Poll::Pending;
         }

@@ -43,7 +43,9 @@ pub(crate) struct Readiness {
 }
 
 /// Listeners count down from here; connections never get that far (a generation of 2^32-1 would be needed).
-const LISTENER_BASE: u64 = u64::MAX;
+const LISTENER_BASE: u64 = u64::MAX - 1;
+/// The bell's, above the listeners'.
+const BELL: u64 = u64::MAX;
 
 impl Readiness {
     pub(crate) fn new() -> io::Result<Self> {
@@ -55,6 +57,12 @@ impl Readiness {
     pub(crate) fn watch_listener(&self, socket: impl AsFd, position: usize) -> io::Result<()> {
         let data = EventData::new_u64(LISTENER_BASE - position as u64);
         Ok(epoll::add(&self.set, socket, data, EventFlags::IN)?)
+    }
+
+    /// Watches the bell of a shard: each ring wakes it, and says nothing more.
+    pub(crate) fn watch_bell(&self, event: impl AsFd) -> io::Result<()> {
+        let data = EventData::new_u64(BELL);
+        Ok(epoll::add(&self.set, event, data, EventFlags::IN | EventFlags::ET)?)
     }
 
     /// Watches a connection: it is told of once each time that something arrives or that room appears.
@@ -77,6 +85,9 @@ impl Readiness {
         for event in events.iter() {
             // The structure is packed: its fields are copied, not borrowed.
             let (flags, data) = (event.flags, event.data.u64());
+            if data == BELL {
+                continue;
+            }
             ready.push(if data > LISTENER_BASE - 64 {
                 Ready::Listener((LISTENER_BASE - data) as usize)
             } else {

@@ -4,8 +4,9 @@ use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::error::ServeError;
 use crate::host::Host;
+use crate::link::{Inbound, Links};
 use crate::listener::{Listeners, bind_all};
-use crate::mesh::{Mesh, MeshMessage};
+use crate::mesh::Mesh;
 use crate::placement::place;
 use crate::preflight;
 use crate::readiness::Readiness;
@@ -14,13 +15,10 @@ use crate::signals::SignalPipes;
 use conduit_config::Config;
 use conduit_protocol::ShardId;
 use conduit_shard::Shard;
-use glommio::channels::shared_channel::{self, ConnectedReceiver, SharedReceiver, SharedSender};
 use glommio::{LocalExecutorBuilder, Placement};
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,9 +31,6 @@ pub struct Bound {
     /// The WebSocket listener. Serves HTTP too.
     pub ws: SocketAddr,
 }
-
-/// How often an executor looks whether its peers have tied their ends of the links, at the start.
-const CONNECT_TICK: Duration = Duration::from_millis(1);
 
 /// Memory of an executor's registered I/O buffers: sockets do not use them.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
@@ -52,7 +47,7 @@ pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), Serve
     let signals = SignalPipes::register()?;
 
     let zero = Instant::now();
-    let mut links = Links::between(shards + 1, config.mesh_capacity).into_iter();
+    let mut links = Links::between(shards + 1, config.mesh_capacity)?.into_iter();
     let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::with_capacity(shards + 1);
@@ -97,16 +92,17 @@ fn start_shard(
     let outbox_bytes_max = 2 * core_limits.outbox_bytes_max as usize;
     let seed = random_seed();
     spawn(format!("shard-{index}"), cpu, config, ready, move |ready| async move {
-        let (mesh, peers) = links.connect().await;
-        let core = Shard::new(id, shards, core_limits, seed);
-        let clock = Clock::new(zero);
-        let readiness = match watch(&sockets) {
+        let Links { senders, inbound } = links;
+        let readiness = match watch(&sockets, &inbound) {
             Ok(readiness) => readiness,
             Err(error) => {
                 let _ = ready.send(Err(ServeError::Start(error)));
                 return;
             }
         };
+        let core = Shard::new(id, shards, core_limits, seed);
+        let clock = Clock::new(zero);
+        let mesh = Mesh::new(senders);
         let listeners = Listeners::new(sockets);
         let host = Host::new(
             id,
@@ -114,6 +110,7 @@ fn start_shard(
             clock,
             core,
             mesh,
+            inbound,
             listeners,
             readiness,
             wire_limits,
@@ -121,12 +118,13 @@ fn start_shard(
             outbox_bytes_max,
         );
         let _ = ready.send(Ok(()));
-        shard_main::run(host, peers).await;
+        shard_main::run(host).await;
     })
 }
 
-fn watch(listeners: &[OwnedFd]) -> std::io::Result<Readiness> {
+fn watch(listeners: &[OwnedFd], inbound: &Inbound) -> std::io::Result<Readiness> {
     let readiness = Readiness::new()?;
+    inbound.watch(&readiness)?;
     for (position, socket) in listeners.iter().enumerate() {
         readiness.watch_listener(socket, position)?;
     }
@@ -142,10 +140,18 @@ fn start_control(
 ) -> Result<JoinHandle<()>, ServeError> {
     let (shards, shutdown_timeout_ms) = (config.shards, config.shutdown_timeout_ms);
     spawn("control".to_owned(), None, config, ready, move |ready| async move {
-        let (mesh, peers) = links.connect().await;
-        let control = Control::new(shards, Clock::new(zero), mesh, shutdown_timeout_ms);
+        let Links { senders, inbound } = links;
+        let readiness = match watch(&[], &inbound) {
+            Ok(readiness) => readiness,
+            Err(error) => {
+                let _ = ready.send(Err(ServeError::Start(error)));
+                return;
+            }
+        };
+        let mesh = Mesh::new(senders);
+        let control = Control::new(shards, Clock::new(zero), mesh, inbound, readiness, shutdown_timeout_ms);
         let _ = ready.send(Ok(()));
-        control::run(control, peers, signals).await;
+        control::run(control, signals).await;
     })
 }
 
@@ -196,63 +202,4 @@ impl Drop for AbortOnPanic {
 fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish()
-}
-
-/// One peer's ends of all links, before they are tied to its executor.
-struct Links {
-    senders: Vec<Option<SharedSender<MeshMessage>>>,
-    receivers: Vec<SharedReceiver<MeshMessage>>,
-}
-
-impl Links {
-    /// A link for each ordered pair of peers.
-    fn between(peers: usize, capacity: usize) -> Vec<Self> {
-        let mut all: Vec<Self> =
-            (0..peers).map(|_| Self { senders: (0..peers).map(|_| None).collect(), receivers: Vec::new() }).collect();
-        for from in 0..peers {
-            for to in (0..peers).filter(|to| *to != from) {
-                let (sender, receiver) = shared_channel::new_bounded(capacity);
-                all[from].senders[to] = Some(sender);
-                all[to].receivers.push(receiver);
-            }
-        }
-        all
-    }
-
-    /// Waits until every peer has tied its ends. All at once: each connection waits for its other end.
-    async fn connect(self) -> (Mesh, Vec<ConnectedReceiver<MeshMessage>>) {
-        // An end that waits for its other end is looked at only when its executor wakes, and the other end does not wake
-        // it: a timer must, or an executor that came first and fell asleep would wait for ever.
-        let connected = Rc::new(Cell::new(false));
-        let ticking = connected.clone();
-        glommio::spawn_local(async move {
-            while !ticking.get() {
-                glommio::timer::sleep(CONNECT_TICK).await;
-            }
-        })
-        .detach();
-        let receiving: Vec<_> = self
-            .receivers
-            .into_iter()
-            .map(|receiver| glommio::spawn_local(async move { receiver.connect().await }).detach())
-            .collect();
-        let sending: Vec<_> = self
-            .senders
-            .into_iter()
-            .map(|sender| sender.map(|sender| glommio::spawn_local(async move { sender.connect().await }).detach()))
-            .collect();
-        let mut receivers = Vec::with_capacity(receiving.len());
-        for receiver in receiving {
-            receivers.extend(receiver.await);
-        }
-        let mut senders = Vec::with_capacity(sending.len());
-        for sender in sending {
-            senders.push(match sender {
-                Some(sender) => sender.await,
-                None => None,
-            });
-        }
-        connected.set(true);
-        (Mesh::new(senders), receivers)
-    }
 }

@@ -1,20 +1,16 @@
-//! What runs on a data shard's executor: the pump, the timekeeper, and one task per peer shard.
+//! What runs on a data shard's executor: the pump and the timekeeper.
 
 use crate::deadline::keep_time;
 use crate::host::Host;
 use crate::mesh::MeshMessage;
 use crate::pump::pump;
-use glommio::channels::shared_channel::ConnectedReceiver;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::task::Poll;
 
 /// Runs a shard until the control shard says stop.
-pub(crate) async fn run(host: Host, peers: Vec<ConnectedReceiver<MeshMessage>>) {
+pub(crate) async fn run(host: Host) {
     let host = Rc::new(RefCell::new(host));
-    for peer in peers {
-        glommio::spawn_local(receive(host.clone(), peer)).detach();
-    }
     glommio::spawn_local(pump(host.clone())).detach();
     glommio::spawn_local(keep_time(host.clone())).detach();
     std::future::poll_fn(|task| {
@@ -25,20 +21,19 @@ pub(crate) async fn run(host: Host, peers: Vec<ConnectedReceiver<MeshMessage>>) 
     .await;
 }
 
-/// Takes what a peer shard sends.
-async fn receive(host: Rc<RefCell<Host>>, peer: ConnectedReceiver<MeshMessage>) {
-    while let Some(message) = peer.recv().await {
-        let mut host = host.borrow_mut();
-        host.tick();
-        host.take_message(message);
-        host.rearm();
-        if host.stopped {
-            return;
-        }
-    }
-}
+/// Messages taken from the peers in one round. Most are batches.
+const MESSAGES_PER_ROUND: usize = 64;
 
 impl Host {
+    /// Takes what the peer shards have sent. True when there may be more.
+    pub(crate) fn take_inbound(&mut self) -> bool {
+        for _ in 0..MESSAGES_PER_ROUND {
+            let Some(message) = self.inbound.take() else { return false };
+            self.take_message(message);
+        }
+        true
+    }
+
     fn take_message(&mut self, message: MeshMessage) {
         match message {
             MeshMessage::Batch(batch) => self.take_batch(batch),

@@ -12,16 +12,16 @@ pub(crate) use documents::health;
 
 use crate::clock::Clock;
 use crate::host::Host;
+use crate::link::Inbound;
 use crate::mesh::{Mesh, MeshMessage};
+use crate::readiness::Readiness;
 use crate::signals::SignalPipes;
 use collect::Collector;
 use conduit_protocol::{Now, ShardId, Telemetry};
 use conduit_shard::Snapshot;
-use glommio::channels::shared_channel::ConnectedReceiver;
-use glommio::timer::sleep;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Duration;
 
 /// Counters of one shard's sockets.
@@ -86,28 +86,40 @@ pub(crate) struct Control {
     clock: Clock,
     started: Now,
     mesh: Mesh,
+    inbound: Inbound,
+    readiness: Readiness,
     collector: Collector,
     /// Shards that still have connections, once draining.
     busy: u16,
     draining: bool,
     shutdown_timeout: Duration,
     finished: bool,
-    finisher: Option<Waker>,
+    /// Wakes the control shard's task.
+    waker: Option<Waker>,
 }
 
 impl Control {
-    pub(crate) fn new(shards: u16, mut clock: Clock, mesh: Mesh, shutdown_timeout_ms: u64) -> Self {
+    pub(crate) fn new(
+        shards: u16,
+        mut clock: Clock,
+        mesh: Mesh,
+        inbound: Inbound,
+        readiness: Readiness,
+        shutdown_timeout_ms: u64,
+    ) -> Self {
         Self {
             shards,
             started: clock.now(),
             clock,
             mesh,
+            inbound,
+            readiness,
             collector: Collector::new(shards),
             busy: shards,
             draining: false,
             shutdown_timeout: Duration::from_millis(shutdown_timeout_ms),
             finished: false,
-            finisher: None,
+            waker: None,
         }
     }
 
@@ -116,39 +128,38 @@ impl Control {
         for shard in 0..self.shards {
             self.mesh.send(ShardId(shard), message());
         }
-        self.mesh.flush();
-    }
-}
-
-/// How often a full link to a shard is tried again.
-const MESH_RETRY: Duration = Duration::from_millis(1);
-
-/// Runs the control shard until every shard has been stopped.
-pub(crate) async fn run(control: Control, peers: Vec<ConnectedReceiver<MeshMessage>>, signals: SignalPipes) {
-    let control = Rc::new(RefCell::new(control));
-    for peer in peers {
-        glommio::spawn_local(receive(control.clone(), peer)).detach();
-    }
-    stop::watch(&control, signals);
-    std::future::poll_fn(|task| {
-        let mut control = control.borrow_mut();
-        control.finisher = Some(task.waker().clone());
-        if control.finished { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
-    })
-    .await;
-    // The last words to the shards may still wait for room.
-    while !control.borrow_mut().mesh.flush() {
-        sleep(MESH_RETRY).await;
-    }
-}
-
-async fn receive(control: Rc<RefCell<Control>>, peer: ConnectedReceiver<MeshMessage>) {
-    while let Some(message) = peer.recv().await {
-        control.borrow_mut().take(message);
-        while !control.borrow_mut().mesh.flush() {
-            sleep(MESH_RETRY).await;
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
         }
     }
+
+    /// Takes what the shards have sent and sends what there is for them. Ready when the server is over.
+    fn round(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
+        if self.waker.as_ref().is_none_or(|waker| !waker.will_wake(task.waker())) {
+            self.waker = Some(task.waker().clone());
+        }
+        self.inbound.wake_up();
+        while let Some(message) = self.inbound.take() {
+            self.take(message);
+        }
+        // Only the bell is among its sockets, and it says nothing more than that it rang.
+        self.readiness.take(&mut Vec::new());
+        let all_left = self.mesh.flush();
+        if self.finished && all_left {
+            return Poll::Ready(());
+        }
+        if !all_left || !self.inbound.may_sleep() || self.readiness.poll_any(task).is_ready() {
+            task.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+}
+
+/// Runs the control shard until every shard has been told to stop.
+pub(crate) async fn run(control: Control, signals: SignalPipes) {
+    let control = Rc::new(RefCell::new(control));
+    stop::watch(&control, signals);
+    std::future::poll_fn(|task| control.borrow_mut().round(task)).await;
 }
 
 impl Control {

@@ -71,8 +71,5 @@ impl Control {
     fn finish(&mut self) {
         self.finished = true;
         self.broadcast(|| MeshMessage::Stop);
-        if let Some(finisher) = self.finisher.take() {
-            finisher.wake();
-        }
     }
 }
