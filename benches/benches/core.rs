@@ -67,6 +67,17 @@ impl Broker {
         self.shard.handle(self.now, input, &mut self.effects);
     }
 
+    /// Publishes with an id of its own, as clients that ack by id do.
+    fn publish_as(&mut self, id: &str) {
+        self.now = self.now.plus_ns(1_000);
+        let envelope = Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(id.into()) };
+        let stream = self.streams[0].as_str().into();
+        let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(u32::MAX, 1), token: Token(1) };
+        let command = Command::Publish(Publish { stream, envelope, pausable: false });
+        let input = Input::Command { origin, tenant: TenantId::DEFAULT, command };
+        self.shard.handle(self.now, input, &mut self.effects);
+    }
+
     /// Does what an owner does with the effects, and returns the delivery among them.
     fn drain(&mut self) -> Option<(u32, Seq)> {
         let mut delivered = None;
@@ -159,6 +170,24 @@ fn batches(criterion: &mut Criterion) {
             broker.shard.handle(broker.now, Input::Drained { connection }, &mut broker.effects);
         });
     });
+    // A broker of its own: a consumer that once acked by id keeps an index.
+    let mut broker = Broker::new(1, 1, 2_048, true);
+    let ids: Vec<String> = (0..64).map(|n| format!("0190a6f2-7b3c-7def-8123-4567890000{n:02}")).collect();
+    group.bench_function("ack by id", |bench| {
+        bench.iter(|| {
+            for id in &ids {
+                broker.publish_as(id);
+                broker.drain().expect("there is credit");
+            }
+            for id in &ids {
+                broker.command(0, Command::Ack([MessageRef::Id(id.as_str().into())].into_iter().collect()));
+            }
+            broker.effects.clear();
+            let connection = ConnectionId::new(0, 1);
+            broker.shard.handle(broker.now, Input::Drained { connection }, &mut broker.effects);
+        });
+    });
+    let mut broker = Broker::new(1, 1, 2_048, true);
     group.bench_function("ack up to", |bench| {
         bench.iter(|| {
             let mut last = Seq(0);
