@@ -42,7 +42,7 @@ const TURN: usize = 64;
 
 impl Shard {
     pub(crate) fn deadline(&mut self, now: Now, effects: &mut Effects) {
-        while let Some(origin) = self.paused.expire(now) {
+        for origin in std::iter::from_fn(|| self.paused.expire(now)).take(self.limits.work_max) {
             effects.push(Effect::Resume { origin });
         }
         let mut work = self.limits.work_max;

@@ -35,8 +35,9 @@ pub struct Limits {
     pub ack_wait_ms_default: u64,
     /// Longest delay of a nack, in milliseconds. Longer: cut to it.
     pub nack_delay_ms_max: u64,
-    /// Deliveries of one `handle` call, and as many expired timers; the rest follows at the next deadline, which is
-    /// then due at once.
+    /// Deliveries of one `handle` call, and as many expired timers and ended pauses; the rest follows at the next
+    /// deadline, which is then due at once. Besides, a call settles what its command names, gives back what a gone
+    /// consumer had in flight, and resumes the publishers that were waiting for room.
     pub work_max: usize,
     /// Per mille of a stream's (or the shard's) maximum at which pausable publishers are paused.
     pub pause_at_per_mille: u64,

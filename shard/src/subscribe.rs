@@ -96,6 +96,8 @@ impl Shard {
 
     /// The connection is gone: what was in flight there goes back to the front, in order.
     pub(crate) fn disconnected(&mut self, now: Now, connection: ConnectionId, effects: &mut Effects) {
+        // Taking everything back is not cut into pieces: until it is done nobody else may be given any of it, or the
+        // order would be lost. It is a few instructions for each of at most `consumer_inflight_max` deliveries.
         self.paused.forget(Origin { shard: self.id, connection, token: Token::NONE });
         let Some(index) = self.consumers.find(connection) else { return };
         let Some(key) = self.consumers.at(index).map(|consumer| consumer.stream) else { return };

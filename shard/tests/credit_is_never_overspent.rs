@@ -14,6 +14,8 @@ impl Property for Credit {
         let consumer = &world.consumers[&slot];
         assert!(consumer.credit > 0, "consumer {slot} got {delivered:?} without credit");
         assert!(consumer.got < consumer.given, "consumer {slot} got more than it was ever given");
+        let in_use = world.in_flight(slot).len() as u64 + consumer.credit;
+        assert!(in_use <= consumer.granted, "{in_use} in flight or to spend of {} granted", consumer.granted);
         assert!(world.in_flight(slot).len() < consumer.inflight_max as usize, "too much in flight at {slot}");
         assert!(consumer.outbox_bytes < world.limits.outbox_bytes_max, "the byte window of {slot} was closed");
     }

@@ -85,6 +85,8 @@ pub struct Consumer {
     pub inflight_max: u32,
     /// Credit it holds.
     pub credit: u64,
+    /// Credit it granted.
+    pub granted: u64,
     /// Credit it was ever given, refills included.
     pub given: u64,
     /// Deliveries it ever got.
@@ -293,6 +295,7 @@ impl World {
                         wait_ns: wait_ms * MS,
                         inflight_max: inflight,
                         credit,
+                        granted: credit,
                         given: credit,
                         got: 0,
                         outbox_bytes: 0,
@@ -315,6 +318,7 @@ impl World {
                 if let Some(consumer) = self.consumers.get_mut(&slot) {
                     let granted = credit.min(self.limits.credit_max - consumer.credit);
                     consumer.credit += granted;
+                    consumer.granted += granted;
                     consumer.given += granted;
                 }
                 self.bench.credit(slot, credit)

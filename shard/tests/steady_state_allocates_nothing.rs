@@ -1,0 +1,196 @@
+//! Once its tables have grown, a shard takes, delivers and settles messages without allocating, and what an unused
+//! stream or an idle consumer holds is small.
+
+use conduit_protocol::command::Targets;
+use conduit_protocol::{
+    Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, Seq, ShardId, Subscribe,
+    TenantId, Token,
+};
+use conduit_shard::{Effect, Effects, Input, Limits, Shard};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// The system's allocator; each thread counts what it asked for and what of it is still held.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
+}
+
+fn count(allocations: u64, bytes: i64) {
+    ALLOCATIONS.with(|count| count.set(count.get() + allocations));
+    HELD_BYTES.with(|held| held.set(held.get() + bytes));
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(1, layout.size() as i64);
+        // SAFETY: the caller's promises about `layout` are the ones needed here.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        count(0, -(layout.size() as i64));
+        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+struct Broker {
+    shard: Shard,
+    effects: Effects,
+    now: Now,
+    delivered: Vec<(u32, Seq)>,
+}
+
+impl Broker {
+    fn new() -> Self {
+        let limits = Limits { stream_idle_ms: 0, ..Limits::default() };
+        let shard = Shard::new(ShardId(0), 1, limits, 1);
+        let now = Now { mono_ns: 1_000_000, unix_ms: 1 };
+        Self { shard, effects: Effects::new(), now, delivered: Vec::with_capacity(10_000) }
+    }
+
+    fn input(&mut self, input: Input<'_>) {
+        self.shard.handle(self.now, input, &mut self.effects);
+        for index in 0..self.effects.len() {
+            if let Some(Effect::Deliver { connection, stream, seq, attempt }) = self.effects.at(index) {
+                assert!(!self.shard.delivery(*connection, *stream, *seq, *attempt).envelope.is_empty());
+                self.delivered.push((connection.slot(), *seq));
+            }
+        }
+        self.effects.clear();
+    }
+
+    fn command(&mut self, slot: u32, command: Command<'_>) {
+        let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(slot, 1), token: Token(1) };
+        self.input(Input::Command { origin, tenant: TenantId::DEFAULT, command });
+    }
+
+    fn subscribe(&mut self, slot: u32, stream: &str) {
+        self.command(
+            slot,
+            Command::Subscribe(Subscribe {
+                stream: stream.into(),
+                encoding: Encoding::Json,
+                credit: 1_000,
+                refill_on_ack: true,
+                ack_wait_ms: None,
+                max_inflight: None,
+            }),
+        );
+    }
+
+    fn publish(&mut self, stream: &str, id: EnvelopeId<'_>) {
+        self.now = self.now.plus_ns(1_000);
+        let envelope = Envelope { encoding: Encoding::Json, bytes: br#"{"payload":"some bytes of payload"}"#, id };
+        self.command(99_999, Command::Publish(Publish { stream: stream.into(), envelope, pausable: false }));
+    }
+
+    /// Acks everything delivered so far.
+    fn ack_all(&mut self) {
+        let mut delivered = std::mem::take(&mut self.delivered);
+        for (slot, seq) in delivered.drain(..) {
+            self.command(slot, Command::Ack(Targets::from_buf([MessageRef::Seq(seq)])));
+            self.input(Input::Drained { connection: ConnectionId::new(slot, 1) });
+        }
+        self.delivered = delivered;
+    }
+}
+
+/// Allocations of the last of many rounds of 500 messages.
+fn allocations(mut round: impl FnMut(&mut Broker)) -> u64 {
+    let mut broker = Broker::new();
+    for slot in 0..3 {
+        broker.subscribe(slot, "s");
+    }
+    for _ in 0..50 {
+        round(&mut broker);
+    }
+    let before = ALLOCATIONS.with(Cell::get);
+    for _ in 0..20 {
+        round(&mut broker);
+    }
+    assert!(broker.shard.totals().acked >= 70 * 500, "the rounds did their work");
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+#[test]
+fn publish_deliver_ack_by_seq() {
+    let round = |broker: &mut Broker| {
+        (0..500).for_each(|_| broker.publish("s", EnvelopeId::Given("an id of the publisher".into())));
+        broker.ack_all();
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn ids_made_by_the_server() {
+    let round = |broker: &mut Broker| {
+        (0..500).for_each(|_| broker.publish("s", EnvelopeId::Absent));
+        broker.ack_all();
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn ack_by_id() {
+    let ids: Vec<String> = (0..500).map(|n| format!("id {n}")).collect();
+    let round = |broker: &mut Broker| {
+        ids.iter().for_each(|id| broker.publish("s", EnvelopeId::Given(id.as_str().into())));
+        for (n, id) in ids.iter().enumerate() {
+            let slot = broker.delivered[n].0;
+            let id = MessageRef::Id(id.as_str().into());
+            broker.command(slot, Command::Ack(Targets::from_buf([id])));
+            broker.input(Input::Drained { connection: ConnectionId::new(slot, 1) });
+        }
+        broker.delivered.clear();
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn streams_that_fill_and_empty() {
+    let names: Vec<String> = (0..500).map(|n| format!("stream {n}")).collect();
+    let mut broker = Broker::new();
+    for (slot, name) in (0..).zip(&names) {
+        broker.subscribe(slot, name);
+    }
+    let mut last = 0;
+    for _ in 0..5 {
+        let before = ALLOCATIONS.with(Cell::get);
+        names.iter().for_each(|name| broker.publish(name, EnvelopeId::Absent));
+        broker.ack_all();
+        last = ALLOCATIONS.with(Cell::get) - before;
+    }
+    assert_eq!(last, 0);
+}
+
+#[test]
+fn an_unused_stream_and_an_idle_consumer_hold_little() {
+    let mut broker = Broker::new();
+    let names: Vec<String> = (0..20_000).map(|n| format!("agents/user{n}/inbox")).collect();
+    let held = |broker: &mut Broker, act: &dyn Fn(&mut Broker, u32, &str)| {
+        let before = HELD_BYTES.with(Cell::get);
+        for (slot, name) in (0..).zip(&names) {
+            act(broker, slot, name);
+        }
+        (HELD_BYTES.with(Cell::get) - before) / names.len() as i64
+    };
+    let subscribed = held(&mut broker, &|broker, slot, name| broker.subscribe(slot, name));
+    assert!(subscribed <= 1_024, "{subscribed} bytes for a stream and its consumer");
+    let used = held(&mut broker, &|broker, _, name| {
+        broker.publish(name, EnvelopeId::Absent);
+        broker.ack_all();
+    });
+    assert!(used <= 2_200, "{used} bytes more once it has been used: its latencies");
+    let left = held(&mut broker, &|broker, slot, _| {
+        broker.input(Input::Disconnected { connection: ConnectionId::new(slot, 1) });
+    });
+    assert!(left <= 8, "{left} bytes more: nothing but places to be used again");
+}
