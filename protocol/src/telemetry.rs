@@ -112,7 +112,7 @@ pub struct WsStats {
     pub bytes_in: u64,
     /// Payload bytes sent.
     pub bytes_out: u64,
-    /// Credit granted by clients.
+    /// Credit granted by clients, with the handshake or later.
     pub credits_granted: u64,
     /// Deliveries written.
     pub deliveries_total: u64,

@@ -100,6 +100,8 @@ pub(super) struct Upgrade {
     pub(super) encoding: Encoding,
     /// The subprotocol to confirm.
     pub(super) protocol: Option<Encoding>,
+    /// The first grant, to be counted once the subscription stands.
+    pub(super) credit: u64,
     /// Ends the connection right after the handshake: a browser shows a close code, but hides a refused handshake.
     pub(super) violation: Option<Violation>,
 }

@@ -142,6 +142,7 @@ fn decide_upgrade(
         role: if is_subscribe { Role::Consumer } else { Role::Publisher },
         encoding,
         protocol: handshake.offered.confirm(encoding),
+        credit: 0,
         violation,
     });
     let asks_shard = is_subscribe && upgrade.violation.is_none();

@@ -154,6 +154,7 @@ impl HttpSession {
                 match surface::subscribe(query, upgrade.encoding, context.limits) {
                     Ok(subscribe) => {
                         let token = upgrade.token;
+                        upgrade.credit = subscribe.credit;
                         self.phase = Phase::Upgrading(upgrade);
                         Step::Command { token, command: Command::Subscribe(subscribe) }
                     }
@@ -497,7 +498,11 @@ impl HttpSession {
     fn finish_upgrade(&mut self, answer: &Answer<'_>, context: &mut Context<'_>) {
         let Phase::Upgrading(mut upgrade) = std::mem::replace(&mut self.phase, Phase::Head) else { return };
         upgrade.violation = match answer {
-            Answer::Subscribed => None,
+            Answer::Subscribed => {
+                let granted = &mut context.telemetry.ws.credits_granted;
+                *granted = granted.saturating_add(upgrade.credit);
+                None
+            }
             Answer::Refused(refusal) => Some(Violation::new(refusal.code, refusal.message.clone().into_owned())),
             _ => Some(Violation::new(ErrorCode::Internal, "the subscription got an answer of another kind")),
         };
