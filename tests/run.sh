@@ -37,14 +37,14 @@ if [ -n "$missing" ]; then
     }
 fi
 
-# The npm client `ws`, kept out of the repository.
+# The npm packages `ws` and `@msgpack/msgpack`, kept out of the repository.
 target="${CARGO_TARGET_DIR:-target}"
 case "$target" in /*) ;; *) target="$PWD/$target" ;; esac
 foreign="$target/foreign"
-if [ ! -d "$foreign/node_modules/ws" ]; then
-    echo "tests/run.sh: installing the npm package ws into $foreign"
+if [ ! -d "$foreign/node_modules/ws" ] || [ ! -d "$foreign/node_modules/@msgpack/msgpack" ]; then
+    echo "tests/run.sh: installing the npm packages ws and @msgpack/msgpack into $foreign"
     mkdir -p "$foreign"
-    npm install --prefix "$foreign" --no-audit --no-fund --no-save --loglevel=error ws@8
+    npm install --prefix "$foreign" --no-audit --no-fund --no-save --loglevel=error ws@8 @msgpack/msgpack@3
 fi
 
 # What the tests find their foreign clients by. Not named CONDUIT_*: the server refuses such names that it does not know.

@@ -27,7 +27,8 @@ pub(crate) fn mkctl_command(server: &Server) -> Command {
 
 /// A script of `tests/foreign` under node, which finds the npm packages.
 pub(crate) fn node(script: &str, arguments: &[&str]) -> Process {
-    let packages = std::env::var_os("FOREIGN_NODE_PATH").map_or_else(|| target().join("foreign/node_modules"), PathBuf::from);
+    let packages =
+        std::env::var_os("FOREIGN_NODE_PATH").map_or_else(|| target().join("foreign/node_modules"), PathBuf::from);
     assert!(
         packages.join("ws").is_dir() && packages.join("@msgpack/msgpack").is_dir(),
         "the npm packages ws and @msgpack/msgpack are not in {}\n  remedy: tests/run.sh installs them",

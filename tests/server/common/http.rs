@@ -90,7 +90,11 @@ impl Http {
             if let Some(at) = self.unread.windows(4).position(|four| four == b"\r\n\r\n") {
                 break at + 4;
             }
-            assert!(self.read() > 0, "the connection ended before an answer: {:?}", String::from_utf8_lossy(&self.unread));
+            assert!(
+                self.read() > 0,
+                "the connection ended before an answer: {:?}",
+                String::from_utf8_lossy(&self.unread)
+            );
         };
         let head = String::from_utf8(self.take(end)).expect("a head of text");
         let mut lines = head.split("\r\n");
@@ -102,6 +106,11 @@ impl Http {
             fields: fields.map(|(name, value)| (name.to_lowercase(), value.trim().to_owned())).collect(),
             body: Vec::new(),
         }
+    }
+
+    /// So many bytes of what the connection has become after an upgrade.
+    pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
+        self.take(length)
     }
 
     fn take(&mut self, length: usize) -> Vec<u8> {
@@ -124,6 +133,16 @@ impl Http {
         }
     }
 
+    /// The same connection once more, to be written to by another thread.
+    pub(crate) fn other_half(&self) -> Self {
+        Self { stream: self.stream.try_clone().expect("a descriptor"), unread: Vec::new() }
+    }
+
+    /// Says that nothing more comes from this side.
+    pub(crate) fn end_sending(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("an open connection");
+    }
+
     /// Reads to the end of the connection, however it ends.
     pub(crate) fn rest(mut self) -> String {
         while self.read() > 0 {}
@@ -134,7 +153,8 @@ impl Http {
 /// A request with a body of known length.
 pub(crate) fn request(target: &str, content_type: &str, body: &[u8]) -> Vec<u8> {
     let length = body.len();
-    let head =
-        format!("POST {target} HTTP/1.1\r\nhost: conduit\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n");
+    let head = format!(
+        "POST {target} HTTP/1.1\r\nhost: conduit\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\r\n"
+    );
     [head.as_bytes(), body].concat()
 }

@@ -6,7 +6,7 @@ pub(crate) mod process;
 pub(crate) mod server;
 pub(crate) mod ws;
 
-pub(crate) use http::{Http, Response, request};
+pub(crate) use http::{Http, request};
 pub(crate) use process::{PATIENCE, Process, eventually};
 pub(crate) use server::{Server, Start};
-pub(crate) use ws::{Delivery, Ws};
+pub(crate) use ws::Ws;

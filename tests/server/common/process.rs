@@ -106,10 +106,6 @@ impl Process {
         Self { name, pid, exited, status: None, stdout, stderr }
     }
 
-    pub(crate) const fn pid(&self) -> Pid {
-        self.pid
-    }
-
     /// Sends a signal, unless the child has ended.
     pub(crate) fn signal(&mut self, signal: Signal) {
         self.poll_exit(Duration::ZERO);

@@ -134,10 +134,8 @@ impl Server {
 
     /// Publishes envelopes `{"n":first}` and so on in one batch.
     pub(crate) fn publish(&self, stream: &str, numbers: std::ops::Range<u64>) {
-        let lines: String = numbers
-            .clone()
-            .map(|n| format!("{}\n", serde_json::json!({"to": stream, "envelope": {"n": n}})))
-            .collect();
+        let lines: String =
+            numbers.clone().map(|n| format!("{}\n", serde_json::json!({"to": stream, "envelope": {"n": n}}))).collect();
         let response = Http::connect(self.http).post("/v1/enqueue", "application/x-ndjson", lines.as_bytes());
         assert_eq!((response.status, &response.json()["failed"]), (200, &Value::from(0)), "{}", response.text());
     }

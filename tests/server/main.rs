@@ -1,0 +1,24 @@
+//! The whole server, as its users meet it: the built binaries, real sockets, and clients that other people wrote.
+//!
+//! Each file holds one property. Nothing sleeps: a test waits for what has to come and fails when it does not.
+
+mod ack_deadline;
+mod backpressure;
+mod common;
+mod connection_limit;
+mod consumer_killed;
+mod curl;
+mod descriptors_run_out;
+mod garbage;
+mod half_closed;
+mod histograms;
+mod metrics;
+mod mkctl;
+mod node_ws;
+mod prometheus;
+mod python_websockets;
+mod shutdown;
+mod slow_reader;
+mod slow_writer;
+mod start;
+mod two_shards;
