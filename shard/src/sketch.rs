@@ -75,15 +75,23 @@ impl Sketch {
     /// Quantiles (0 to 1, rising) in milliseconds, to the microsecond; 0 when nothing was recorded.
     pub(crate) fn quantiles_ms<const N: usize>(&mut self, quantiles: [f64; N]) -> [f64; N] {
         self.flush();
+        let ranks = quantiles.map(|quantile| (quantile * f64::from(self.total)).ceil().max(1.0) as u32);
         let mut answer = [0.0; N];
-        let mut below = 0;
-        let mut wanted = 0;
-        for (bucket, count) in self.counts.iter().enumerate().filter(|(_, count)| **count > 0) {
-            below += u32::from(*count);
-            while wanted < N && f64::from(below) >= quantiles[wanted] * f64::from(self.total) {
-                answer[wanted] = (middle_ns(bucket) as f64 / 1e3).round() / 1e3;
-                wanted += 1;
+        let (mut below, mut answered) = (0, 0);
+        for (doubling, counts) in self.counts.chunks_exact(PER_DOUBLING).enumerate() {
+            let sum: u32 = counts.iter().map(|count| u32::from(*count)).sum();
+            // Most doublings are summed up and passed; only those in which a rank lies are looked into.
+            while answered < N && ranks[answered] <= below + sum && sum > 0 {
+                let mut upto = below;
+                let inside = counts.iter().position(|count| {
+                    upto += u32::from(*count);
+                    ranks[answered] <= upto
+                });
+                let bucket = doubling * PER_DOUBLING + inside.unwrap_or_default();
+                answer[answered] = (middle_ns(bucket) as f64 / 1e3).round() / 1e3;
+                answered += 1;
             }
+            below += sum;
         }
         answer
     }
