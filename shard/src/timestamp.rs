@@ -22,7 +22,7 @@ pub(crate) fn rfc3339(unix_ms: u64) -> String {
     text
 }
 
-/// Appends a number with leading zeros. By hand: a snapshot does this for every stream, and `format!` is ten times slower.
+/// Appends a number with leading zeros. By hand: a snapshot does this for every stream, and `format!` takes several times as long.
 fn push_digits(text: &mut String, value: u64, width: u32) {
     let mut unit = 10_u64.pow(width - 1);
     while value / unit >= 10 {
