@@ -91,7 +91,9 @@ fn gateway_ws(merged: &Merged) -> Value {
     // What acks give back with refill=ack is granted anew.
     let granted = totals.credit_granted + totals.credit_refilled;
     let used = totals.credit_spent;
-    let window_util = if granted == 0 { 0.0 } else { used as f64 / granted as f64 };
+    // How much of the windows that consumers hold now is taken by deliveries: 1 means that they wait for credit.
+    let window = totals.inflight_now + totals.credit_now;
+    let window_util = if window == 0 { 0.0 } else { totals.inflight_now as f64 / window as f64 };
     json!({
         "connections": {"active": merged.telemetry.ws.connections_active, "total": merged.telemetry.ws.connections_total},
         "credit": {"granted": granted, "used": used, "windowUtil": window_util},
