@@ -22,8 +22,6 @@ pub struct Config {
     /// Microseconds a shard looks for work before it sleeps; 0 = sleeps at once. Spinning trades CPU for about 30 us
     /// of wake-up latency.
     pub spin_us: u64,
-    /// Microseconds after which a busy shard looks at its timers, sockets and neighbours again.
-    pub preempt_us: u64,
     /// Messages that one shard may have on the way to one other shard. Full: the source connections are not read.
     pub mesh_capacity: usize,
     /// Milliseconds a shutdown may take before what is left is cut off; 0 = at once.
@@ -50,7 +48,6 @@ impl Config {
             ws_port: 9088,
             connections_max: 100_000,
             spin_us: 0,
-            preempt_us: 300,
             mesh_capacity: 4_096,
             shutdown_timeout_ms: 30_000,
             log_level: LogLevel::Info,

@@ -96,14 +96,6 @@ pub static SETTINGS: &[Setting] = &[
         |config| Slot::U64(&mut config.spin_us),
         "How long a shard looks for work before it sleeps. 20 to 50 saves a wake-up of about 30 us and costs idle CPU.",
     ),
-    measure(
-        ("preempt-us", "CONDUIT_PREEMPT_US"),
-        Group::Threads,
-        Unit::Us,
-        (50, 100_000),
-        |config| Slot::U64(&mut config.preempt_us),
-        "How long a busy shard works before it looks at timers, sockets and other shards again.",
-    ),
     row(
         "mesh-capacity",
         "CONDUIT_MESH_CAPACITY",

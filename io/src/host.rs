@@ -297,11 +297,11 @@ impl Host {
         self.release_departed();
     }
 
-    /// Step 6: a deadline of the core that is earlier than the timer moves it. Once a round is enough.
+    /// Step 6: a deadline of the core that is earlier than the timer moves it. Once a round is enough. A shard that is too
+    /// busy to sleep does not hear its timer, so what is due is found here as well.
     pub(crate) fn rearm(&mut self) {
-        if let Some(due_ns) = self.shard.next_deadline()
-            && due_ns < self.armed_ns
-        {
+        let due_ns = self.shard.next_deadline().unwrap_or(u64::MAX).min(self.armed_ns);
+        if due_ns < self.armed_ns || due_ns <= self.now.mono_ns {
             self.armed_ns = due_ns;
             if let Some(timekeeper) = &self.timekeeper {
                 timekeeper.wake_by_ref();

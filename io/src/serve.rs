@@ -32,6 +32,12 @@ pub struct Bound {
     pub ws: SocketAddr,
 }
 
+/// glommio's preemption timer, which must not fire. When it does before the first task of a turn has run (a thread that
+/// loses its core at the wrong moment is enough), glommio takes the queue of tasks for empty and sleeps on it: the
+/// server then never starts, or stands still until something else wakes it. Nothing here needs the timer: a busy shard
+/// looks at its sockets, its links and its deadlines once a round by itself.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Memory of an executor's registered I/O buffers: sockets do not use them.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
@@ -170,12 +176,11 @@ where
 {
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
     let spin = Duration::from_micros(config.spin_us);
-    let preempt = Duration::from_micros(config.preempt_us);
     let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
         let guard = AbortOnPanic(name);
         let made = LocalExecutorBuilder::new(placement)
             .spin_before_park(spin)
-            .preempt_timer(preempt)
+            .preempt_timer(NEVER)
             .io_memory(IO_MEMORY_BYTES)
             .make();
         match made {
