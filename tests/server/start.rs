@@ -104,6 +104,19 @@ fn more_shards_than_cores_run_with_a_warning() {
 }
 
 #[test]
+fn every_start_succeeds_also_on_a_machine_that_is_busy() {
+    // More servers at once than there are cores: their threads lose the core in the middle of everything.
+    let waves = 8;
+    for _ in 0..waves {
+        let starting: Vec<_> = (0..8).map(|_| std::thread::spawn(|| Server::with_shards(2))).collect();
+        for server in starting {
+            let server = server.join().expect("it starts");
+            assert_eq!(server.metrics()["totals"]["connections"], 1);
+        }
+    }
+}
+
+#[test]
 fn cpus_that_are_not_there_are_refused() {
     fails(&Start::new().flags("--cpus 4000"), 78, &["--cpus", "4000", "remedy:"]);
 }
