@@ -5,6 +5,7 @@
 
 use super::json_text::{escape, known_name, plain_end, unescape};
 use super::reader::{Broken, DEPTH_CEILING, Reader};
+use super::usual::{self, Form};
 use crate::error::{ErrorCode, Violation};
 use std::borrow::Cow;
 
@@ -12,7 +13,7 @@ use std::borrow::Cow;
 const U64_DIGITS_SAFE: usize = 19;
 
 /// A cursor over JSON text.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct JsonReader<'a> {
     text: &'a str,
     at: usize,
@@ -203,6 +204,23 @@ impl<'a> JsonReader<'a> {
 
 impl<'a> Reader<'a> for JsonReader<'a> {
     type Items = JsonItems;
+
+    const FORM: Form = usual::JSON;
+
+    #[inline(always)]
+    fn pass_into(&mut self, bytes: &[u8], levels: usize) -> bool {
+        let is_here = self.text.as_bytes()[self.at..].starts_with(bytes) && levels <= self.depth_left;
+        if is_here {
+            self.at += bytes.len();
+            self.depth_left -= levels;
+        }
+        is_here
+    }
+
+    #[inline]
+    fn is_at_end(&self) -> bool {
+        self.at == self.text.len()
+    }
 
     #[inline]
     fn mark(&mut self) -> usize {

@@ -19,6 +19,7 @@ mod name;
 mod reader;
 mod request;
 mod transcode;
+mod usual;
 
 pub use name::check_stream_name;
 pub use reader::DEPTH_CEILING;
@@ -83,6 +84,9 @@ pub fn decode_publish<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) 
 /// As [`decode_publish`], and `UnknownOp` when it is none of the operations. A violation inside `enqueue` is the
 /// client's to correct: see [`FrameError`].
 pub fn decode_frame<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+    if let Some(frame) = usual::number(encoding, bytes, limits) {
+        return Ok(frame);
+    }
     match encoding {
         Encoding::Json => {
             let mut reader = json::JsonReader::new(bytes, limits.depth_max).map_err(FrameError::Fatal)?;

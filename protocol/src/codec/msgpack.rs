@@ -2,11 +2,12 @@
 //! headers and integers in their shortest form. Section names are those of the MessagePack specification.
 
 use super::reader::{Broken, DEPTH_CEILING, Reader};
+use super::usual::{self, Form};
 use crate::error::{ErrorCode, Violation};
 use std::borrow::Cow;
 
 /// A cursor over MessagePack bytes.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct MsgPackReader<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -221,6 +222,17 @@ impl<'a> MsgPackReader<'a> {
         }
     }
 
+    /// Reads and checks any value.
+    #[inline(never)]
+    fn skip_other(&mut self) -> Result<(), Broken> {
+        match self.head()? {
+            Head::Map(members) => self.skip_items(u64::from(members) * 2),
+            Head::Array(elements) => self.skip_items(u64::from(elements)),
+            Head::Text(text) => check_utf8(text),
+            _ => Ok(()),
+        }
+    }
+
     fn skip_items(&mut self, items: u64) -> Result<(), Broken> {
         self.enter()?;
         for _ in 0..items {
@@ -249,6 +261,23 @@ const fn signed(value: i64) -> Head<'static> {
 impl<'a> Reader<'a> for MsgPackReader<'a> {
     type Items = MsgPackItems;
 
+    const FORM: Form = usual::MSGPACK;
+
+    #[inline(always)]
+    fn pass_into(&mut self, bytes: &[u8], levels: usize) -> bool {
+        let is_here = self.bytes[self.at..].starts_with(bytes) && levels <= self.depth_left;
+        if is_here {
+            self.at += bytes.len();
+            self.depth_left -= levels;
+        }
+        is_here
+    }
+
+    #[inline]
+    fn is_at_end(&self) -> bool {
+        self.at == self.bytes.len()
+    }
+
     fn mark(&mut self) -> usize {
         self.at
     }
@@ -257,11 +286,19 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         &self.bytes[mark..self.at]
     }
 
+    #[inline]
     fn members(&mut self) -> Result<Option<MsgPackItems>, Broken> {
-        if !matches!(self.marker(), Some(0x80..=0x8f | 0xde | 0xdf)) {
-            return Ok(None);
-        }
-        let Head::Map(left) = self.head()? else { return Ok(None) };
+        let left = match self.marker() {
+            Some(marker @ 0x80..=0x8f) => {
+                self.at += 1;
+                u32::from(marker & 0x0f)
+            }
+            Some(0xde | 0xdf) => {
+                let Head::Map(left) = self.head()? else { return Ok(None) };
+                left
+            }
+            _ => return Ok(None),
+        };
         self.enter()?;
         Ok(Some(MsgPackItems { left }))
     }
@@ -340,13 +377,19 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         Ok(value)
     }
 
+    #[inline]
     fn skip(&mut self) -> Result<(), Broken> {
-        match self.head()? {
-            Head::Map(members) => self.skip_items(u64::from(members) * 2),
-            Head::Array(elements) => self.skip_items(u64::from(elements)),
-            Head::Text(text) => check_utf8(text),
-            _ => Ok(()),
+        // Texts of less than 256 bytes are most of what there is.
+        let start = self.at;
+        if let Some(text) = self.short_text()? {
+            return if self.is_short_ascii(start + 1, text.len()) { Ok(()) } else { check_utf8(text) };
         }
+        if self.marker() == Some(0xd9) {
+            self.at += 1;
+            let length = self.take_u8()?;
+            return self.take_slice(length).and_then(check_utf8);
+        }
+        self.skip_other()
     }
 
     fn finish(&mut self) -> Result<(), Broken> {

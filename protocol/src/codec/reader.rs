@@ -1,6 +1,7 @@
 //! What the two encodings have in common: a cursor that walks one value, so that the meaning of a request is written
 //! once, in `request.rs`.
 
+use super::usual::Form;
 use crate::error::Violation;
 use std::borrow::Cow;
 
@@ -48,6 +49,16 @@ pub(super) const NAMES: [&[u8]; 10] =
 pub(super) trait Reader<'a> {
     /// What must be remembered while walking the members of an object or the elements of an array.
     type Items;
+
+    /// How requests usually look in this encoding.
+    const FORM: Form;
+
+    /// Passes over exactly these bytes, which enter so many objects; `false` when something else is here, or when that
+    /// is deeper than the limit.
+    fn pass_into(&mut self, bytes: &[u8], levels: usize) -> bool;
+
+    /// Nothing follows, not even spaces.
+    fn is_at_end(&self) -> bool;
 
     /// Moves to the first byte of the next value and returns its position.
     fn mark(&mut self) -> usize;

@@ -5,7 +5,7 @@
 //! finds is written where it stays until it is judged, since moving it about would cost as much as finding it.
 
 use super::reader::{Broken, Reader};
-use super::{Encoding, Frame, FrameError, check_stream_name};
+use super::{Encoding, Frame, FrameError, check_stream_name, usual};
 use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, Targets};
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
@@ -31,11 +31,14 @@ const UNKNOWN_OP: &str = "expected an object with one of credit, ack, ackUpTo, n
 const ACK_ARRAY_USUAL: usize = 64;
 
 /// Reads the one `{"to","envelope"}` object that is all of the input.
-pub(super) fn publish<'a, R: Reader<'a>>(
+pub(super) fn publish<'a, R: Reader<'a> + Clone>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
 ) -> Result<Publish<'a>, Violation> {
+    if let Some(publish) = usual::publish(&mut reader.clone(), encoding, limits) {
+        return Ok(publish);
+    }
     let mut walk = PublishWalk::new();
     match walk.read_all(reader, limits) {
         Ok(true) => walk.judge(encoding, limits),
@@ -45,7 +48,21 @@ pub(super) fn publish<'a, R: Reader<'a>>(
 }
 
 /// Reads the one WebSocket message that is all of the input.
-pub(super) fn frame<'a, R: Reader<'a>>(
+#[inline]
+pub(super) fn frame<'a, R: Reader<'a> + Clone>(
+    reader: &mut R,
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Frame<'a>, FrameError<'a>> {
+    if let Some(frame) = usual::enqueue(&mut reader.clone(), encoding, limits) {
+        return Ok(frame);
+    }
+    walked_frame(reader, encoding, limits)
+}
+
+/// The same for a message in any form, or with something wrong.
+#[inline(never)]
+fn walked_frame<'a, R: Reader<'a>>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
@@ -118,36 +135,12 @@ impl<'a> PublishWalk<'a> {
                 self.to.put(to, TO_WRONG, "`to` appears twice");
             } else if key == b"envelope" {
                 let mark = reader.mark();
-                let is_object = self.read_envelope(reader, limits)?;
+                let is_object = read_envelope(reader, limits, &mut self.id)?;
                 let envelope = is_object.then(|| reader.since(mark));
                 self.envelope.put(envelope, ENVELOPE_WRONG, "`envelope` appears twice");
             } else {
                 reader.skip()?;
             }
-        }
-        Ok(true)
-    }
-
-    /// Reads any value; `false` when it is no object. Of two `id` members the last counts, as it does for nearly every
-    /// parser that a consumer may use.
-    fn read_envelope<R: Reader<'a>>(&mut self, reader: &mut R, limits: &Limits) -> Result<bool, Broken> {
-        let Some(mut members) = reader.members()? else {
-            reader.skip()?;
-            return Ok(false);
-        };
-        while let Some(key) = reader.next_key(&mut members)? {
-            if key != b"id" {
-                reader.skip()?;
-                continue;
-            }
-            self.id = match reader.text()? {
-                Some(id) if is_message_id(&id, limits) => EnvelopeId::Given(id),
-                Some(_) => EnvelopeId::Unusable,
-                None => {
-                    reader.skip()?;
-                    EnvelopeId::Unusable
-                }
-            };
         }
         Ok(true)
     }
@@ -171,6 +164,35 @@ impl<'a> PublishWalk<'a> {
         let id = mem::replace(&mut self.id, EnvelopeId::Absent);
         Ok(Publish { stream, envelope: Envelope { encoding, bytes, id }, pausable: false })
     }
+}
+
+/// Reads any value; `false` when it is no object. Of two `id` members the last counts, as it does for nearly every parser
+/// that a consumer may use.
+#[inline]
+pub(super) fn read_envelope<'a, R: Reader<'a>>(
+    reader: &mut R,
+    limits: &Limits,
+    found: &mut EnvelopeId<'a>,
+) -> Result<bool, Broken> {
+    let Some(mut members) = reader.members()? else {
+        reader.skip()?;
+        return Ok(false);
+    };
+    while let Some(key) = reader.next_key(&mut members)? {
+        if key != b"id" {
+            reader.skip()?;
+            continue;
+        }
+        *found = match reader.text()? {
+            Some(id) if is_message_id(&id, limits) => EnvelopeId::Given(id),
+            Some(_) => EnvelopeId::Unusable,
+            None => {
+                reader.skip()?;
+                EnvelopeId::Unusable
+            }
+        };
+    }
+    Ok(true)
 }
 
 const fn is_message_id(id: &str, limits: &Limits) -> bool {

@@ -84,13 +84,17 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
 /// Unmasks (or masks) `payload` in place, eight bytes at a time (RFC 6455, section 5.3).
 #[inline]
 pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
-    let [a, b, c, d] = mask;
-    let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
-    let (chunks, tail) = payload.as_chunks_mut::<8>();
-    for chunk in chunks {
-        *chunk = (u64::from_ne_bytes(*chunk) ^ wide).to_ne_bytes();
+    let narrow = u32::from_ne_bytes(mask);
+    let wide = u64::from(narrow) << 32 | u64::from(narrow);
+    let (words, rest) = payload.as_chunks_mut::<8>();
+    for word in words {
+        *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }
-    for (byte, key) in tail.iter_mut().zip([a, b, c, d, a, b, c]) {
+    let (half, tail) = rest.as_chunks_mut::<4>();
+    if let [half] = half {
+        *half = (u32::from_ne_bytes(*half) ^ narrow).to_ne_bytes();
+    }
+    for (byte, key) in tail.iter_mut().zip(mask) {
         *byte ^= key;
     }
 }

@@ -1,0 +1,151 @@
+//! The forms that nearly all requests come in, recognised without a walk: compact, the members in the order of the
+//! documentation, nothing else beside them.
+//!
+//! Nothing is judged here. What has any other form, or anything wrong with it, is `None`, and `request` walks it from the
+//! front; so whatever is found here must be what the walk would have found.
+
+use super::reader::{Broken, Reader};
+use super::request::read_envelope;
+use super::{Encoding, Frame, check_stream_name};
+use crate::command::{Envelope, EnvelopeId, MessageRef, Publish};
+use crate::ids::Seq;
+use crate::limits::Limits;
+
+/// The constant bytes of requests in their usual form.
+#[derive(Debug)]
+pub(super) struct Form {
+    /// Up to the value of `ack`.
+    ack: &'static [u8],
+    /// Up to the value of `credit`.
+    credit: &'static [u8],
+    /// Up to the value of `to`, two levels deep.
+    enqueue: &'static [u8],
+    /// The same when a `ref` follows.
+    enqueue_and_ref: &'static [u8],
+    /// Up to the value of `to`, one level deep.
+    publish: &'static [u8],
+    /// Between the values of `to` and `envelope`.
+    envelope: &'static [u8],
+    /// Between the values of `envelope` and `ref`.
+    reference: &'static [u8],
+    /// What closes one object.
+    end: &'static [u8],
+}
+
+/// JSON tells only at its end whether a `ref` follows.
+pub(super) const JSON: Form = Form {
+    ack: b"{\"ack\":",
+    credit: b"{\"credit\":",
+    enqueue: b"{\"enqueue\":{\"to\":",
+    enqueue_and_ref: b"{\"enqueue\":{\"to\":",
+    publish: b"{\"to\":",
+    envelope: b",\"envelope\":",
+    reference: b"},\"ref\":",
+    end: b"}",
+};
+
+/// Fixmaps with their fixstr names.
+pub(super) const MSGPACK: Form = Form {
+    ack: b"\x81\xa3ack",
+    credit: b"\x81\xa6credit",
+    enqueue: b"\x81\xa7enqueue\x82\xa2to",
+    enqueue_and_ref: b"\x82\xa7enqueue\x82\xa2to",
+    publish: b"\x82\xa2to",
+    envelope: b"\xa8envelope",
+    reference: b"\xa3ref",
+    end: b"",
+};
+
+/// `{"ack":<seq>}` or `{"credit":n}`, which have no text in them that would have to be checked.
+#[inline]
+pub(super) fn number<'a>(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Option<Frame<'a>> {
+    let (form, value): (_, fn(&[u8]) -> Option<u64>) = match encoding {
+        Encoding::Json => (&JSON, json_number),
+        Encoding::MessagePack => (&MSGPACK, msgpack_number),
+    };
+    if limits.depth_max < 1 {
+        return None;
+    }
+    if let Some(rest) = bytes.strip_prefix(form.ack) {
+        let seq = value(rest).filter(|seq| *seq >= 1)?;
+        return Some(Frame::Ack([MessageRef::Seq(Seq(seq))].into()));
+    }
+    let rest = bytes.strip_prefix(form.credit)?;
+    value(rest).filter(|credit| *credit >= 1).map(Frame::Credit)
+}
+
+/// Digits and the closing brace, of a number that fits 64 bits whatever the digits are.
+#[inline]
+fn json_number(rest: &[u8]) -> Option<u64> {
+    const DIGITS_MAX: usize = 19;
+    let digits = rest.strip_suffix(JSON.end)?;
+    if digits.is_empty() || digits.len() > DIGITS_MAX || digits[0] == b'0' {
+        return None;
+    }
+    digits.iter().try_fold(0, |value: u64, digit| {
+        let digit = digit.wrapping_sub(b'0');
+        (digit < 10).then(|| value * 10 + u64::from(digit))
+    })
+}
+
+/// An integer and nothing after it.
+#[inline]
+fn msgpack_number(rest: &[u8]) -> Option<u64> {
+    match *rest {
+        [small @ 0..0x80] => Some(u64::from(small)),
+        [0xcc, a] => Some(u64::from(a)),
+        [0xcd, a, b] => Some(u64::from(u16::from_be_bytes([a, b]))),
+        [0xce, a, b, c, d] => Some(u64::from(u32::from_be_bytes([a, b, c, d]))),
+        [0xcf, a, b, c, d, e, f, g, h] => Some(u64::from_be_bytes([a, b, c, d, e, f, g, h])),
+        _ => None,
+    }
+}
+
+/// `{"to":…,"envelope":{…}}`. The reader is at the front.
+#[inline]
+pub(super) fn publish<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, limits: &Limits) -> Option<Publish<'a>> {
+    if !reader.pass_into(R::FORM.publish, 1) {
+        return None;
+    }
+    let publish = to_and_envelope(reader, encoding, limits).ok()??;
+    (reader.pass_into(R::FORM.end, 0) && reader.is_at_end()).then_some(publish)
+}
+
+/// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front.
+#[inline]
+pub(super) fn enqueue<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, limits: &Limits) -> Option<Frame<'a>> {
+    if !reader.pass_into(R::FORM.enqueue, 2) && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
+        return None;
+    }
+    let publish = to_and_envelope(reader, encoding, limits).ok()??;
+    let mut reference = None;
+    if reader.pass_into(R::FORM.reference, 0) {
+        let mark = reader.mark();
+        reader.skip().ok()?;
+        reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);
+        reference?;
+    } else if !reader.pass_into(R::FORM.end, 0) {
+        return None;
+    }
+    (reader.pass_into(R::FORM.end, 0) && reader.is_at_end()).then_some(Frame::Enqueue { publish, reference })
+}
+
+/// From the value of `to` to the end of the envelope.
+#[inline(always)]
+fn to_and_envelope<'a, R: Reader<'a>>(
+    reader: &mut R,
+    encoding: Encoding,
+    limits: &Limits,
+) -> Result<Option<Publish<'a>>, Broken> {
+    let Some(stream) = reader.text()? else { return Ok(None) };
+    if !reader.pass_into(R::FORM.envelope, 0) {
+        return Ok(None);
+    }
+    let mark = reader.mark();
+    let mut id = EnvelopeId::Absent;
+    if !read_envelope(reader, limits, &mut id)? || check_stream_name(&stream, limits).is_err() {
+        return Ok(None);
+    }
+    let envelope = Envelope { encoding, bytes: reader.since(mark), id };
+    Ok(Some(Publish { stream, envelope, pausable: false }))
+}
