@@ -34,6 +34,18 @@ pub enum ServeError {
         /// What is needed.
         needed_bytes: u64,
     },
+    /// Fewer open files are allowed than the shards themselves need.
+    #[error(
+        "the limit on open files is {limit}, {shards} shard(s) need {needed} to start\n  remedy: raise it: `LimitNOFILE=65536` in the systemd unit, `ulimit -n 65536` in a shell; every connection needs one more"
+    )]
+    OpenFiles {
+        /// The limit in force.
+        limit: u64,
+        /// Shards to start.
+        shards: u16,
+        /// What they need.
+        needed: u64,
+    },
     /// A setting names something that this machine does not have.
     #[error("{setting} = {value}: {reason}\n  remedy: {remedy}")]
     Setting {
@@ -73,7 +85,7 @@ impl ServeError {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Bind { .. } => 69,
-            Self::Uring { .. } | Self::MemLock { .. } | Self::Start(_) => 71,
+            Self::Uring { .. } | Self::MemLock { .. } | Self::OpenFiles { .. } | Self::Start(_) => 71,
             Self::Setting { .. } => 78,
         }
     }

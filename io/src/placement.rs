@@ -8,17 +8,12 @@ pub(crate) fn allowed_cpus() -> Vec<usize> {
     (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).collect()
 }
 
-/// A CPU for each shard, or `None` for all when there are not enough: they then run unpinned, which is said once.
+/// A CPU for each shard, or `None` for all when there are not enough: they then run unpinned. The configuration's warnings
+/// say so.
 pub(crate) fn place(config: &Config) -> Vec<Option<usize>> {
     let shards = usize::from(config.shards);
     let cpus = config.cpus.clone().unwrap_or_else(allowed_cpus);
     if cpus.len() < shards {
-        tracing::warn!(
-            shards,
-            cpus = cpus.len(),
-            "more shards than CPUs: shards run unpinned and share cores; use --shards {} for the best throughput",
-            cpus.len()
-        );
         return vec![None; shards];
     }
     cpus.into_iter().take(shards).map(Some).collect()
