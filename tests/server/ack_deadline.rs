@@ -1,6 +1,6 @@
 //! A delivery that is not acked in time goes back to the stream.
 
-use crate::common::{Server, Start, eventually};
+use crate::common::{Http, Server, Start, eventually};
 use serde_json::json;
 
 #[test]
@@ -25,6 +25,31 @@ fn a_delivery_past_its_deadline_goes_to_another_consumer() {
         eventually("the acks of the second consumer", || (server.stats("work")["ackedTotal"] == 3).then_some(()));
         assert_eq!(server.per_shard("/core/ackTimeouts").iter().sum::<u64>(), 3);
     }
+}
+
+#[test]
+fn a_deadline_holds_on_a_server_that_is_busy() {
+    let server = Server::with_shards(1);
+    server.publish("work", 0..1);
+    let mut idle = server.consume("work", "credit=1&ackWaitMs=100");
+    assert_eq!(idle.delivery().attempt, 1);
+    let mut other = server.consume("work", "credit=1");
+    // Requests without a pause: the shard has no reason to sleep, and must look at its deadlines all the same.
+    let address = server.http;
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let busy = std::thread::spawn(move || {
+        let mut client = Http::connect(address);
+        let requests = b"GET /health HTTP/1.1\r\nhost: conduit\r\n\r\n".repeat(200);
+        while stopped.try_recv() == Err(std::sync::mpsc::TryRecvError::Empty) {
+            client.send(&requests);
+            for _ in 0..200 {
+                assert_eq!(client.response().status, 200);
+            }
+        }
+    });
+    assert_eq!((other.delivery().attempt, server.stats("work")["redeliveredTotal"].as_u64()), (2, Some(1)));
+    drop(stop);
+    busy.join().expect("every request was answered");
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn a_websocket_publisher_is_held_back_and_not_refused() {
         }
         publishing.join().expect("every publish was accepted");
         assert_eq!(server.per_shard("/core/refusedBackpressure").iter().sum::<u64>(), 0);
-        assert!(server.per_shard("/core/pauses").iter().sum::<u64>() > 1);
+        assert!(server.per_shard("/core/pauses").iter().sum::<u64>() > 0);
     }
 }
 

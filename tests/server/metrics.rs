@@ -50,7 +50,7 @@ fn the_figures_are_what_happened() {
             ("/gateway/ws/connections/total", json!(1)),
             ("/gateway/ws/credit/granted", json!(7)),
             ("/gateway/ws/credit/used", json!(7)),
-            ("/gateway/ws/credit/windowUtil", json!(1.0)),
+            ("/gateway/ws/credit/windowUtil", json!(0.0)),
             ("/gateway/ws/deliveries/count", json!(7)),
             ("/gateway/errors/400", json!(1)),
             ("/gateway/errors/404", json!(1)),
@@ -107,6 +107,19 @@ fn the_fields_that_dashboards_read_are_there() {
     ] {
         assert!(!at(&metrics, pointer).is_null(), "{pointer}");
     }
+}
+
+#[test]
+fn the_windows_fill_with_deliveries_and_empty_with_acks() {
+    let server = Server::with_shards(2);
+    server.publish("orders", 0..3);
+    let mut consumer = server.consume("orders", "credit=4&refill=ack");
+    assert_eq!(consumer.deliveries(3).len(), 3);
+    assert_eq!(at(&server.metrics(), "/gateway/ws/credit/windowUtil"), &json!(0.75));
+    consumer.send(json!({"ackUpTo": 3}));
+    eventually("an empty window", || {
+        (at(&server.metrics(), "/gateway/ws/credit/windowUtil") == &json!(0.0)).then_some(())
+    });
 }
 
 #[test]

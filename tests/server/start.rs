@@ -99,8 +99,9 @@ fn more_shards_than_cores_run_with_a_warning() {
     let server = Server::with_shards(cores + 1);
     server.publish("s", 0..1);
     assert_eq!(server.json("/health")["shards"], cores + 1);
-    let warning = server.process.stderr.line_with("unpinned");
-    assert!(warning.is_some_and(|line| line.contains("WARN")), "{}", server.process.words());
+    let said = server.process.stderr.text();
+    let warnings: Vec<&str> = said.lines().filter(|line| line.contains("unpinned")).collect();
+    assert!(matches!(warnings[..], [line] if line.contains("WARN")), "{said}");
 }
 
 #[test]
@@ -131,6 +132,37 @@ fn too_little_locked_memory_is_told_before_a_ring_fails() {
     // A soft limit that may be raised is raised.
     let server = Start::new().resource_limit("--memlock=65536:8388608").serve();
     assert_eq!(server.json("/health")["ok"], true);
+}
+
+#[test]
+fn too_few_open_files_are_told_whatever_they_are() {
+    for limit in [6, 10, 14, 18, 30, 55] {
+        let limited = Start::new().shards(2).resource_limit(&format!("--nofile={limit}:{limit}"));
+        fails(
+            &limited,
+            71,
+            &[
+                &format!("the limit on open files is {limit}, 2 shard(s) need 56"),
+                "remedy:",
+                "LimitNOFILE",
+                "ulimit -n",
+            ],
+        );
+    }
+    let server = Start::new().shards(2).resource_limit("--nofile=56:56").serve();
+    assert_eq!(server.json("/health")["ok"], true);
+}
+
+#[test]
+fn diagnostics_are_json_lines_when_asked_for() {
+    let mut server = Start::new().flags("--log-format json").variable("CONDUIT_LOG_LEVEL", "debug").serve();
+    server.terminate();
+    assert_eq!(server.process.exit_code(), 0);
+    let said = server.process.stderr.whole();
+    let lines: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect();
+    assert!(lines.iter().all(|line| ["timestamp", "level", "message"].iter().all(|name| line[name].is_string())));
+    assert!(lines.iter().any(|line| line["message"].as_str().is_some_and(|text| text.starts_with("stopping"))));
 }
 
 #[test]

@@ -151,6 +151,24 @@ fn links_between_shards_that_fill_up_slow_clients_down_and_lose_nothing() {
 }
 
 #[test]
+fn consumers_of_one_stream_share_it_and_none_gets_what_another_got() {
+    const CONSUMERS: usize = 4;
+    let server = Server::with_shards(2);
+    let mut consumers: Vec<Ws> = (0..CONSUMERS).map(|_| server.consume("shared", "credit=10")).collect();
+    server.publish("shared", 0..40);
+    let mut seen: Vec<u64> = Vec::new();
+    for consumer in &mut consumers {
+        let got: Vec<u64> = consumer.deliveries(10).iter().map(|delivery| delivery.seq).collect();
+        assert!(got.is_sorted(), "{got:?}");
+        consumer.send(json!({ "ack": got }));
+        seen.extend(got);
+    }
+    seen.sort_unstable();
+    assert!(seen.iter().copied().eq(1..=40), "{seen:?}");
+    eventually("every ack", || (server.stats("shared")["ackedTotal"] == 40).then_some(()));
+}
+
+#[test]
 fn stats_are_the_owners_whichever_shard_is_asked() {
     let server = Server::with_shards(2);
     for stream in 0..STREAMS {
