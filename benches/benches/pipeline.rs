@@ -134,6 +134,9 @@ impl Broker {
     }
 
     fn drain(&mut self) {
+        if self.effects.is_empty() {
+            return;
+        }
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain() {
             self.execute(effect);

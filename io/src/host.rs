@@ -287,6 +287,10 @@ impl Host {
 
     /// Step 4: executes every effect of the last input.
     fn drain(&mut self) {
+        // About every second input has none: a publish without a ready consumer, an ack without a backlog.
+        if self.effects.is_empty() {
+            return;
+        }
         self.is_executing = true;
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain() {
@@ -317,7 +321,9 @@ impl Host {
                 let mut context = context!(self, connection);
                 connection.session.deliver(&delivery, &mut context);
                 connection.delivered = true;
-                self.mark_dirty(id);
+                if !connection.dirty {
+                    self.mark_dirty(id);
+                }
             }
             Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
             Effect::Answer { origin, answer } => self.answer_peer(origin, answer),

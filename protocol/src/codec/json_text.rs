@@ -18,9 +18,13 @@ pub(super) fn plain_end(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-/// The same for longer ones: 32 bytes at a time, which the compiler does with vector instructions, then eight.
+/// The same for longer ones: two more words for an id or a stream's name, then 32 bytes at a time, which the compiler
+/// does with vector instructions.
 #[inline(never)]
 fn plain_end_beyond(bytes: &[u8], mut at: usize) -> usize {
+    if let Some(stop) = plain_end_in_words(bytes, &mut at, 2) {
+        return stop;
+    }
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
         let (words, _) = block.as_chunks::<8>();
         if words.iter().fold(0, |stops, word| stops | stops_in(word)) != 0 {
@@ -28,13 +32,20 @@ fn plain_end_beyond(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 32;
     }
-    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+    plain_end_in_words(bytes, &mut at, 4).unwrap_or_else(|| plain_end_of_few(bytes, at))
+}
+
+/// Looks at so many words of eight bytes, as far as there are any, and moves `at` past those that are plain.
+#[inline(always)]
+fn plain_end_in_words(bytes: &[u8], at: &mut usize, words: usize) -> Option<usize> {
+    for _ in 0..words {
+        let word = bytes.get(*at..)?.first_chunk()?;
         match stops_in(word) {
-            0 => at += 8,
-            stops => return at + stops.trailing_zeros() as usize / 8,
+            0 => *at += 8,
+            stops => return Some(*at + stops.trailing_zeros() as usize / 8),
         }
     }
-    plain_end_of_few(bytes, at)
+    None
 }
 
 #[inline(never)]

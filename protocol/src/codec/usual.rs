@@ -4,7 +4,7 @@
 //! Nothing is judged here. What has any other form, or anything wrong with it, is `None`, and `request` walks it from the
 //! front; so whatever is found here must be what the walk would have found.
 
-use super::reader::{Broken, Reader};
+use super::reader::Reader;
 use super::request::read_envelope;
 use super::{Encoding, Frame, check_stream_name};
 use crate::command::{Envelope, EnvelopeId, MessageRef, Publish};
@@ -107,8 +107,8 @@ pub(super) fn publish<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
     if !reader.pass_into(R::FORM.publish, 1) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits).ok()??;
-    (reader.pass_into(R::FORM.end, 0) && reader.is_at_end()).then_some(publish)
+    let publish = to_and_envelope(reader, encoding, limits)?;
+    if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() { Some(publish) } else { None }
 }
 
 /// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front.
@@ -117,7 +117,7 @@ pub(super) fn enqueue<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
     if !reader.pass_into(R::FORM.enqueue, 2) && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits).ok()??;
+    let publish = to_and_envelope(reader, encoding, limits)?;
     let mut reference = None;
     if reader.pass_into(R::FORM.reference, 0) {
         let mark = reader.mark();
@@ -127,25 +127,25 @@ pub(super) fn enqueue<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
     } else if !reader.pass_into(R::FORM.end, 0) {
         return None;
     }
-    (reader.pass_into(R::FORM.end, 0) && reader.is_at_end()).then_some(Frame::Enqueue { publish, reference })
+    if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() {
+        Some(Frame::Enqueue { publish, reference })
+    } else {
+        None
+    }
 }
 
 /// From the value of `to` to the end of the envelope.
 #[inline(always)]
-fn to_and_envelope<'a, R: Reader<'a>>(
-    reader: &mut R,
-    encoding: Encoding,
-    limits: &Limits,
-) -> Result<Option<Publish<'a>>, Broken> {
-    let Some(stream) = reader.text()? else { return Ok(None) };
-    if !reader.pass_into(R::FORM.envelope, 0) {
-        return Ok(None);
+fn to_and_envelope<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, limits: &Limits) -> Option<Publish<'a>> {
+    let stream = reader.text().ok()??;
+    if !reader.pass_into(R::FORM.envelope, 0) || check_stream_name(&stream, limits).is_err() {
+        return None;
     }
     let mark = reader.mark();
     let mut id = EnvelopeId::Absent;
-    if !read_envelope(reader, limits, &mut id)? || check_stream_name(&stream, limits).is_err() {
-        return Ok(None);
+    if read_envelope(reader, limits, &mut id) != Ok(true) {
+        return None;
     }
     let envelope = Envelope { encoding, bytes: reader.since(mark), id };
-    Ok(Some(Publish { stream, envelope, pausable: false }))
+    Some(Publish { stream, envelope, pausable: false })
 }

@@ -81,6 +81,35 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, &'static str> {
     Ok(Some(Header { is_final, opcode, mask, header_bytes: 2 + length_bytes + 4, payload_bytes }))
 }
 
+/// A message that is one data frame, all of it here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Whole {
+    /// Text; binary otherwise.
+    pub(super) is_text: bool,
+    /// Bytes of the header, the mask at its end.
+    pub(super) header_bytes: usize,
+    /// Bytes of header and payload.
+    pub(super) frame_bytes: usize,
+}
+
+/// Recognises at the start of `bytes` what nearly all of them are: a whole message in one valid frame with a payload of
+/// less than 64 KiB. `None` says nothing: [`parse`] tells.
+#[inline(always)]
+pub(super) fn whole(bytes: &[u8]) -> Option<Whole> {
+    let &[first @ (0x81 | 0x82), second, a, b, ..] = bytes else { return None };
+    let (header_bytes, payload_bytes) = match second {
+        0x80..=0xFD => (6, usize::from(second & 0x7F)),
+        0xFE => (8, usize::from(u16::from_be_bytes([a, b]))),
+        _ => return None,
+    };
+    let is_shortest = header_bytes == 6 || payload_bytes > CONTROL_BYTES_MAX;
+    let frame_bytes = header_bytes + payload_bytes;
+    if !is_shortest || bytes.len() < frame_bytes {
+        return None;
+    }
+    Some(Whole { is_text: first == 0x81, header_bytes, frame_bytes })
+}
+
 /// Unmasks (or masks) `payload` in place, eight bytes at a time (RFC 6455, section 5.3).
 #[inline]
 pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
@@ -118,7 +147,13 @@ pub(super) fn append(
 ) -> usize {
     let start = out.len();
     let kept = header_bytes(expected_bytes);
-    out.extend_from_slice(&[0; 10][..kept]);
+    // One growth for the whole frame, if any.
+    out.reserve(kept + expected_bytes);
+    match kept {
+        2 => out.extend_from_slice(&[0; 2]),
+        4 => out.extend_from_slice(&[0; 4]),
+        _ => out.extend_from_slice(&[0; 10]),
+    }
     encode(out);
     let payload_bytes = out.len() - start - kept;
     let needed = header_bytes(payload_bytes);
@@ -216,6 +251,30 @@ mod tests {
         assert!(parse(&[0x09, 0x80]).is_err());
         assert!(parse(&[0x89, 0xFE]).is_err());
         assert!(parse(&[0x89, 0xFD]).is_ok());
+    }
+
+    #[test]
+    fn a_whole_frame_is_what_the_header_says() {
+        let payloads = [0, 1, 124, 125, 126, 127, 128, 65_534, 65_535, 65_536];
+        for (length, first) in payloads.into_iter().flat_map(|length| (0..=255).map(move |first| (length, first))) {
+            let mut frame = Vec::new();
+            append(&mut frame, TEXT, length, |out| out.resize(out.len() + length, 7));
+            frame[0] = first;
+            frame[1] |= MASKED;
+            let header_bytes = header_bytes(length) + 4;
+            frame.splice(header_bytes - 4..header_bytes - 4, [1, 2, 3, 4]);
+            let found = whole(&frame);
+            let is_usual = matches!(first, 0x81 | 0x82) && length < 65_536;
+            assert_eq!(found.is_some(), is_usual, "{first:#x}, {length}");
+            let Some(found) = found else { continue };
+            let header = parsed(&frame);
+            assert_eq!(found.is_text, header.opcode == TEXT);
+            assert_eq!((found.header_bytes, found.frame_bytes), (header.header_bytes, frame.len()));
+            assert_eq!(whole(&frame[..frame.len() - 1]), None, "the last byte is missing");
+        }
+        assert_eq!(whole(&[0x82, 0xFE, 0, 125].repeat(100)), None, "not the shortest form");
+        assert_eq!(whole(&[0x82, 0x05].repeat(100)), None, "not masked");
+        assert_eq!(whole(&[0x82, 0x80]), None);
     }
 
     #[test]

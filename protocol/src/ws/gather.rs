@@ -52,6 +52,12 @@ impl Gather {
         self.kind.is_some()
     }
 
+    /// There is no message here, neither begun nor finished.
+    #[inline]
+    pub(super) fn is_idle(&self) -> bool {
+        self.kind.is_none() && self.partial.is_none() && self.bytes.is_empty()
+    }
+
     /// The payload of a frame is still coming.
     pub(super) fn is_partial(&self) -> bool {
         self.partial.is_some()

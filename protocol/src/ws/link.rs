@@ -117,6 +117,12 @@ impl Link {
         }
     }
 
+    /// Messages go both ways, and no pong waits.
+    #[inline]
+    pub(super) const fn is_clear(&self) -> bool {
+        self.is_open() && self.held_pong.is_none()
+    }
+
     /// Appends the pong that had to wait, if there is room now.
     #[inline]
     pub(super) fn release_pong(&mut self, context: &mut Context<'_>) {
