@@ -248,6 +248,14 @@ pub static SETTINGS: &[Setting] = &[
         |config| Slot::U64(&mut config.protocol.close_ms),
         "Wait for the peer's half of the closing handshake. Then the socket is closed.",
     ),
+    measure(
+        ("write-stall-ms", "CONDUIT_WRITE_STALL_MS"),
+        Group::WebSocket,
+        Unit::Ms,
+        (100, DAY_MS),
+        |config| Slot::U64(&mut config.protocol.write_stall_ms),
+        "Time in which a peer, of HTTP too, takes not one byte of what waits for it. Then its socket is closed.",
+    ),
     row(
         "streams-max",
         "CONDUIT_STREAMS_MAX",

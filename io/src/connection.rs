@@ -30,6 +30,8 @@ pub(crate) struct Connection {
     pub(crate) dirty: bool,
     /// The kernel's buffer is full; readiness tells when it has room.
     pub(crate) blocked: bool,
+    /// In the host's list of connections that wait until the mesh has room.
+    pub(crate) held: bool,
     /// A stream that it publishes to is nearly full.
     pub(crate) paused: bool,
     /// The session waits for answers before it decodes more.
@@ -64,6 +66,7 @@ impl Connection {
             resumed: false,
             dirty: false,
             blocked: false,
+            held: false,
             paused: false,
             waiting: false,
             delivered: false,

@@ -2,7 +2,8 @@
 //! mesh again.
 
 use crate::host::{Host, context};
-use conduit_protocol::Context;
+use conduit_protocol::time::NS_PER_MS;
+use conduit_protocol::{Context, ErrorCode};
 use conduit_shard::Input;
 use glommio::timer::Timer;
 use std::cell::RefCell;
@@ -82,6 +83,13 @@ impl Host {
                 if connection.close_by_ns <= self.now.mono_ns {
                     self.forget(id);
                 }
+                continue;
+            }
+            if connection.blocked
+                && connection.blocked_since_ns + self.limits.write_stall_ms * NS_PER_MS <= self.now.mono_ns
+            {
+                self.telemetry.count_error(ErrorCode::SlowConsumer);
+                self.forget(id);
                 continue;
             }
             // A connection that is not read cannot be heard: silence is not its fault.

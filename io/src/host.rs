@@ -189,7 +189,7 @@ impl Host {
                 connection.resumed = true;
                 connection.rest.extend_from_slice(inbox.rest());
                 if self.mesh.is_full() {
-                    self.held.push(id);
+                    self.hold(id);
                 }
                 // What the session has written up to here leaves all the same.
                 break;
@@ -441,8 +441,23 @@ impl Host {
         let Some(connection) = self.connections.find(id) else { return };
         let mut context = context!(self, connection);
         connection.session.close(violation, &mut context);
+        // An idle HTTP client is told nothing, so there are no last words to wait for.
+        if connection.unwritten() == 0 && !connection.session.is_websocket() {
+            self.forget(id);
+            return;
+        }
         self.begin_close(id);
         self.settle(id);
+    }
+
+    /// Keeps a connection until the mesh has room.
+    pub(crate) fn hold(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.find(id)
+            && !connection.held
+        {
+            connection.held = true;
+            self.held.push(id);
+        }
     }
 
     /// Gives a connection to the shard that owns its stream, with the request that is not answered yet.

@@ -117,7 +117,7 @@ impl Host {
                 return;
             }
             if self.mesh.is_full() {
-                self.held.push(id);
+                self.hold(id);
                 return;
             }
             // Without bytes too: the session may be in the middle of a batch that it holds itself.
@@ -208,6 +208,9 @@ impl Host {
             self.wake_timekeeper();
         } else if !self.held.is_empty() {
             for id in std::mem::take(&mut self.held) {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.held = false;
+                }
                 self.want_turn(id);
             }
         }

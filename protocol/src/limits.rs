@@ -41,6 +41,9 @@ pub struct Limits {
     pub pong_ms: u64,
     /// Milliseconds to wait for the peer's close frame after ours. Then the socket is closed.
     pub close_ms: u64,
+    /// Milliseconds in which a peer takes not one byte of what waits for it. Then the socket is closed, without a word:
+    /// it could not be said (`SlowConsumer` in the figures).
+    pub write_stall_ms: u64,
 }
 
 impl Default for Limits {
@@ -65,6 +68,7 @@ impl Default for Limits {
             ping_ms: 30_000,
             pong_ms: 20_000,
             close_ms: 2_000,
+            write_stall_ms: 60_000,
         }
     }
 }

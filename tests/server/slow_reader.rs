@@ -62,3 +62,20 @@ fn a_publisher_that_does_not_read_its_answers_is_no_longer_read() {
     assert!(read < 100_000_000, "{read} bytes were read");
     assert_eq!(server.json("/health")["ok"], true);
 }
+
+#[test]
+fn a_peer_that_takes_nothing_for_too_long_loses_its_connection_and_its_messages_go_to_others() {
+    let server = Start::new().flags("--outbox-bytes-max 65536 --write-stall-ms 300").serve();
+    let slow = Ws::over(narrow(server.ws), "/v1/subscribe?stream=s&credit=1000&ackWaitMs=600000");
+    let mut client = Http::connect(server.http);
+    let text = "x".repeat(MESSAGE_BYTES);
+    for n in 0..MESSAGES {
+        assert_eq!(client.enqueue("s", &json!({"n": n, "text": text})).status, 200);
+    }
+    eventually("the slow consumer is gone", || (server.stats("s")["consumers"] == 0).then_some(()));
+    assert_eq!(server.metrics()["ws"]["errorsByType"]["SlowConsumer"], 1);
+    let mut quick = server.consume("s", "credit=1000");
+    let seqs = quick.deliveries(MESSAGES as usize).into_iter().map(|delivery| delivery.seq);
+    assert!(seqs.eq(1..=MESSAGES));
+    drop(slow);
+}
