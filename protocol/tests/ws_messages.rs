@@ -244,7 +244,7 @@ fn everything_is_counted() {
     let mut server = Server::consumer();
     server.receive(&[text(r#"{"credit":5}"#), text(r#"{"ack":3}"#)].concat());
     server.deliver(&conduit_protocol::Delivery {
-        id: "m",
+        id: b"m",
         seq: Seq(1),
         attempt: 1,
         encoding: Encoding::Json,

@@ -84,7 +84,7 @@ impl Shard {
     ) -> Delivery<'_> {
         /// What a stale key gets: owners that keep the contract never see it.
         const NOTHING: Delivery<'static> =
-            Delivery { id: "", seq: Seq(0), attempt: 0, encoding: Encoding::Json, envelope: b"{}" };
+            Delivery { id: b"", seq: Seq(0), attempt: 0, encoding: Encoding::Json, envelope: b"{}" };
         let wanted = self.consumers.find(connection).and_then(|index| self.consumers.at(index));
         let Some(encoding) = wanted.map(|consumer| consumer.encoding) else {
             debug_assert!(false, "a delivery's consumer is there until the next input");
@@ -124,6 +124,6 @@ impl Shard {
         } else {
             &self.scratch
         };
-        Delivery { id: message.id(), seq, attempt, encoding, envelope }
+        Delivery { id: message.id_bytes(), seq, attempt, encoding, envelope }
     }
 }

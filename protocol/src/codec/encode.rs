@@ -32,9 +32,9 @@ pub(super) fn published(encoding: Encoding, id: &str, stream: &str, seq: Seq, ou
     match encoding {
         Encoding::Json => {
             out.extend_from_slice(b"{\"id\":\"");
-            json_text::put_text_content(id, out);
+            json_text::put_text_content(id.as_bytes(), out);
             out.extend_from_slice(b"\",\"stream\":\"");
-            json_text::put_text_content(stream, out);
+            json_text::put_text_content(stream.as_bytes(), out);
             out.extend_from_slice(b"\",\"seq\":");
             json_text::put_integer(seq.0, out);
             out.push(b'}');
@@ -138,7 +138,7 @@ pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(MSGPACK_DELIVER);
             out.extend_from_slice(delivery.envelope);
             out.extend_from_slice(MSGPACK_ID);
-            msgpack::put_text(delivery.id, out);
+            msgpack::put_text_bytes(delivery.id, out);
             out.extend_from_slice(MSGPACK_SEQ);
             msgpack::put_unsigned(delivery.seq.0, out);
             out.extend_from_slice(MSGPACK_ATTEMPT);
@@ -158,7 +158,7 @@ pub(super) fn delivery_len(delivery: &Delivery<'_>) -> usize {
         Encoding::MessagePack => {
             const FIXED: usize = MSGPACK_DELIVER.len() + MSGPACK_ID.len() + MSGPACK_SEQ.len() + MSGPACK_ATTEMPT.len();
             FIXED
-                + msgpack::text_len(delivery.id)
+                + msgpack::text_len(delivery.id.len())
                 + msgpack::unsigned_len(delivery.seq.0)
                 + msgpack::unsigned_len(attempt)
         }

@@ -290,6 +290,12 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(Some(self.decoded(text)))
     }
 
+    #[inline(always)]
+    fn plain_text(&mut self) -> Option<&'a [u8]> {
+        let text = self.string().ok().filter(|text| !text.escaped)?;
+        self.text.as_bytes().get(text.start..text.end)
+    }
+
     #[inline]
     fn unsigned(&mut self) -> Result<Option<u64>, Broken> {
         self.space();

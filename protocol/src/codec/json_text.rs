@@ -150,13 +150,12 @@ pub(super) fn unescape(raw: &str) -> String {
 /// Appends `text` as a JSON string.
 pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
-    put_text_content(text, out);
+    put_text_content(text.as_bytes(), out);
     out.push(b'"');
 }
 
-/// Appends `text` with what a JSON string needs escaped, without the quotes.
-pub(super) fn put_text_content(text: &str, out: &mut Vec<u8>) {
-    let bytes = text.as_bytes();
+/// Appends the text `bytes` with what a JSON string needs escaped, without the quotes.
+pub(super) fn put_text_content(bytes: &[u8], out: &mut Vec<u8>) {
     let mut at = 0;
     loop {
         let end = plain_end(bytes, at);
@@ -188,8 +187,7 @@ fn put_escape(byte: u8, out: &mut Vec<u8>) {
 }
 
 /// Bytes that [`put_text_content`] appends.
-pub(super) fn text_content_len(text: &str) -> usize {
-    let bytes = text.as_bytes();
+pub(super) fn text_content_len(bytes: &[u8]) -> usize {
     let end = plain_end(bytes, 0);
     if end == bytes.len() { end } else { end + escaped_len(&bytes[end..]) }
 }
@@ -256,7 +254,7 @@ mod tests {
             let mut out = Vec::new();
             put_text(&text, &mut out);
             assert_eq!(serde_json::from_slice::<String>(&out).ok().as_ref(), Some(&text));
-            assert_eq!(out.len() - 2, text_content_len(&text), "{text:?}");
+            assert_eq!(out.len() - 2, text_content_len(text.as_bytes()), "{text:?}");
             let raw = std::str::from_utf8(&out[1..out.len() - 1]).unwrap_or_default();
             assert_eq!(unescape(raw), text);
         }

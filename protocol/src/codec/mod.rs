@@ -21,7 +21,7 @@ mod request;
 mod transcode;
 mod usual;
 
-pub use name::check_stream_name;
+pub use name::{LastStream, check_stream_name};
 pub use reader::DEPTH_CEILING;
 
 use crate::command::{Publish, Targets};
@@ -84,16 +84,40 @@ pub fn decode_publish<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) 
 /// As [`decode_publish`], and `UnknownOp` when it is none of the operations. A violation inside `enqueue` is the
 /// client's to correct: see [`FrameError`].
 pub fn decode_frame<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+    decode_frame_with(encoding, bytes, limits, |bytes| name::checked(bytes, limits))
+}
+
+/// As [`decode_frame`], for a connection that remembers the stream it named last.
+///
+/// # Errors
+/// The same.
+#[inline]
+pub fn decode_frame_after<'a>(
+    encoding: Encoding,
+    bytes: &'a [u8],
+    limits: &Limits,
+    last: &'a mut LastStream,
+) -> Result<Frame<'a>, FrameError<'a>> {
+    decode_frame_with(encoding, bytes, limits, |bytes| last.check(bytes, limits))
+}
+
+#[inline(always)]
+fn decode_frame_with<'a>(
+    encoding: Encoding,
+    bytes: &'a [u8],
+    limits: &Limits,
+    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+) -> Result<Frame<'a>, FrameError<'a>> {
     if let Some(frame) = usual::number(encoding, bytes, limits) {
         return Ok(frame);
     }
     match encoding {
         Encoding::Json => {
             let mut reader = json::JsonReader::new(bytes, limits.depth_max).map_err(FrameError::Fatal)?;
-            request::frame(&mut reader, encoding, limits)
+            request::frame(&mut reader, encoding, limits, name)
         }
         Encoding::MessagePack => {
-            request::frame(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits)
+            request::frame(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits, name)
         }
     }
 }

@@ -349,6 +349,11 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         utf8(text).map(|text| Some(Cow::Borrowed(text)))
     }
 
+    #[inline(always)]
+    fn plain_text(&mut self) -> Option<&'a [u8]> {
+        self.short_text().ok()?
+    }
+
     /// A float that is a whole number up to 2^53 counts too: some JavaScript encoders write every number above 2^32 so.
     #[inline]
     fn unsigned(&mut self) -> Result<Option<u64>, Broken> {
@@ -445,8 +450,14 @@ pub(super) fn put_float(value: f64, out: &mut Vec<u8>) {
     put(0xcb, value.to_be_bytes(), out);
 }
 
-/// Appends a text. Texts here are shorter than 4 GiB: they were part of a request.
+/// Appends a text.
 pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
+    put_text_bytes(text.as_bytes(), out);
+}
+
+/// Appends a text that is known to be UTF-8. Texts here are shorter than 4 GiB: they were part of a request.
+#[inline]
+pub(super) fn put_text_bytes(text: &[u8], out: &mut Vec<u8>) {
     let length = text.len();
     if length < 32 {
         out.push(0xa0 | length as u8);
@@ -457,7 +468,7 @@ pub(super) fn put_text(text: &str, out: &mut Vec<u8>) {
     } else {
         put(0xdb, (length as u32).to_be_bytes(), out);
     }
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(text);
 }
 
 /// The header of a container in its shortest form, and how many bytes of it count.
@@ -490,9 +501,8 @@ pub(super) const fn unsigned_len(value: u64) -> usize {
     }
 }
 
-/// Bytes that [`put_text`] appends.
-pub(super) const fn text_len(text: &str) -> usize {
-    let length = text.len();
+/// Bytes that [`put_text`] appends for a text of so many.
+pub(super) const fn text_len(length: usize) -> usize {
     length
         + match length {
             0..32 => 1,

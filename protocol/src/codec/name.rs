@@ -28,6 +28,40 @@ pub fn check_stream_name(name: &str, limits: &Limits) -> Result<(), Violation> {
     Ok(())
 }
 
+/// The stream that a connection named last. Producers name the same one again and again, and comparing a name costs less
+/// than checking it.
+#[derive(Debug, Default)]
+pub struct LastStream {
+    /// A checked name; empty before the first.
+    name: String,
+}
+
+impl LastStream {
+    /// The name that `bytes` spell, remembered from now on. `None` when it may not be used: [`check_stream_name`] tells why.
+    #[inline]
+    pub(super) fn check(&mut self, bytes: &[u8], limits: &Limits) -> Option<&str> {
+        if self.name.is_empty() || self.name.as_bytes() != bytes {
+            self.change(bytes, limits)?;
+        }
+        Some(&self.name)
+    }
+
+    #[inline(never)]
+    fn change(&mut self, bytes: &[u8], limits: &Limits) -> Option<()> {
+        let name = checked(bytes, limits)?;
+        self.name.clear();
+        self.name.push_str(name);
+        Some(())
+    }
+}
+
+/// The name that `bytes` spell, if it may be used.
+pub(super) fn checked<'a>(bytes: &'a [u8], limits: &Limits) -> Option<&'a str> {
+    let name = std::str::from_utf8(bytes).ok()?;
+    check_stream_name(name, limits).ok()?;
+    Some(name)
+}
+
 /// Printable ASCII, which nearly all names are, is recognised eight bytes at a time and without decoding characters.
 fn has_control(name: &str) -> bool {
     let (words, rest) = name.as_bytes().as_chunks::<8>();
@@ -63,6 +97,21 @@ mod tests {
     fn empty_and_control_characters_are_invalid() {
         for name in ["", "a\n", "\0", "a\u{7f}b", "x\u{85}y"] {
             assert_eq!(code(name), Some(ErrorCode::InvalidStream), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_remembered_only_when_it_may_be_used() {
+        let limits = Limits { stream_name_bytes_max: 5, ..Limits::default() };
+        let mut last = LastStream::default();
+        for _ in 0..2 {
+            assert_eq!(last.check(b"", &limits), None);
+            assert_eq!(last.check(b"orders", &limits), None);
+            assert_eq!(last.check(b"order", &limits), Some("order"));
+            assert_eq!(last.check(b"\xff", &limits), None);
+            assert_eq!(last.check(b"$x", &limits), None);
+            assert_eq!(last.check(b"order", &limits), Some("order"));
+            assert_eq!(last.check(b"other", &limits), Some("other"));
         }
     }
 

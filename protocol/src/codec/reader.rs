@@ -82,6 +82,10 @@ pub(super) trait Reader<'a> {
     /// Reads a text. Borrows unless it has escapes.
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken>;
 
+    /// Reads a text as the bytes that it is, which may not be UTF-8 yet. `None` (and somewhere within the text) when it has
+    /// escapes or is of an unusual length.
+    fn plain_text(&mut self) -> Option<&'a [u8]>;
+
     /// Reads an integer of 0 to 2^64 - 1.
     fn unsigned(&mut self) -> Result<Option<u64>, Broken>;
 

@@ -47,14 +47,15 @@ pub(super) fn publish<'a, R: Reader<'a> + Clone>(
     }
 }
 
-/// Reads the one WebSocket message that is all of the input.
+/// Reads the one WebSocket message that is all of the input. `name` gives the name of a stream, if it may be used.
 #[inline]
 pub(super) fn frame<'a, R: Reader<'a> + Clone>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
+    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
 ) -> Result<Frame<'a>, FrameError<'a>> {
-    if let Some(frame) = usual::enqueue(&mut reader.clone(), encoding, limits) {
+    if let Some(frame) = usual::enqueue(&mut reader.clone(), encoding, limits, name) {
         return Ok(frame);
     }
     walked_frame(reader, encoding, limits)

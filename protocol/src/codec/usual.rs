@@ -4,12 +4,14 @@
 //! Nothing is judged here. What has any other form, or anything wrong with it, is `None`, and `request` walks it from the
 //! front; so whatever is found here must be what the walk would have found.
 
+use super::name::checked;
 use super::reader::Reader;
 use super::request::read_envelope;
-use super::{Encoding, Frame, check_stream_name};
+use super::{Encoding, Frame};
 use crate::command::{Envelope, EnvelopeId, MessageRef, Publish};
 use crate::ids::Seq;
 use crate::limits::Limits;
+use std::borrow::Cow;
 
 /// The constant bytes of requests in their usual form.
 #[derive(Debug)]
@@ -107,17 +109,23 @@ pub(super) fn publish<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
     if !reader.pass_into(R::FORM.publish, 1) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits)?;
+    let publish = to_and_envelope(reader, encoding, limits, |bytes| checked(bytes, limits))?;
     if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() { Some(publish) } else { None }
 }
 
-/// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front.
+/// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front. `name` gives the name of a
+/// stream, if it may be used.
 #[inline]
-pub(super) fn enqueue<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, limits: &Limits) -> Option<Frame<'a>> {
+pub(super) fn enqueue<'a, R: Reader<'a>>(
+    reader: &mut R,
+    encoding: Encoding,
+    limits: &Limits,
+    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+) -> Option<Frame<'a>> {
     if !reader.pass_into(R::FORM.enqueue, 2) && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits)?;
+    let publish = to_and_envelope(reader, encoding, limits, name)?;
     let mut reference = None;
     if reader.pass_into(R::FORM.reference, 0) {
         let mark = reader.mark();
@@ -136,9 +144,14 @@ pub(super) fn enqueue<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
 
 /// From the value of `to` to the end of the envelope.
 #[inline(always)]
-fn to_and_envelope<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, limits: &Limits) -> Option<Publish<'a>> {
-    let stream = reader.text().ok()??;
-    if !reader.pass_into(R::FORM.envelope, 0) || check_stream_name(&stream, limits).is_err() {
+fn to_and_envelope<'a, R: Reader<'a>>(
+    reader: &mut R,
+    encoding: Encoding,
+    limits: &Limits,
+    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+) -> Option<Publish<'a>> {
+    let stream = name(reader.plain_text()?)?;
+    if !reader.pass_into(R::FORM.envelope, 0) {
         return None;
     }
     let mark = reader.mark();
@@ -147,5 +160,5 @@ fn to_and_envelope<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, limits
         return None;
     }
     let envelope = Envelope { encoding, bytes: reader.since(mark), id };
-    Some(Publish { stream, envelope, pausable: false })
+    Some(Publish { stream: Cow::Borrowed(stream), envelope, pausable: false })
 }

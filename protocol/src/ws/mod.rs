@@ -14,7 +14,7 @@ mod link;
 mod unanswered;
 
 use crate::answer::{Answer, Delivery, Refusal};
-use crate::codec::{self, Encoding, FrameError};
+use crate::codec::{self, Encoding, FrameError, LastStream};
 use crate::command::{Command, Publish};
 use crate::ids::Token;
 use crate::{Context, ErrorCode, Inbox, Limits, Step, Telemetry, Violation};
@@ -56,6 +56,7 @@ pub struct WsSession {
     link: Link,
     gather: Gather,
     unanswered: Unanswered,
+    last_stream: LastStream,
     /// Bytes that the last call to [`Self::next`] left in the inbox: more than that is news from the peer.
     rest_bytes: usize,
 }
@@ -81,6 +82,7 @@ impl WsSession {
             link: Link::new(encoding, context),
             gather: Gather::default(),
             unanswered: Unanswered::default(),
+            last_stream: LastStream::default(),
             rest_bytes: 0,
         }
     }
@@ -115,7 +117,7 @@ impl WsSession {
         if let Some(&mask) = header.last_chunk() {
             frame::unmask(payload, mask);
         }
-        step(self.role, kind, payload, &mut self.link, &mut self.unanswered, context)
+        step(self.role, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
     }
 
     /// The same whatever comes: messages in parts, control frames, violations, waiting.
@@ -150,7 +152,7 @@ impl WsSession {
             }
             Found::Gathered(kind) => (kind, self.gather.bytes()),
         };
-        step(self.role, kind, payload, &mut self.link, &mut self.unanswered, context)
+        step(self.role, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
     }
 
     /// Takes frames from the inbox until a message is complete.
@@ -390,6 +392,7 @@ fn step<'s>(
     payload: &'s [u8],
     link: &mut Link,
     unanswered: &mut Unanswered,
+    last_stream: &'s mut LastStream,
     context: &mut Context<'_>,
 ) -> Step<'s> {
     let encoding = link.encoding();
@@ -406,7 +409,7 @@ fn step<'s>(
         return end(ErrorCode::DecodeError, NOT_UTF_8, link, context);
     }
     // The decoded frame is large: it is taken apart where it lies, and each operation is moved once.
-    match codec::decode_frame(encoding, payload, context.limits) {
+    match codec::decode_frame_after(encoding, payload, context.limits, last_stream) {
         Ok(codec::Frame::Enqueue { publish, reference }) => {
             if context.draining {
                 return refuse(

@@ -107,7 +107,7 @@ impl Bench {
                         connection: *connection,
                         seq: seq.0,
                         attempt: *attempt,
-                        id: delivery.id.to_owned(),
+                        id: String::from_utf8(delivery.id.to_vec()).expect("UTF-8"),
                         envelope: delivery.envelope.to_vec(),
                     });
                 }
