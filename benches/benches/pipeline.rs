@@ -116,16 +116,16 @@ impl Broker {
     fn step(&mut self, at: usize, inbox: &mut Inbox<'_>) -> bool {
         let connection = &mut self.connections[at];
         let mut context = context!(self, connection);
-        match connection.session.next(inbox, &mut context) {
+        match &connection.session.next(inbox, &mut context) {
             Step::Command { token, command } => {
                 let tenant = TenantId::DEFAULT;
-                if let Command::Publish(publish) = &command
+                if let Command::Publish(publish) = command
                     && self.shard.owner_of(tenant, &publish.stream) != ShardId(0)
                 {
                     return false;
                 }
-                let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(at as u32, 0), token };
-                self.shard.handle(self.now, Input::Command { origin, tenant, command }, &mut self.effects);
+                let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(at as u32, 0), token: *token };
+                self.shard.handle_command(self.now, &origin, tenant, command, &mut self.effects);
                 true
             }
             Step::Again => true,

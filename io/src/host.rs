@@ -237,8 +237,10 @@ impl Host {
             return Next::Closing;
         }
         let mut context = context!(self, connection);
-        let (token, command) = match connection.session.next(inbox, &mut context) {
-            Step::Command { token, command } => (token, command),
+        // A command is large: it is looked at where it lies.
+        let step = connection.session.next(inbox, &mut context);
+        let (token, command) = match &step {
+            Step::Command { token, command } => (*token, command),
             Step::Again => return Next::More,
             Step::NeedBytes => return Next::Rest,
             Step::Wait => {
@@ -250,7 +252,7 @@ impl Host {
         };
         let origin = Origin { shard: self.id, connection: id, token };
         let tenant = TenantId::DEFAULT;
-        let owner = match &command {
+        let owner = match command {
             Command::Publish(publish) => self.shard.owner_of(tenant, &publish.stream),
             Command::Subscribe(subscribe) => self.shard.owner_of(tenant, &subscribe.stream),
             Command::Stats { stream } => self.shard.owner_of(tenant, stream),
@@ -261,17 +263,17 @@ impl Host {
         if owner == self.id {
             connection.consumer |= matches!(command, Command::Subscribe(_));
             self.in_core = true;
-            self.shard.handle(self.now, Input::Command { origin, tenant, command }, &mut self.effects);
+            self.shard.handle_command(self.now, &origin, tenant, command, &mut self.effects);
             self.in_core = false;
             return Next::More;
         }
         match command {
             Command::Publish(publish) => {
                 self.stats.forwarded_total += 1;
-                self.mesh.batch_to(owner).push_publish(origin, tenant, &publish);
+                self.mesh.batch_to(owner).push_publish(origin, tenant, publish);
             }
-            Command::Stats { stream } => self.mesh.batch_to(owner).push_stats(origin, tenant, &stream),
-            Command::Report(report) => self.mesh.send(owner, MeshMessage::Report { origin, report }),
+            Command::Stats { stream } => self.mesh.batch_to(owner).push_stats(origin, tenant, stream),
+            Command::Report(report) => self.mesh.send(owner, MeshMessage::Report { origin, report: *report }),
             _ => return Next::MoveTo(owner),
         }
         Next::Forwarded

@@ -86,7 +86,6 @@ impl Shard {
     #[allow(clippy::needless_pass_by_value, reason = "an input happens once, and who says so has no more use for it")]
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         self.now = now;
-        // By reference: a command is a large value, and moving it on costs more than some of them do.
         match &input {
             Input::Command { origin, tenant, command } => self.command(now, origin, *tenant, command, effects),
             Input::Drained { connection } => self.drained(now, *connection, effects),
@@ -95,7 +94,20 @@ impl Shard {
         }
     }
 
-    #[inline]
+    /// Takes an [`Input::Command`] in parts: a command is a large value, and moving it costs more than some of them do.
+    pub fn handle_command(
+        &mut self,
+        now: Now,
+        origin: &Origin,
+        tenant: TenantId,
+        command: &Command<'_>,
+        effects: &mut Effects,
+    ) {
+        self.now = now;
+        self.command(now, origin, tenant, command, effects);
+    }
+
+    #[inline(always)]
     fn command(&mut self, now: Now, origin: &Origin, tenant: TenantId, command: &Command<'_>, effects: &mut Effects) {
         match command {
             Command::Publish(publish) => self.publish(now, origin, tenant, publish, effects),

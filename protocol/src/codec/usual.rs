@@ -61,13 +61,18 @@ pub(super) const MSGPACK: Form = Form {
 /// `{"ack":<seq>}` or `{"credit":n}`, which have no text in them that would have to be checked.
 #[inline]
 pub(super) fn number<'a>(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Option<Frame<'a>> {
-    let (form, value): (_, fn(&[u8]) -> Option<u64>) = match encoding {
-        Encoding::Json => (&JSON, json_number),
-        Encoding::MessagePack => (&MSGPACK, msgpack_number),
-    };
     if limits.depth_max < 1 {
         return None;
     }
+    match encoding {
+        Encoding::Json => number_in(&JSON, bytes, json_number),
+        Encoding::MessagePack => number_in(&MSGPACK, bytes, msgpack_number),
+    }
+}
+
+/// Inlined, so that each encoding compares with constants.
+#[inline(always)]
+fn number_in<'a>(form: &Form, bytes: &[u8], value: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Frame<'a>> {
     if let Some(rest) = bytes.strip_prefix(form.ack) {
         let seq = value(rest).filter(|seq| *seq >= 1)?;
         return Some(Frame::Ack([MessageRef::Seq(Seq(seq))].into()));
