@@ -19,7 +19,7 @@ pub(super) fn plain_end(bytes: &[u8], at: usize) -> usize {
 }
 
 /// The same for longer ones: two more words for an id or a stream's name, then 32 bytes at a time, which the compiler
-/// does with vector instructions.
+/// does with vector instructions. The eight bytes before `at` are plain.
 #[inline(never)]
 fn plain_end_beyond(bytes: &[u8], mut at: usize) -> usize {
     if let Some(stop) = plain_end_in_words(bytes, &mut at, 2) {
@@ -32,7 +32,16 @@ fn plain_end_beyond(bytes: &[u8], mut at: usize) -> usize {
         }
         at += 32;
     }
-    plain_end_in_words(bytes, &mut at, 4).unwrap_or_else(|| plain_end_of_few(bytes, at))
+    plain_end_in_words(bytes, &mut at, 4).unwrap_or_else(|| plain_end_in_last_word(bytes))
+}
+
+/// The same where less than a word is left, and what the last word of all has of the bytes before is plain.
+#[inline(always)]
+fn plain_end_in_last_word(bytes: &[u8]) -> usize {
+    match bytes.last_chunk().map_or(0, stops_in) {
+        0 => bytes.len(),
+        stops => bytes.len() - 8 + stops.trailing_zeros() as usize / 8,
+    }
 }
 
 /// Looks at so many words of eight bytes, as far as there are any, and moves `at` past those that are plain.

@@ -84,7 +84,7 @@ pub fn decode_publish<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) 
 /// As [`decode_publish`], and `UnknownOp` when it is none of the operations. A violation inside `enqueue` is the
 /// client's to correct: see [`FrameError`].
 pub fn decode_frame<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
-    decode_frame_with(encoding, bytes, limits, |bytes| name::checked(bytes, limits))
+    decode_frame_with(encoding, bytes, limits, None)
 }
 
 /// As [`decode_frame`], for a connection that remembers the stream it named last.
@@ -98,7 +98,7 @@ pub fn decode_frame_after<'a>(
     limits: &Limits,
     last: &'a mut LastStream,
 ) -> Result<Frame<'a>, FrameError<'a>> {
-    decode_frame_with(encoding, bytes, limits, |bytes| last.check(bytes, limits))
+    decode_frame_with(encoding, bytes, limits, Some(last))
 }
 
 #[inline(always)]
@@ -106,7 +106,7 @@ fn decode_frame_with<'a>(
     encoding: Encoding,
     bytes: &'a [u8],
     limits: &Limits,
-    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+    last: Option<&'a mut LastStream>,
 ) -> Result<Frame<'a>, FrameError<'a>> {
     if let Some(frame) = usual::number(encoding, bytes, limits) {
         return Ok(frame);
@@ -114,10 +114,10 @@ fn decode_frame_with<'a>(
     match encoding {
         Encoding::Json => {
             let mut reader = json::JsonReader::new(bytes, limits.depth_max).map_err(FrameError::Fatal)?;
-            request::frame(&mut reader, encoding, limits, name)
+            request::frame(&mut reader, encoding, limits, last)
         }
         Encoding::MessagePack => {
-            request::frame(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits, name)
+            request::frame(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits, last)
         }
     }
 }

@@ -48,18 +48,11 @@ impl LastStream {
 
     #[inline(never)]
     fn change(&mut self, bytes: &[u8], limits: &Limits) -> Option<()> {
-        let name = checked(bytes, limits)?;
+        let name = std::str::from_utf8(bytes).ok().filter(|name| check_stream_name(name, limits).is_ok())?;
         self.name.clear();
         self.name.push_str(name);
         Some(())
     }
-}
-
-/// The name that `bytes` spell, if it may be used.
-pub(super) fn checked<'a>(bytes: &'a [u8], limits: &Limits) -> Option<&'a str> {
-    let name = std::str::from_utf8(bytes).ok()?;
-    check_stream_name(name, limits).ok()?;
-    Some(name)
 }
 
 /// Printable ASCII, which nearly all names are, is recognised eight bytes at a time and without decoding characters.

@@ -5,7 +5,7 @@
 //! finds is written where it stays until it is judged, since moving it about would cost as much as finding it.
 
 use super::reader::{Broken, Reader};
-use super::{Encoding, Frame, FrameError, check_stream_name, usual};
+use super::{Encoding, Frame, FrameError, LastStream, check_stream_name, usual};
 use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, Targets};
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
@@ -47,15 +47,16 @@ pub(super) fn publish<'a, R: Reader<'a> + Clone>(
     }
 }
 
-/// Reads the one WebSocket message that is all of the input. `name` gives the name of a stream, if it may be used.
+/// Reads the one WebSocket message that is all of the input. `last` is the stream that was named last, where
+/// that is remembered.
 #[inline]
 pub(super) fn frame<'a, R: Reader<'a> + Clone>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
-    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+    last: Option<&'a mut LastStream>,
 ) -> Result<Frame<'a>, FrameError<'a>> {
-    if let Some(frame) = usual::enqueue(&mut reader.clone(), encoding, limits, name) {
+    if let Some(frame) = usual::enqueue(&mut reader.clone(), encoding, limits, last) {
         return Ok(frame);
     }
     walked_frame(reader, encoding, limits)

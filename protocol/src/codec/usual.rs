@@ -4,10 +4,9 @@
 //! Nothing is judged here. What has any other form, or anything wrong with it, is `None`, and `request` walks it from the
 //! front; so whatever is found here must be what the walk would have found.
 
-use super::name::checked;
 use super::reader::Reader;
 use super::request::read_envelope;
-use super::{Encoding, Frame};
+use super::{Encoding, Frame, LastStream, check_stream_name};
 use crate::command::{Envelope, EnvelopeId, MessageRef, Publish};
 use crate::ids::Seq;
 use crate::limits::Limits;
@@ -114,23 +113,23 @@ pub(super) fn publish<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
     if !reader.pass_into(R::FORM.publish, 1) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits, |bytes| checked(bytes, limits))?;
+    let publish = to_and_envelope(reader, encoding, limits, None)?;
     if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() { Some(publish) } else { None }
 }
 
-/// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front. `name` gives the name of a
-/// stream, if it may be used.
+/// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front. `last`
+/// is the stream that was named last, where that is remembered.
 #[inline]
 pub(super) fn enqueue<'a, R: Reader<'a>>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
-    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+    last: Option<&'a mut LastStream>,
 ) -> Option<Frame<'a>> {
     if !reader.pass_into(R::FORM.enqueue, 2) && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits, name)?;
+    let publish = to_and_envelope(reader, encoding, limits, last)?;
     let mut reference = None;
     if reader.pass_into(R::FORM.reference, 0) {
         let mark = reader.mark();
@@ -153,9 +152,12 @@ fn to_and_envelope<'a, R: Reader<'a>>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
-    name: impl FnOnce(&'a [u8]) -> Option<&'a str>,
+    last: Option<&'a mut LastStream>,
 ) -> Option<Publish<'a>> {
-    let stream = name(reader.plain_text()?)?;
+    let stream = match last {
+        Some(last) => Cow::Borrowed(last.check(reader.plain_text()?, limits)?),
+        None => reader.text().ok()?.filter(|name| check_stream_name(name, limits).is_ok())?,
+    };
     if !reader.pass_into(R::FORM.envelope, 0) {
         return None;
     }
@@ -165,5 +167,5 @@ fn to_and_envelope<'a, R: Reader<'a>>(
         return None;
     }
     let envelope = Envelope { encoding, bytes: reader.since(mark), id };
-    Some(Publish { stream: Cow::Borrowed(stream), envelope, pausable: false })
+    Some(Publish { stream, envelope, pausable: false })
 }
