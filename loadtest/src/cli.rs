@@ -268,7 +268,7 @@ fn execute(task: Task) -> anyhow::Result<Ending> {
         Task::Yardstick(options) => reference::execute(&options),
         Task::Floors(options) => floors::execute(&options),
         Task::RelayServer { port } => {
-            reference::relay::serve(port)?;
+            reference::relay::serve(port, &crate::run::interruption())?;
             Ok(Ending::Passed)
         }
     }

@@ -452,13 +452,18 @@ impl<'a> Conductor<'a> {
 /// # Errors
 /// When the system refuses the handlers.
 pub fn end_early_on_signal() -> std::io::Result<()> {
-    let once = Arc::new(AtomicBool::new(false));
+    let once = interruption();
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&once))?;
         signal_hook::flag::register(signal, Arc::clone(&once))?;
     }
-    INTERRUPTED.get_or_init(|| once);
     Ok(())
+}
+
+/// The flag that such a signal sets.
+#[must_use]
+pub fn interruption() -> Arc<AtomicBool> {
+    Arc::clone(INTERRUPTED.get_or_init(Arc::default))
 }
 
 fn is_interrupted() -> bool {

@@ -6,6 +6,7 @@ use common::{RunningRelay, run_quietly};
 use conduit_loadtest::plan::{ConsumeWire, Plan, PublishWire};
 use conduit_loadtest::reference::relay::Misdeed;
 use conduit_loadtest::report::{Report, text};
+use std::time::Duration;
 
 fn report_of(misdeed: Misdeed, change: impl Fn(&mut Plan)) -> Report {
     let relay = RunningRelay::start(misdeed);
@@ -14,10 +15,15 @@ fn report_of(misdeed: Misdeed, change: impl Fn(&mut Plan)) -> Report {
     run_quietly(&plan)
 }
 
+/// What a test waits for messages that never come.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 #[test]
 fn losses_are_counted_and_named() {
     // In the open loop: a closed window would wait for the lost messages.
-    let report = report_of(Misdeed::Lose(500), |plan| (plan.rate, plan.spin) = (Some(50_000.0), true));
+    let report = report_of(Misdeed::Lose(500), |plan| {
+        (plan.rate, plan.spin, plan.drain) = (Some(50_000.0), true, PATIENCE);
+    });
     assert_eq!((report.verdict.passed, report.verdict.lost), (false, 4));
     let text = text::summary(&report);
     assert!(text.contains("numbers [499, 999, 1499, 1999]"), "{text}");
@@ -25,7 +31,7 @@ fn losses_are_counted_and_named() {
 
 #[test]
 fn losses_are_found_when_the_closed_loop_stops_short() {
-    let report = report_of(Misdeed::Lose(10), |plan| plan.inflight = 50);
+    let report = report_of(Misdeed::Lose(10), |plan| (plan.inflight, plan.drain) = (50, PATIENCE));
     assert_eq!((report.verdict.passed, report.verdict.lost), (false, 50));
 }
 
@@ -67,7 +73,7 @@ fn refusals_are_retried_and_are_no_failure() {
 #[test]
 fn a_lost_connection_fails_the_run() {
     let report = report_of(Misdeed::HangUp(1_000), |plan| {
-        (plan.rate, plan.spin) = (Some(50_000.0), true);
+        (plan.rate, plan.spin, plan.drain) = (Some(50_000.0), true, PATIENCE);
     });
     assert!(!report.verdict.passed);
     assert!(report.verdict.faults.iter().any(|fault| fault.contains("lost")), "{:?}", report.verdict.faults);

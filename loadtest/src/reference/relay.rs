@@ -83,12 +83,12 @@ struct Publish<'a> {
     reference: Option<&'a [u8]>,
 }
 
-/// Serves until the process is told to end.
+/// Serves until `stop` is set.
 ///
 /// # Errors
 /// When the port is taken.
-pub fn serve(port: u16) -> std::io::Result<()> {
-    Relay::bind(port, Misdeed::None)?.run(&AtomicBool::new(false))
+pub fn serve(port: u16, stop: &AtomicBool) -> std::io::Result<()> {
+    Relay::bind(port, Misdeed::None)?.run(stop)
 }
 
 impl Relay {

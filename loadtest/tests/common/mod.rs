@@ -35,7 +35,8 @@ impl RunningRelay {
             messages: Some(2_000),
             duration: None,
             warmup: Duration::ZERO,
-            drain: Duration::from_millis(500),
+            // Never waited for when everything comes; so long that a busy machine is not taken for a lossy server.
+            drain: Duration::from_secs(30),
             retry: Duration::from_millis(1),
             ..Plan::new(&self.target)
         }
