@@ -111,9 +111,11 @@ fn rate_plot(timeline: &[TimePoint]) -> String {
 }
 
 fn latency_plot(timeline: &[TimePoint]) -> String {
+    // Outside the measured window no latencies are recorded.
+    let measured: Vec<TimePoint> = timeline.iter().copied().filter(|point| point.p99_ns > 0).collect();
     let lines = [
-        over_time("p50", timeline, |point| point.p50_ns as f64),
-        over_time("p99", timeline, |point| point.p99_ns as f64),
+        over_time("p50", &measured, |point| point.p50_ns as f64),
+        over_time("p99", &measured, |point| point.p99_ns as f64),
     ];
     plot(&time_axes("Latency over time", "latency", |ns| duration_text(ns as u64)), &lines)
 }
