@@ -12,6 +12,7 @@ mod descriptors_run_out;
 mod garbage;
 mod half_closed;
 mod histograms;
+mod load;
 mod metrics;
 mod mkctl;
 mod node_ws;
