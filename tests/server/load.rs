@@ -43,7 +43,7 @@ const LOADS: &[fn(&mut Plan)] = &[
     |plan| (plan.producers, plan.consumers, plan.streams, plan.confirm) = (8, 16, 16, true),
     |plan| (plan.publish, plan.producers, plan.streams, plan.consumers) = (PublishWire::Http, 16, 8, 8),
     |plan| {
-        (plan.publish, plan.producers, plan.streams, plan.pipeline, plan.consumers) = (PublishWire::Http, 4, 4, 16, 4)
+        (plan.publish, plan.producers, plan.streams, plan.pipeline, plan.consumers) = (PublishWire::Http, 4, 4, 16, 4);
     },
     |plan| (plan.publish, plan.batch, plan.streams, plan.consumers) = (PublishWire::HttpBatch, 100, 4, 4),
     |plan| (plan.ack, plan.refill, plan.credit) = (AckStyle::Array, Refill::Grant, 64),
