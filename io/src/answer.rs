@@ -31,7 +31,6 @@ impl Host {
     }
 
     pub(crate) fn answer_peer(&mut self, origin: Origin, answer: AnswerValue) {
-        self.want_pump();
         let batch = self.mesh.batch_to(origin.shard);
         match answer {
             AnswerValue::Published { .. } if origin.token == Token::NONE => {}

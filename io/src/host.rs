@@ -16,7 +16,6 @@ use conduit_protocol::{
 use conduit_shard::{Effect, Effects, Input, Shard};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::task::Waker;
 
 /// Bytes of one read: also the most that one connection does before another has its turn.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -62,19 +61,16 @@ pub(crate) struct Host {
     pub(crate) dirty: Vec<ConnectionId>,
     /// Bytes that one outbox may hold before its connection is read no more.
     pub(crate) outbox_bytes_max: usize,
-    pub(crate) pump: Option<Waker>,
-    /// The pump has been woken and not yet run.
-    pub(crate) pump_woken: bool,
-    pub(crate) timekeeper: Option<Waker>,
-    /// When the timekeeper will wake by itself.
-    pub(crate) armed_ns: u64,
+    /// More is known to be there: the next round does not wait.
+    pub(crate) busy: bool,
+    /// How long to look for work before sleeping.
+    pub(crate) spin_ns: u64,
     pub(crate) next_sweep_ns: u64,
     /// Connections that wait until the mesh has room.
     pub(crate) held: Vec<ConnectionId>,
     pub(crate) draining: bool,
     pub(crate) drained_told: bool,
     pub(crate) stopped: bool,
-    pub(crate) stopper: Option<Waker>,
     pub(crate) listeners: Listeners,
     pub(crate) readiness: Readiness,
     /// What readiness told this round; kept for its allocation.
@@ -133,6 +129,7 @@ impl Host {
         limits: Limits,
         connections_max: usize,
         outbox_bytes_max: usize,
+        spin_ns: u64,
     ) -> Self {
         let now = clock.now();
         Self {
@@ -157,16 +154,13 @@ impl Host {
             spare_buffers: Vec::new(),
             dirty: Vec::new(),
             outbox_bytes_max,
-            pump: None,
-            pump_woken: false,
-            timekeeper: None,
-            armed_ns: u64::MAX,
+            busy: false,
+            spin_ns,
             next_sweep_ns: 0,
             held: Vec::new(),
             draining: false,
             drained_told: false,
             stopped: false,
-            stopper: None,
             listeners,
             readiness,
             ready: Vec::new(),
@@ -197,7 +191,8 @@ impl Host {
             let begun = inbox.consumed();
             match self.step(id, &mut inbox) {
                 Next::More => self.drain(),
-                Next::Forwarded => self.want_pump(),
+                // It leaves with this round's batches.
+                Next::Forwarded => {}
                 Next::Health(origin) => {
                     let document = health(
                         self.now.mono_ns.saturating_sub(self.started_ns) / 1_000_000,
@@ -303,18 +298,6 @@ impl Host {
         self.release_departed();
     }
 
-    /// Step 6: a deadline of the core that is earlier than the timer moves it. Once a round is enough. A shard that is too
-    /// busy to sleep does not hear its timer, so what is due is found here as well.
-    pub(crate) fn rearm(&mut self) {
-        let due_ns = self.shard.next_deadline().unwrap_or(u64::MAX).min(self.armed_ns);
-        if due_ns < self.armed_ns || due_ns <= self.now.mono_ns {
-            self.armed_ns = due_ns;
-            if let Some(timekeeper) = &self.timekeeper {
-                timekeeper.wake_by_ref();
-            }
-        }
-    }
-
     fn execute(&mut self, effect: Effect) {
         match effect {
             Effect::Deliver { connection: id, stream, seq, attempt } => {
@@ -334,7 +317,6 @@ impl Host {
             Effect::Pause { origin } => self.mesh.batch_to(origin.shard).push(Item::Pause(origin.connection)),
             Effect::Resume { origin } => {
                 self.mesh.batch_to(origin.shard).push(Item::Resume(origin.connection));
-                self.want_pump();
             }
         }
     }
@@ -359,29 +341,11 @@ impl Host {
         }
     }
 
-    /// Runs the pump once those who are already waiting have had their turn.
-    pub(crate) fn want_pump(&mut self) {
-        if !self.pump_woken {
-            self.pump_woken = true;
-            if let Some(pump) = &self.pump {
-                pump.wake_by_ref();
-            }
-        }
-    }
-
-    pub(crate) fn wake_timekeeper(&mut self) {
-        self.armed_ns = 0;
-        if let Some(timekeeper) = &self.timekeeper {
-            timekeeper.wake_by_ref();
-        }
-    }
-
     pub(crate) fn mark_dirty(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         if !connection.dirty {
             connection.dirty = true;
             self.dirty.push(id);
-            self.want_pump();
         }
     }
 
@@ -471,7 +435,6 @@ impl Host {
         // What earlier requests of this connection were answered leaves before the new owner writes.
         let earlier = outbox[written..].to_vec();
         self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, bytes, earlier })));
-        self.want_pump();
         self.tell_if_drained();
     }
 
@@ -494,7 +457,6 @@ impl Host {
             self.drained_told = true;
             let shard = self.id;
             self.mesh.send(self.control, MeshMessage::Drained { shard });
-            self.want_pump();
         }
     }
 

@@ -1,9 +1,8 @@
 //! The only crate that touches the world: executors, sockets, the mesh between shards, the clock, signals, the control
 //! shard. It is also the only crate that names glommio.
 //!
-//! One data shard is one executor on one thread. Its state is one `Host`; the tasks around it are few and long-lived:
-//! the pump that moves bytes, and the timekeeper. Every task borrows the host only between awaits, so
-//! the whole shard is one loop in these steps (the numbers recur as comments in the code):
+//! One data shard is one executor on one thread. Its state is one `Host`, and its one task is the pump, which takes the
+//! host from step to step (the numbers recur as comments in the code):
 //!
 //! ```text
 //! 1 wait      bytes, a peer message, or the deadline
@@ -21,6 +20,7 @@ mod control;
 mod deadline;
 mod error;
 mod host;
+mod inbound;
 mod link;
 mod listener;
 mod mesh;
@@ -29,7 +29,6 @@ mod preflight;
 mod pump;
 mod readiness;
 mod serve;
-mod shard_main;
 mod signals;
 
 pub use error::ServeError;

@@ -62,6 +62,11 @@ impl Inbound {
         None
     }
 
+    /// Nothing waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queues.iter().all(|queue| queue.is_empty())
+    }
+
     /// The shard is awake: it need not be rung.
     pub(crate) fn wake_up(&self) {
         self.bell.sleeping.store(false, Ordering::Relaxed);
@@ -71,7 +76,7 @@ impl Inbound {
     pub(crate) fn may_sleep(&self) -> bool {
         self.bell.sleeping.store(true, Ordering::Relaxed);
         fence(Ordering::SeqCst);
-        let is_empty = self.queues.iter().all(|queue| queue.is_empty());
+        let is_empty = self.is_empty();
         if !is_empty {
             self.wake_up();
         }

@@ -1,47 +1,48 @@
-//! The pump: the one task that moves bytes between a shard's sockets and its host. Each poll is one round of the loop at
-//! the top of the crate.
+//! The pump: the one task of a data shard, which moves bytes between its sockets and its host. Each poll is one round of
+//! the loop at the top of the crate.
 
 use crate::connection::Connection;
 use crate::host::{Host, READ_BYTES};
 use crate::mesh::HandOver;
+#[cfg(doc)]
+use crate::readiness::Readiness;
 use crate::readiness::Ready;
 use conduit_protocol::ConnectionId;
 use conduit_shard::Input;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
-use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::task::{Context as TaskContext, Poll};
+use std::task::Poll;
 
-/// The pump's task. Ends with the shard.
-pub(crate) async fn pump(host: Rc<RefCell<Host>>) {
+/// Runs a shard until it is stopped.
+///
+/// The task never waits for anything but [`Readiness::take`]: sockets, the bell of the other shards, and the time until the
+/// next deadline are all that can give a data shard work.
+pub(crate) async fn pump(mut host: Host) {
     std::future::poll_fn(|task| {
-        let mut host = host.borrow_mut();
-        if host.stopped { Poll::Ready(()) } else { host.round(task) }
+        host.round();
+        if host.stopped {
+            return Poll::Ready(());
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
     })
     .await;
 }
 
 impl Host {
-    fn round(&mut self, task: &mut TaskContext<'_>) -> Poll<()> {
-        if self.pump.as_ref().is_none_or(|waker| !waker.will_wake(task.waker())) {
-            self.pump = Some(task.waker().clone());
-        }
-        self.pump_woken = false;
-        self.inbound.wake_up();
-        self.tick();
-        // 1 wait: what came while we were away.
-        let more_messages = self.take_inbound();
-        if self.stopped {
-            return Poll::Ready(());
-        }
+    fn round(&mut self) {
+        // 1 wait: what came while we were away, or comes.
         let mut ready = std::mem::take(&mut self.ready);
-        let more = self.readiness.take(&mut ready) || more_messages;
+        let more = self.wait(&mut ready);
+        self.tick();
+        self.busy = self.take_inbound() || more;
         for ready in ready.drain(..) {
             self.note(ready);
         }
         self.ready = ready;
+        // 6 deadline: what has come due meanwhile.
+        self.pass_deadlines();
         // 2-4: one read of each, in turn.
         for _ in 0..self.turns.len() {
             if let Some(id) = self.turns.pop_front() {
@@ -50,17 +51,36 @@ impl Host {
         }
         // 5 coalesce.
         self.flush();
-        // 6 deadline.
-        self.rearm();
-        let busy = more || self.pump_woken || !self.turns.is_empty() || !self.dirty.is_empty();
-        if busy || !self.inbound.may_sleep() {
-            task.waker().wake_by_ref();
-            return Poll::Pending;
+    }
+
+    /// Waits until there is something to do, unless there is already. True when more may be ready than was taken.
+    fn wait(&mut self, ready: &mut Vec<Ready>) -> bool {
+        if self.busy || !self.turns.is_empty() || !self.dirty.is_empty() {
+            return self.readiness.take(ready, 0);
         }
-        if self.readiness.poll_any(task).is_ready() {
-            task.waker().wake_by_ref();
+        if self.spin_ns > 0 && self.spin(ready) {
+            return true;
         }
-        Poll::Pending
+        if !self.inbound.may_sleep() {
+            return self.readiness.take(ready, 0);
+        }
+        let wait_ns = self.due_in_ns();
+        let more = self.readiness.take(ready, wait_ns);
+        self.inbound.wake_up();
+        more
+    }
+
+    /// Looks for work for a while instead of sleeping. True when some has come.
+    fn spin(&mut self, ready: &mut Vec<Ready>) -> bool {
+        let until_ns = self.clock.now().mono_ns + self.spin_ns;
+        while self.clock.now().mono_ns < until_ns {
+            self.readiness.take(ready, 0);
+            if !ready.is_empty() || !self.inbound.is_empty() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
     }
 
     fn note(&mut self, ready: Ready) {
@@ -86,7 +106,6 @@ impl Host {
         if !connection.queued {
             connection.queued = true;
             self.turns.push_back(id);
-            self.want_pump();
         }
     }
 
@@ -204,9 +223,7 @@ impl Host {
             round.append(&mut self.dirty);
             self.dirty = round;
         }
-        if !self.mesh.flush() {
-            self.wake_timekeeper();
-        } else if !self.held.is_empty() {
+        if self.mesh.flush() && !self.held.is_empty() {
             for id in std::mem::take(&mut self.held) {
                 if let Some(connection) = self.connections.find(id) {
                     connection.held = false;

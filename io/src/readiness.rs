@@ -1,8 +1,9 @@
 //! Which sockets are ready, and sleeping until one is.
 //!
 //! A busy shard asks one epoll set for everything that is ready, once per round, and reads and writes with plain system
-//! calls. Only when nothing is ready does it sleep, in glommio's ring, on the set itself. Giving every socket to the ring
-//! instead costs a poll submission and an interrupt of the shard's core for each request: `docs/adr` has the figures.
+//! calls. An idle one waits in the same call. Giving every socket to glommio's ring instead costs a poll submission and an
+//! interrupt of the shard's core for each request, and sleeping in the ring costs five system calls a wake-up:
+//! `docs/adr` has the figures. The control shard, which has glommio's timers and streams to wait for, sleeps in the ring.
 
 use conduit_protocol::ConnectionId;
 use futures_lite::AsyncRead;
@@ -13,6 +14,9 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
+
+/// Longest wait: what a caller means by "for ever".
+const WAIT_MS_MAX: u64 = 60_000;
 
 /// Events taken in one round: more wait for the next.
 const EVENTS_PER_ROUND: usize = 256;
@@ -77,10 +81,13 @@ impl Readiness {
         let _ = epoll::delete(&self.set, socket);
     }
 
-    /// Appends what is ready now, without waiting. True when there may be more.
-    pub(crate) fn take(&mut self, ready: &mut Vec<Ready>) -> bool {
-        let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let Ok((events, _)) = epoll::wait(&self.set, self.events.as_mut_slice(), Some(&zero)) else { return false };
+    /// Appends what is ready, after waiting for it at most so long (whole milliseconds, rounded up; 0: not at all). True
+    /// when there may be more.
+    pub(crate) fn take(&mut self, ready: &mut Vec<Ready>, wait_ns: u64) -> bool {
+        let wait_ms = wait_ns.div_ceil(1_000_000).min(WAIT_MS_MAX);
+        let timeout =
+            rustix::event::Timespec { tv_sec: (wait_ms / 1_000) as i64, tv_nsec: (wait_ms % 1_000 * 1_000_000) as i64 };
+        let Ok((events, _)) = epoll::wait(&self.set, self.events.as_mut_slice(), Some(&timeout)) else { return false };
         let full = events.len() == EVENTS_PER_ROUND;
         for event in events.iter() {
             // The structure is packed: its fields are copied, not borrowed.
@@ -146,14 +153,14 @@ mod tests {
             let id = ConnectionId::new(7, 3);
             readiness.watch(&theirs, id).expect("watched");
             let mut ready = Vec::new();
-            readiness.take(&mut ready);
+            readiness.take(&mut ready, 0);
             ready.clear();
             for _ in 0..3 {
                 let mut writer = ours.try_clone().expect("a clone");
                 let woken = std::thread::spawn(move || writer.write_all(b"x"));
                 std::future::poll_fn(|task| readiness.poll_any(task)).await;
                 woken.join().expect("the writer ends").expect("written");
-                readiness.take(&mut ready);
+                readiness.take(&mut ready, 0);
                 let told = ready
                     .drain(..)
                     .any(|ready| matches!(ready, Ready::Connection { id: of, readable: true, .. } if of == id));

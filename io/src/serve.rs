@@ -9,8 +9,8 @@ use crate::listener::{Listeners, bind_all};
 use crate::mesh::Mesh;
 use crate::placement::place;
 use crate::preflight;
+use crate::pump::pump;
 use crate::readiness::Readiness;
-use crate::shard_main;
 use crate::signals::SignalPipes;
 use conduit_config::Config;
 use conduit_protocol::ShardId;
@@ -97,7 +97,8 @@ fn start_shard(
     // Deliveries are bounded by the core's window; what is above it is answers to a peer that does not read them.
     let outbox_bytes_max = 2 * core_limits.outbox_bytes_max as usize;
     let seed = random_seed();
-    spawn(format!("shard-{index}"), cpu, config, ready, move |ready| async move {
+    let spin_ns = config.spin_us * 1_000;
+    spawn(format!("shard-{index}"), cpu, ready, move |ready| async move {
         let Links { senders, inbound } = links;
         let readiness = match watch(&sockets, &inbound) {
             Ok(readiness) => readiness,
@@ -122,9 +123,10 @@ fn start_shard(
             wire_limits,
             connections_max,
             outbox_bytes_max,
+            spin_ns,
         );
         let _ = ready.send(Ok(()));
-        shard_main::run(host).await;
+        pump(host).await;
     })
 }
 
@@ -145,7 +147,7 @@ fn start_control(
     ready: Ready,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (shards, shutdown_timeout_ms) = (config.shards, config.shutdown_timeout_ms);
-    spawn("control".to_owned(), None, config, ready, move |ready| async move {
+    spawn("control".to_owned(), None, ready, move |ready| async move {
         let Links { senders, inbound } = links;
         let readiness = match watch(&[], &inbound) {
             Ok(readiness) => readiness,
@@ -163,26 +165,15 @@ fn start_control(
 
 /// One thread with one executor. A panic that leaves the executor ends the process: the other shards could not go on
 /// without it, and a supervisor outside restarts a process more surely than we restart a thread.
-fn spawn<G, F>(
-    name: String,
-    cpu: Option<usize>,
-    config: &Config,
-    ready: Ready,
-    body: G,
-) -> Result<JoinHandle<()>, ServeError>
+fn spawn<G, F>(name: String, cpu: Option<usize>, ready: Ready, body: G) -> Result<JoinHandle<()>, ServeError>
 where
     G: FnOnce(Ready) -> F + Send + 'static,
     F: Future<Output = ()> + 'static,
 {
     let placement = cpu.map_or(Placement::Unbound, Placement::Fixed);
-    let spin = Duration::from_micros(config.spin_us);
     let thread = std::thread::Builder::new().name(name.clone()).spawn(move || {
         let guard = AbortOnPanic(name);
-        let made = LocalExecutorBuilder::new(placement)
-            .spin_before_park(spin)
-            .preempt_timer(NEVER)
-            .io_memory(IO_MEMORY_BYTES)
-            .make();
+        let made = LocalExecutorBuilder::new(placement).preempt_timer(NEVER).io_memory(IO_MEMORY_BYTES).make();
         match made {
             Ok(executor) => executor.run(body(ready)),
             Err(error) => {

@@ -143,7 +143,7 @@ impl Control {
             self.take(message);
         }
         // Only the bell is among its sockets, and it says nothing more than that it rang.
-        self.readiness.take(&mut Vec::new());
+        self.readiness.take(&mut Vec::new(), 0);
         let all_left = self.mesh.flush();
         if self.finished && all_left {
             return Poll::Ready(());

@@ -1,25 +1,7 @@
-//! What runs on a data shard's executor: the pump and the timekeeper.
+//! What a shard does with the messages of its peers.
 
-use crate::deadline::keep_time;
 use crate::host::Host;
 use crate::mesh::MeshMessage;
-use crate::pump::pump;
-use std::cell::RefCell;
-use std::rc::Rc;
-use std::task::Poll;
-
-/// Runs a shard until the control shard says stop.
-pub(crate) async fn run(host: Host) {
-    let host = Rc::new(RefCell::new(host));
-    glommio::spawn_local(pump(host.clone())).detach();
-    glommio::spawn_local(keep_time(host.clone())).detach();
-    std::future::poll_fn(|task| {
-        let mut host = host.borrow_mut();
-        host.stopper = Some(task.waker().clone());
-        if host.stopped { Poll::Ready(()) } else { Poll::Pending }
-    })
-    .await;
-}
 
 /// Messages taken from the peers in one round. Most are batches.
 const MESSAGES_PER_ROUND: usize = 64;
@@ -43,17 +25,9 @@ impl Host {
                 let snapshot = Box::new(self.report());
                 let control = self.control;
                 self.mesh.send(control, MeshMessage::Snapshot { ticket, snapshot });
-                self.want_pump();
             }
             MeshMessage::Drain => self.drain_connections(),
-            MeshMessage::Stop => {
-                self.stopped = true;
-                self.want_pump();
-                self.wake_timekeeper();
-                if let Some(stopper) = self.stopper.take() {
-                    stopper.wake();
-                }
-            }
+            MeshMessage::Stop => self.stopped = true,
             MeshMessage::Report { .. } | MeshMessage::Snapshot { .. } | MeshMessage::Drained { .. } => {
                 debug_assert!(false, "a message for the control shard");
             }
