@@ -5,6 +5,8 @@ use crate::error::ServeError;
 use crate::placement::allowed_cpus;
 use conduit_config::Config;
 use glommio::{LocalExecutorBuilder, Placement};
+use rustix::io::Errno;
+use rustix::io_uring::{io_uring_params, io_uring_setup};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// What glommio demands of `RLIMIT_MEMLOCK`.
@@ -77,19 +79,44 @@ fn raise_open_files(config: &Config) -> Result<(), ServeError> {
     Ok(())
 }
 
+/// Asks the kernel for a small ring by hand: glommio answers a refusal with a panic that says nothing of its cause.
 fn check_uring() -> Result<(), ServeError> {
-    let made = std::panic::catch_unwind(|| LocalExecutorBuilder::new(Placement::Unbound).io_memory(64 * 1024).make());
-    let reason = match made {
-        Ok(Ok(_)) => return Ok(()),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "the kernel refused the ring".to_owned(),
-    };
-    let remedy = if reason.contains("not permitted") || reason.contains("os error 1)") {
-        "io_uring is forbidden here: set `sysctl kernel.io_uring_disabled=0`, and allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
-    } else if reason.contains("not implemented") || reason.contains("os error 38") {
-        "this kernel has no io_uring: Conduit needs Linux 5.8 or newer"
-    } else {
-        "check the limits on locked memory and open files (`ulimit -l`, `ulimit -n`) and that the kernel is 5.8 or newer"
-    };
-    Err(ServeError::Uring { reason, remedy })
+    let mut params = io_uring_params::default();
+    // SAFETY: the kernel writes to `params` only during the call; the ring is closed at once and never mapped.
+    let probed = unsafe { io_uring_setup(PROBE_ENTRIES, &mut params) };
+    let failed = |errno: Errno| ServeError::Uring { reason: errno.to_string(), remedy: uring_remedy(errno) };
+    drop(probed.map_err(failed)?);
+    LocalExecutorBuilder::new(Placement::Unbound)
+        .io_memory(64 * 1024)
+        .make()
+        .map(drop)
+        .map_err(|error| ServeError::Uring { reason: error.to_string(), remedy: uring_remedy(Errno::NOMEM) })
+}
+
+/// Entries of the ring that is only tried.
+const PROBE_ENTRIES: u32 = 2;
+
+fn uring_remedy(errno: Errno) -> &'static str {
+    match errno {
+        Errno::PERM | Errno::ACCESS => {
+            "io_uring is forbidden here: set `sysctl kernel.io_uring_disabled=0`, and allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile"
+        }
+        Errno::NOSYS => {
+            "this kernel has no io_uring, or a seccomp profile hides it: Conduit needs Linux 5.8 or newer, with io_uring_setup, io_uring_enter and io_uring_register allowed"
+        }
+        _ => "check the limits on locked memory and open files (`ulimit -l`, `ulimit -n`)",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_of_a_ring_has_its_own_remedy() {
+        assert!(uring_remedy(Errno::PERM).contains("kernel.io_uring_disabled=0"));
+        assert!(uring_remedy(Errno::NOSYS).contains("5.8"));
+        assert!(uring_remedy(Errno::NOMEM).contains("ulimit -l"));
+        assert!(check_uring().is_ok(), "these tests need io_uring");
+    }
 }
