@@ -5,8 +5,8 @@
 #![allow(missing_docs, reason = "criterion's macros define undocumented items")]
 
 use conduit_protocol::{
-    Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, Seq, ShardId, Subscribe,
-    TenantId, Token,
+    Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, PublishOptions, Seq,
+    ShardId, Subscribe, TenantId, Token,
 };
 use conduit_shard::{Effect, Effects, Input, Limits, Shard};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -43,6 +43,7 @@ impl Broker {
                 refill_on_ack,
                 ack_wait_ms: None,
                 max_inflight: None,
+                ..Subscribe::default()
             });
             broker.command(slot as u32, command);
             broker.effects.clear();
@@ -60,7 +61,8 @@ impl Broker {
         let stream = &self.streams[self.turn];
         self.turn = if self.turn + 1 < self.streams.len() { self.turn + 1 } else { 0 };
         let envelope = Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(ID.into()) };
-        let publish = Publish { stream: stream.as_str().into(), envelope, pausable: false };
+        let publish =
+            Publish { stream: stream.as_str().into(), envelope, pausable: false, options: PublishOptions::default() };
         let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(u32::MAX, 1), token: Token(1) };
         let command = Command::Publish(publish);
         let input = Input::Command { origin, tenant: TenantId::DEFAULT, command };
@@ -73,7 +75,8 @@ impl Broker {
         let envelope = Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(id.into()) };
         let stream = self.streams[0].as_str().into();
         let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(u32::MAX, 1), token: Token(1) };
-        let command = Command::Publish(Publish { stream, envelope, pausable: false });
+        let command =
+            Command::Publish(Publish { stream, envelope, pausable: false, options: PublishOptions::default() });
         let input = Input::Command { origin, tenant: TenantId::DEFAULT, command };
         self.shard.handle(self.now, input, &mut self.effects);
     }

@@ -157,19 +157,23 @@ impl Broker {
                 let mut context = context!(self, connection);
                 let session = &mut connection.session;
                 match answer {
-                    AnswerValue::Published { stream, seq } => {
+                    AnswerValue::Published { stream, seq, .. } => {
                         let (id, stream) = self.shard.published(stream, seq);
-                        session.answer(origin.token, &Answer::Published { id, stream, seq }, &mut context);
+                        session.answer(
+                            origin.token,
+                            &Answer::Published { id, stream, seq, promise: Default::default(), duplicate: false },
+                            &mut context,
+                        );
                     }
-                    AnswerValue::Subscribed => session.answer(origin.token, &Answer::Subscribed, &mut context),
+                    AnswerValue::Subscribed(_) => session.answer(origin.token, &Answer::Subscribed(None), &mut context),
                     AnswerValue::Refused { code, message, retry_after_ms } => {
                         let refusal = Refusal { code, message: message.into(), retry_after_ms };
                         session.answer(origin.token, &Answer::Refused(refusal), &mut context);
                     }
-                    AnswerValue::Stats(_) => {}
+                    AnswerValue::Stats(_) | AnswerValue::Duplicate { .. } | AnswerValue::Stream(_) => {}
                 }
             }
-            Effect::Pause { .. } | Effect::Resume { .. } => {}
+            Effect::Gap { .. } | Effect::Close { .. } | Effect::Pause { .. } | Effect::Resume { .. } => {}
         }
     }
 

@@ -12,15 +12,22 @@ impl Host {
         let mut context = context!(self, connection);
         let session = &mut connection.session;
         match answer {
-            AnswerValue::Published { stream, seq } => {
+            AnswerValue::Published { stream, seq, accepted } => {
                 // Publishers that asked for no answer get none: do not even look the message up.
                 if origin.token == Token::NONE {
                     return;
                 }
                 let (id, stream) = self.shard.published(stream, seq);
-                session.answer(origin.token, &Answer::Published { id, stream, seq }, &mut context);
+                let answer = Answer::Published { id, stream, seq, promise: accepted.promise(), duplicate: false };
+                session.answer(origin.token, &answer, &mut context);
             }
-            AnswerValue::Subscribed => session.answer(origin.token, &Answer::Subscribed, &mut context),
+            AnswerValue::Duplicate { stream, seq, id, accepted } => {
+                let stream = self.shard.stream_name(stream);
+                let answer = Answer::Published { id: &id, stream, seq, promise: accepted.promise(), duplicate: true };
+                session.answer(origin.token, &answer, &mut context);
+            }
+            AnswerValue::Subscribed(hello) => session.answer(origin.token, &Answer::Subscribed(hello), &mut context),
+            AnswerValue::Stream(answer) => session.answer(origin.token, &Answer::Stream(*answer), &mut context),
             AnswerValue::Refused { code, message, retry_after_ms } => {
                 let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };
                 session.answer(origin.token, &Answer::Refused(refusal), &mut context);
@@ -34,15 +41,20 @@ impl Host {
         let batch = self.mesh.batch_to(origin.shard);
         match answer {
             AnswerValue::Published { .. } if origin.token == Token::NONE => {}
-            AnswerValue::Published { stream, seq } => {
+            AnswerValue::Published { stream, seq, accepted } => {
                 let (id, stream) = self.shard.published(stream, seq);
-                batch.push_published(origin, id, stream, seq);
+                batch.push_published(origin, (id, stream), seq, accepted.promise(), false);
             }
+            AnswerValue::Duplicate { stream, seq, id, accepted } => {
+                let stream = self.shard.stream_name(stream);
+                batch.push_published(origin, (&id, stream), seq, accepted.promise(), true);
+            }
+            AnswerValue::Stream(answer) => batch.push(Item::StreamAnswer { origin, answer }),
             AnswerValue::Refused { code, message, retry_after_ms } => {
                 batch.push(Item::Refused { origin, code, message, retry_after_ms });
             }
             AnswerValue::Stats(stats) => batch.push(Item::StatsAnswer { origin, stats }),
-            AnswerValue::Subscribed => debug_assert!(false, "a subscription is never forwarded"),
+            AnswerValue::Subscribed(_) => debug_assert!(false, "a subscription is never forwarded"),
         }
     }
 
@@ -77,17 +89,23 @@ impl Host {
     pub(crate) fn take_batch(&mut self, batch: Box<Batch>) {
         for item in batch.items() {
             match item {
-                &Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable } => {
-                    let command = Command::Publish(batch.publish(stream, envelope, encoding, id, pausable));
+                &Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable, ref options } => {
+                    let options = options.as_deref();
+                    let command = Command::Publish(batch.publish(stream, envelope, encoding, id, pausable, options));
                     self.input(Input::Command { origin, tenant, command });
                 }
                 &Item::Stats { origin, tenant, stream } => {
                     let command = Command::Stats { stream: Cow::Borrowed(batch.text_at(stream)) };
                     self.input(Input::Command { origin, tenant, command });
                 }
-                &Item::Published { origin, id, stream, seq } => {
+                Item::Stream { origin, tenant, command } => {
+                    let command = Command::Stream(command.clone());
+                    self.input(Input::Command { origin: *origin, tenant: *tenant, command });
+                }
+                Item::StreamAnswer { origin, answer } => self.answer(*origin, &Answer::Stream((**answer).clone())),
+                &Item::Published { origin, id, stream, seq, promise, duplicate } => {
                     let (id, stream) = (batch.text_at(id), batch.text_at(stream));
-                    self.answer(origin, &Answer::Published { id, stream, seq });
+                    self.answer(origin, &Answer::Published { id, stream, seq, promise, duplicate });
                 }
                 &Item::Refused { origin, code, message, retry_after_ms } => {
                     let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms };

@@ -251,9 +251,10 @@ impl Host {
             Command::Publish(publish) => self.shard.owner_of(tenant, &publish.stream),
             Command::Subscribe(subscribe) => self.shard.owner_of(tenant, &subscribe.stream),
             Command::Stats { stream } => self.shard.owner_of(tenant, stream),
+            Command::Stream(command) => self.shard.owner_of(tenant, &command.stream),
             Command::Report(Report::Health) => return Next::Health(origin),
             Command::Report(_) => self.control,
-            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack { .. } => self.id,
+            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => self.id,
         };
         if owner == self.id {
             connection.consumer |= matches!(command, Command::Subscribe(_));
@@ -268,6 +269,10 @@ impl Host {
                 self.mesh.batch_to(owner).push_publish(origin, tenant, publish);
             }
             Command::Stats { stream } => self.mesh.batch_to(owner).push_stats(origin, tenant, stream),
+            Command::Stream(command) => {
+                let command = Box::new((**command).clone().into_owned());
+                self.mesh.batch_to(owner).push(Item::Stream { origin, tenant, command });
+            }
             Command::Report(report) => self.mesh.send(owner, MeshMessage::Report { origin, report: *report }),
             _ => return Next::MoveTo(owner),
         }
@@ -312,6 +317,13 @@ impl Host {
             }
             Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
             Effect::Answer { origin, answer } => self.answer_peer(origin, answer),
+            Effect::Gap { connection: id, from, to } => {
+                let Some(connection) = self.connections.find(id) else { return };
+                let mut context = context!(self, connection);
+                connection.session.gap(from, to, &mut context);
+                self.mark_dirty(id);
+            }
+            Effect::Close { connection, code, message } => self.close(connection, &Violation::new(code, message)),
             Effect::Pause { origin } if origin.shard == self.id => self.pause(origin.connection),
             Effect::Resume { origin } if origin.shard == self.id => self.resume(origin.connection),
             Effect::Pause { origin } => self.mesh.batch_to(origin.shard).push(Item::Pause(origin.connection)),

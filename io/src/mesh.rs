@@ -2,9 +2,10 @@
 //! link keeps the batch here and stops this shard's reading until it has left: nothing is dropped, nothing grows.
 
 use crate::link::LinkSender;
-use conduit_protocol::command::{Publish, Report};
+use conduit_protocol::command::{Publish, PublishOptions, Report, StreamCommand};
+use conduit_protocol::streams::StreamAnswer;
 use conduit_protocol::{
-    ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Seq, ShardId, StreamStats, TenantId,
+    ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Promise, Seq, ShardId, StreamStats, TenantId,
 };
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -75,17 +76,29 @@ pub(crate) enum Item {
         encoding: Encoding,
         id: ItemId,
         pausable: bool,
+        options: Option<Box<PublishOptions<'static>>>,
     },
     Stats {
         origin: Origin,
         tenant: TenantId,
         stream: Span,
     },
+    Stream {
+        origin: Origin,
+        tenant: TenantId,
+        command: Box<StreamCommand<'static>>,
+    },
     Published {
         origin: Origin,
         id: Span,
         stream: Span,
         seq: Seq,
+        promise: Promise,
+        duplicate: bool,
+    },
+    StreamAnswer {
+        origin: Origin,
+        answer: Box<StreamAnswer>,
     },
     Refused {
         origin: Origin,
@@ -142,7 +155,9 @@ impl Batch {
             EnvelopeId::Unusable => ItemId::Unusable,
         };
         let (encoding, pausable) = (publish.envelope.encoding, publish.pausable);
-        self.items.push(Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable });
+        let is_plain = publish.options == PublishOptions::default();
+        let options = (!is_plain).then(|| Box::new(publish.options.clone().into_owned()));
+        self.items.push(Item::Publish { origin, tenant, stream, envelope, encoding, id, pausable, options });
     }
 
     pub(crate) fn push_stats(&mut self, origin: Origin, tenant: TenantId, stream: &str) {
@@ -150,9 +165,16 @@ impl Batch {
         self.items.push(Item::Stats { origin, tenant, stream });
     }
 
-    pub(crate) fn push_published(&mut self, origin: Origin, id: &str, stream: &str, seq: Seq) {
+    pub(crate) fn push_published(
+        &mut self,
+        origin: Origin,
+        (id, stream): (&str, &str),
+        seq: Seq,
+        promise: Promise,
+        duplicate: bool,
+    ) {
         let (id, stream) = (self.put(id.as_bytes()), self.put(stream.as_bytes()));
-        self.items.push(Item::Published { origin, id, stream, seq });
+        self.items.push(Item::Published { origin, id, stream, seq, promise, duplicate });
     }
 
     /// The command of a `Publish` item.
@@ -163,6 +185,7 @@ impl Batch {
         encoding: Encoding,
         id: ItemId,
         pausable: bool,
+        options: Option<&PublishOptions<'static>>,
     ) -> Publish<'_> {
         let id = match id {
             ItemId::Given(span) => EnvelopeId::Given(Cow::Borrowed(self.text_at(span))),
@@ -173,6 +196,7 @@ impl Batch {
             stream: Cow::Borrowed(self.text_at(stream)),
             envelope: Envelope { encoding, bytes: self.bytes_at(envelope), id },
             pausable,
+            options: options.cloned().unwrap_or_default(),
         }
     }
 

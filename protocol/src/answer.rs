@@ -3,6 +3,7 @@
 use crate::codec::Encoding;
 use crate::error::ErrorCode;
 use crate::ids::Seq;
+use crate::streams::{StreamAnswer, Subscribed};
 use std::borrow::Cow;
 
 /// The answer to one request, to be encoded by the session that sent it.
@@ -16,9 +17,15 @@ pub enum Answer<'a> {
         stream: &'a str,
         /// Its position there.
         seq: Seq,
+        /// What was promised.
+        promise: Promise,
+        /// The message was accepted before, and this is the answer of then.
+        duplicate: bool,
     },
-    /// The connection is a consumer now; the session completes the handshake.
-    Subscribed,
+    /// The connection is a consumer now; the session completes the handshake. With `hello=1`, what to tell it first.
+    Subscribed(Option<Box<Subscribed>>),
+    /// What an operation on a stream as an object came to.
+    Stream(StreamAnswer),
     /// The request failed; the connection goes on unless the session decides otherwise.
     Refused(Refusal<'a>),
     /// Figures of one stream.
@@ -32,6 +39,18 @@ pub enum Answer<'a> {
         /// The body.
         body: &'a [u8],
     },
+}
+
+/// What an accepted message survives, as the answer says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Promise {
+    /// Nothing is said: the server has no data directory.
+    #[default]
+    Unsaid,
+    /// `"durable":false`: it lives in memory, or will be on the disk soon.
+    Volatile,
+    /// `"durable":true`: it is on the disk.
+    Durable,
 }
 
 /// Why a request failed.

@@ -1,8 +1,10 @@
 //! What a peer asks for, decoded and checked against the limits, borrowing from the bytes that came.
 
 use crate::codec::Encoding;
+use crate::streams::{GroupSettings, StreamSettings};
 use smallvec::SmallVec;
 use std::borrow::Cow;
+use std::num::NonZeroU64;
 
 /// One operation, ready for the shard.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,17 +20,15 @@ pub enum Command<'a> {
     /// The consumer is done with all of its in-flight messages up to and including this seq. No answer.
     AckUpTo(crate::Seq),
     /// The consumer gives these messages back, to be delivered again not before `delay_ms` from now. No answer.
-    Nack {
-        /// Which ones.
-        targets: Targets<'a>,
-        /// Milliseconds to wait; 0 means at once.
-        delay_ms: u64,
-    },
+    Nack(Nack<'a>),
     /// Figures of one stream. Answered by `Answer::Stats` or `Answer::Refused(UnknownStream)`.
     Stats {
         /// The stream's name, checked.
         stream: Cow<'a, str>,
     },
+    /// Something about one stream as an object: its settings, its groups, its dead letters. Answered by `Answer::Stream`
+    /// or `Answer::Refused`.
+    Stream(Box<StreamCommand<'a>>),
     /// A document about the whole server: the control shard writes it. Answered by `Answer::Document`.
     Report(Report),
 }
@@ -45,6 +45,20 @@ pub enum MessageRef<'a> {
     Id(Cow<'a, str>),
 }
 
+/// Deliveries given back.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Nack<'a> {
+    /// Which ones.
+    pub targets: Targets<'a>,
+    /// Milliseconds to wait; 0 means at once.
+    pub delay_ms: u64,
+    /// Do not deliver again: the message goes to the dead letters now.
+    pub dead: bool,
+    /// What went wrong, in the consumer's words: kept as the message's last error. At most
+    /// [`crate::Limits::error_bytes_max`] bytes; longer ones are cut at a character.
+    pub error: Option<Cow<'a, str>>,
+}
+
 /// A message to store.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Publish<'a> {
@@ -55,6 +69,42 @@ pub struct Publish<'a> {
     /// The session may be told to stop reading when the stream fills: true for WebSocket connections that only
     /// publish. (A connection that also consumes must keep reading its acks, and an HTTP client waits for its answer.)
     pub pausable: bool,
+    /// What it asks for besides being stored.
+    pub options: PublishOptions<'a>,
+}
+
+/// What a publish may ask for; the default asks for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublishOptions<'a> {
+    /// Not to be delivered before.
+    pub not_before: NotBefore,
+    /// Not to be delivered after so many milliseconds from now: then it expires. At least 1; absent: never.
+    pub ttl_ms: Option<NonZeroU64>,
+    /// 0 (usual) to 3 (most urgent): more urgent messages of a stream go first, with a guard against starvation.
+    pub priority: u8,
+    /// `dedupId` or `Idempotency-Key`: a repeat within the stream's window stores nothing and gets the first answer.
+    pub dedup_id: Option<Cow<'a, str>>,
+}
+
+impl PublishOptions<'_> {
+    /// The same, on its own: it travels to the shard that owns the stream.
+    #[must_use]
+    pub fn into_owned(self) -> PublishOptions<'static> {
+        let Self { not_before, ttl_ms, priority, dedup_id } = self;
+        PublishOptions { not_before, ttl_ms, priority, dedup_id: dedup_id.map(|id| Cow::Owned(id.into_owned())) }
+    }
+}
+
+/// When a message may first be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NotBefore {
+    /// At once.
+    #[default]
+    Now,
+    /// `delayMs`: so many milliseconds from now.
+    AfterMs(u64),
+    /// `deliverAt`: at this time, in milliseconds since 1970 (UTC). The past means at once.
+    AtUnixMs(u64),
 }
 
 /// The message object as it came, kept byte for byte.
@@ -80,7 +130,7 @@ pub enum EnvelopeId<'a> {
 }
 
 /// A consumer to be.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Subscribe<'a> {
     /// The stream, a checked name.
     pub stream: Cow<'a, str>,
@@ -94,6 +144,107 @@ pub struct Subscribe<'a> {
     pub ack_wait_ms: Option<u64>,
     /// Deliveries that may be in flight at once; `None` for the server's maximum.
     pub max_inflight: Option<u32>,
+    /// The group that it joins; `None` for the default group. Created when it does not exist.
+    pub group: Option<Cow<'a, str>>,
+    /// Where a group that does not exist yet begins; an existing one goes on where it is.
+    pub from: From,
+    /// Reads for itself alone: no cursor is kept, nothing is held back for it, and it ends with the connection.
+    pub ephemeral: bool,
+    /// Wants the `subscribed` frame before the first delivery.
+    pub hello: bool,
+    /// Deliveries of one message before it goes to the dead letters, for a group that does not exist yet; 0: for ever.
+    pub max_deliver: Option<u32>,
+}
+
+/// Where a group begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum From {
+    /// With the oldest message that the stream still holds.
+    #[default]
+    First,
+    /// With the next message published.
+    New,
+    /// With this message, or the first one after it that is held.
+    Seq(crate::Seq),
+    /// With the first message published at this time or later, in milliseconds since 1970 (UTC).
+    TimeUnixMs(u64),
+    /// With the last so many messages that are held.
+    Last(u64),
+}
+
+/// An operation on one stream as an object.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamCommand<'a> {
+    /// The stream, a checked name.
+    pub stream: Cow<'a, str>,
+    /// What to do with it.
+    pub action: StreamAction<'a>,
+}
+
+impl StreamCommand<'_> {
+    /// The same, on its own: it travels to the shard that owns the stream.
+    #[must_use]
+    pub fn into_owned(self) -> StreamCommand<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        let action = match self.action {
+            StreamAction::Describe => StreamAction::Describe,
+            StreamAction::Put(settings) => StreamAction::Put(settings),
+            StreamAction::Delete => StreamAction::Delete,
+            StreamAction::Purge => StreamAction::Purge,
+            StreamAction::Peek { from, limit } => StreamAction::Peek { from, limit },
+            StreamAction::Redrive { limit } => StreamAction::Redrive { limit },
+            StreamAction::DescribeGroup { group } => StreamAction::DescribeGroup { group: own(group) },
+            StreamAction::PutGroup { group, from, settings } => {
+                StreamAction::PutGroup { group: own(group), from, settings }
+            }
+            StreamAction::DeleteGroup { group } => StreamAction::DeleteGroup { group: own(group) },
+        };
+        StreamCommand { stream: own(self.stream), action }
+    }
+}
+
+/// What can be done with a stream as an object.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamAction<'a> {
+    /// `GET /v1/streams/{name}`.
+    Describe,
+    /// `PUT /v1/streams/{name}`: creates it or changes its settings; what is not named stays (or gets its default).
+    Put(StreamSettings),
+    /// `DELETE /v1/streams/{name}`: messages, groups and settings are gone, consumers are closed.
+    Delete,
+    /// `POST /v1/streams/{name}/purge`: every message is gone, in flight or not; seqs go on.
+    Purge,
+    /// `GET /v1/streams/{name}/messages?from=&limit=`: looks at messages without consuming them.
+    Peek {
+        /// The first seq of interest.
+        from: crate::Seq,
+        /// Messages wanted; cut to [`crate::Limits::peek_max`].
+        limit: u32,
+    },
+    /// `POST /v1/streams/{name}.dlq/redrive?limit=`: dead letters go back to the stream they came from.
+    Redrive {
+        /// At most so many.
+        limit: u64,
+    },
+    /// `GET /v1/streams/{name}/groups/{group}`.
+    DescribeGroup {
+        /// The group, a checked name.
+        group: Cow<'a, str>,
+    },
+    /// `PUT /v1/streams/{name}/groups/{group}`: creates it or changes its settings.
+    PutGroup {
+        /// The group, a checked name.
+        group: Cow<'a, str>,
+        /// Where a new one begins.
+        from: From,
+        /// What it is to be like.
+        settings: GroupSettings,
+    },
+    /// `DELETE /v1/streams/{name}/groups/{group}`: its consumers are closed, its cursor is gone.
+    DeleteGroup {
+        /// The group, a checked name.
+        group: Cow<'a, str>,
+    },
 }
 
 /// Documents about the whole server.
@@ -105,6 +256,8 @@ pub enum Report {
     Metrics,
     /// `GET /metrics`: Prometheus text.
     Prometheus,
+    /// `GET /v1/streams`.
+    Streams,
     /// `GET /v1/histograms?format=json`.
     HistogramsJson,
     /// `GET /v1/histograms?format=hlog`.

@@ -77,6 +77,12 @@ error_table! {
     InvalidStream = "InvalidStream", 400, 1008, Peer;
     /// No such stream.
     UnknownStream = "UnknownStream", 404, 1008, Peer;
+    /// No such group.
+    UnknownGroup = "UnknownGroup", 404, 1008, Peer;
+    /// The request does not fit what is there, such as another durability for a stream that has messages.
+    Conflict = "Conflict", 409, 1008, Peer;
+    /// The stream, or the group that the connection consumed from, was deleted.
+    StreamDeleted = "StreamDeleted", 410, 1008, Peer;
     /// The request body is larger than the limit.
     PayloadTooLarge = "PayloadTooLarge", 413, 1009, Peer;
     /// The WebSocket message is larger than the limit.
@@ -97,6 +103,12 @@ error_table! {
     TooManyConnections = "TooManyConnections", 503, 1013, Load;
     /// The shard cannot take more streams.
     TooManyStreams = "TooManyStreams", 503, 1013, Load;
+    /// The stream or the shard cannot take more groups.
+    TooManyGroups = "TooManyGroups", 503, 1013, Load;
+    /// The disk, or the room that the log may take on it, is full. Service returns when there is room again.
+    StorageFull = "storage_full", 507, 1011, Load;
+    /// A write to the log failed: this shard stores nothing durable until the server is started again.
+    StorageFailed = "storage_failed", 503, 1011, Server;
     /// The peer does not read what it asked for.
     SlowConsumer = "SlowConsumer", 503, 1013, Load;
     /// A WebSocket peer did not answer pings.

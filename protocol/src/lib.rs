@@ -27,14 +27,18 @@ pub mod ids;
 pub mod inbox;
 pub mod limits;
 pub mod session;
+pub mod streams;
 pub mod surface;
 pub mod telemetry;
 pub mod time;
 pub mod ws;
 
-pub use answer::{Answer, Delivery, Refusal, StreamStats};
+pub use answer::{Answer, Delivery, Promise, Refusal, StreamStats};
 pub use codec::Encoding;
-pub use command::{Command, Envelope, EnvelopeId, MessageRef, Publish, Report, Subscribe};
+pub use command::{
+    Command, Envelope, EnvelopeId, From, MessageRef, Nack, NotBefore, Publish, PublishOptions, Report, StreamAction,
+    StreamCommand, Subscribe,
+};
 pub use context::Context;
 pub use error::{ErrorCode, Fault, Violation};
 pub use ids::{ConnectionId, Origin, Seq, ShardId, TenantId, Token};

@@ -21,6 +21,16 @@ pub struct Limits {
     pub stream_name_bytes_max: usize,
     /// Bytes of a message identifier. A longer `id` in an envelope is left alone and not used.
     pub message_id_bytes_max: usize,
+    /// Bytes of a group name, in UTF-8. More: 400 / 1003.
+    pub group_name_bytes_max: usize,
+    /// Bytes of a `dedupId` or `Idempotency-Key`. More: 400 / 1003.
+    pub dedup_id_bytes_max: usize,
+    /// Bytes of a nack's `error`. More: it is cut.
+    pub error_bytes_max: usize,
+    /// Longest `delayMs`, and farthest `deliverAt`, in milliseconds from now. More: 400 / 1003.
+    pub delay_ms_max: u64,
+    /// Messages that one look into a stream returns. A larger `limit` is cut to it.
+    pub peek_max: u32,
     /// Elements of one ack or nack array. More: 1003.
     pub ack_array_max: usize,
     /// Credit that one connection may hold. A grant beyond it is cut to it.
@@ -58,6 +68,11 @@ impl Default for Limits {
             depth_max: 32,
             stream_name_bytes_max: 255,
             message_id_bytes_max: 256,
+            group_name_bytes_max: 128,
+            dedup_id_bytes_max: 256,
+            error_bytes_max: 1_024,
+            delay_ms_max: 365 * 24 * 60 * 60 * 1000,
+            peek_max: 100,
             ack_array_max: 10_000,
             credit_max: 1_000_000,
             unanswered_max: 4_096,

@@ -5,7 +5,7 @@ use crate::command::Command;
 use crate::context::Context;
 use crate::error::Violation;
 use crate::http::HttpSession;
-use crate::ids::Token;
+use crate::ids::{Seq, Token};
 use crate::inbox::Inbox;
 use crate::telemetry::Telemetry;
 use crate::ws::WsSession;
@@ -89,6 +89,14 @@ impl Session {
         match &mut self.state {
             State::Http(_) => debug_assert!(false, "a delivery to a connection that never subscribed"),
             State::Ws(ws) => ws.deliver(delivery, context),
+        }
+    }
+
+    /// Tells a consumer that these messages of its stream were lost, both ends included.
+    pub fn gap(&mut self, from: Seq, to: Seq, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(_) => debug_assert!(false, "a gap told to a connection that never subscribed"),
+            State::Ws(ws) => ws.gap(from, to, context),
         }
     }
 

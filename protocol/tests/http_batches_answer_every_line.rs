@@ -139,7 +139,16 @@ fn an_answer_to_a_line_of_an_earlier_batch_is_ignored() {
     let (old, _) = peer.unanswered[0];
     peer.answer_at(0);
     peer.feed(batch("", &[&good("b")]));
-    peer.give(old, &conduit_protocol::Answer::Published { id: "a", stream: "s", seq: conduit_protocol::Seq(1) });
+    peer.give(
+        old,
+        &conduit_protocol::Answer::Published {
+            id: "a",
+            stream: "s",
+            seq: conduit_protocol::Seq(1),
+            promise: conduit_protocol::Promise::Unsaid,
+            duplicate: false,
+        },
+    );
     assert_eq!(peer.responses().len(), 1);
     peer.answer_at(0);
     assert_eq!(peer.responses()[1].json()["results"][0]["id"], "b");

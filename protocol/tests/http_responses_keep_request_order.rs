@@ -27,7 +27,13 @@ fn an_answer_that_nobody_waits_for_is_ignored() {
     let mut peer = Peer::with(Limits::default(), Answering::OnDemand);
     peer.feed([publish("0"), publish("1")].concat());
     let tokens: Vec<Token> = peer.unanswered.iter().map(|(token, _)| *token).collect();
-    let answer = conduit_protocol::Answer::Published { id: "again", stream: "s", seq: conduit_protocol::Seq(9) };
+    let answer = conduit_protocol::Answer::Published {
+        id: "again",
+        stream: "s",
+        seq: conduit_protocol::Seq(9),
+        promise: conduit_protocol::Promise::Unsaid,
+        duplicate: false,
+    };
     for stray in [Token::NONE, Token(tokens[1].0 + 1), Token(0x7fff_ffff), Token(0x8000_0000)] {
         peer.give(stray, &answer);
     }

@@ -65,7 +65,17 @@ fn allocations(wire: &[u8], pipelined: usize) -> u64 {
             tokens.push(token);
             if tokens.len() == pipelined {
                 for token in tokens.drain(..).rev() {
-                    session.answer(token, &Answer::Published { id: "m", stream: "s", seq: Seq(round) }, &mut context);
+                    session.answer(
+                        token,
+                        &Answer::Published {
+                            id: "m",
+                            stream: "s",
+                            seq: Seq(round),
+                            promise: Default::default(),
+                            duplicate: false,
+                        },
+                        &mut context,
+                    );
                 }
             }
         }

@@ -168,6 +168,7 @@ fn an_enqueue_carries_a_message_and_a_reference() {
                 stream: "a/b".into(),
                 envelope: Envelope { encoding, bytes: &envelope_bytes, id: EnvelopeId::Given("m".into()) },
                 pausable: false,
+                options: conduit_protocol::PublishOptions::default(),
             };
             let wanted = Frame::Enqueue { publish, reference: reference_bytes.as_deref() };
             assert_eq!(decode_frame(encoding, &bytes, &Limits::default()), Ok(wanted), "{value}");

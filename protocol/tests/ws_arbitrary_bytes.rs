@@ -59,7 +59,7 @@ fn answers_that_nobody_waits_for_are_ignored() {
     for token in [0, 1, 77, u32::MAX - 1] {
         server.answer(Token(token), &Answer::Refused(refusal.clone()));
     }
-    server.answer(Token(0), &Answer::Subscribed);
+    server.answer(Token(0), &Answer::Subscribed(None));
     assert_eq!(server.said(), []);
 }
 

@@ -86,7 +86,10 @@ fn messages_and_deliveries_of_every_length_class_arrive() {
         assert_eq!(client.send(Message::text(message), &mut server), End::NeedBytes);
         assert_eq!(server.commands.len(), 1);
         let token = server.tokens[0];
-        server.answer(token, &Answer::Published { id: "m1", stream: "s", seq: Seq(3) });
+        server.answer(
+            token,
+            &Answer::Published { id: "m1", stream: "s", seq: Seq(3), promise: Default::default(), duplicate: false },
+        );
         server.deliver(&delivery(Encoding::Json, envelope.as_bytes()));
         let expected = [
             Message::text(format!(r#"{{"ok":{{"id":"m1","stream":"s","seq":3}},"ref":"{length}"}}"#)),

@@ -9,7 +9,7 @@ use ws_wire::{CLOSE, End, Server, client_frame, text};
 const ENQUEUE: &str = r#"{"enqueue":{"to":"s","envelope":{"id":"m"}}}"#;
 
 fn published() -> Answer<'static> {
-    Answer::Published { id: "m", stream: "s", seq: Seq(9) }
+    Answer::Published { id: "m", stream: "s", seq: Seq(9), promise: Default::default(), duplicate: false }
 }
 
 fn full() -> Answer<'static> {

@@ -72,7 +72,11 @@ fn publishing_answering_acking_and_delivering_allocate_nothing() {
         assert!(inbox.is_empty());
         // Out of order, as answers from other shards come.
         for token in tokens.drain(..).rev() {
-            session.answer(token, &Answer::Published { id: "m", stream: "s", seq: Seq(1) }, &mut context);
+            session.answer(
+                token,
+                &Answer::Published { id: "m", stream: "s", seq: Seq(1), promise: Default::default(), duplicate: false },
+                &mut context,
+            );
         }
         for seq in 0..60 {
             let envelope = br#"{"id":"m","n":1}"#;

@@ -1,6 +1,8 @@
 //! Everything a shard wants done. Effects are small values; bytes stay in the shard and are looked up while draining.
 
-use conduit_protocol::{ConnectionId, ErrorCode, Origin, Seq, StreamStats};
+use crate::log::Durable;
+use conduit_protocol::streams::{StreamAnswer, Subscribed};
+use conduit_protocol::{ConnectionId, ErrorCode, Origin, Promise, Seq, StreamStats};
 
 /// Names a stream of this shard, cheaply. Valid while the effect that carries it is drained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +29,24 @@ pub enum Effect {
         /// 1 for the first delivery.
         attempt: u32,
     },
+    /// Tell a consumer that these messages of its stream were lost on the disk, both ends included.
+    Gap {
+        /// The consumer's connection, on this shard.
+        connection: ConnectionId,
+        /// The first.
+        from: Seq,
+        /// The last.
+        to: Seq,
+    },
+    /// End a connection of this shard: what it consumed from is gone.
+    Close {
+        /// The consumer's connection.
+        connection: ConnectionId,
+        /// Which row of the error table.
+        code: ErrorCode,
+        /// Why.
+        message: &'static str,
+    },
     /// Stop reading from this publisher until `Resume`: a stream of its is nearly full.
     Pause {
         /// Which connection, of whichever shard (`token` means nothing here).
@@ -48,9 +68,24 @@ pub enum AnswerValue {
         stream: StreamKey,
         /// The position.
         seq: Seq,
+        /// What was promised.
+        accepted: Accepted,
     },
-    /// The connection is a consumer.
-    Subscribed,
+    /// The message was accepted before, under the same dedup id: the answer of then.
+    Duplicate {
+        /// The stream: `Shard::published` gives its name.
+        stream: StreamKey,
+        /// The position of then.
+        seq: Seq,
+        /// The id of then.
+        id: Box<str>,
+        /// What was promised.
+        accepted: Accepted,
+    },
+    /// The connection is a consumer. With `hello=1`, what to tell it first.
+    Subscribed(Option<Box<Subscribed>>),
+    /// What an operation on a stream as an object came to.
+    Stream(Box<StreamAnswer>),
     /// No.
     Refused {
         /// Which row of the error table.
@@ -62,6 +97,29 @@ pub enum AnswerValue {
     },
     /// Figures of one stream.
     Stats(Box<StreamStats>),
+}
+
+/// What a publisher may rely on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// This shard keeps nothing on a disk.
+    InMemory,
+    /// This shard keeps a log, and the stream is one that is not in it, or is written to it later.
+    Volatile,
+    /// It is on the disk.
+    Durable(Durable<()>),
+}
+
+impl Accepted {
+    /// How the answer says it.
+    #[must_use]
+    pub const fn promise(self) -> Promise {
+        match self {
+            Self::InMemory => Promise::Unsaid,
+            Self::Volatile => Promise::Volatile,
+            Self::Durable(_) => Promise::Durable,
+        }
+    }
 }
 
 /// The list of effects of one `handle`, reused from call to call so that nothing is allocated in steady state.

@@ -1,5 +1,6 @@
 //! Everything that can happen to a shard.
 
+use crate::log::{DiskOutcome, Ticket};
 use conduit_protocol::{Command, ConnectionId, Origin, TenantId};
 
 /// One thing that happened.
@@ -25,6 +26,13 @@ pub enum Input<'a> {
     Disconnected {
         /// The connection.
         connection: ConnectionId,
+    },
+    /// What came of a request of [`crate::Shard::poll_disk`].
+    Disk {
+        /// Which request.
+        ticket: Ticket,
+        /// What came of it.
+        outcome: DiskOutcome<'a>,
     },
     /// `next_deadline` has come.
     Deadline,

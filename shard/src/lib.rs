@@ -17,6 +17,7 @@
 pub mod effect;
 pub mod input;
 pub mod limits;
+pub mod log;
 pub mod placement;
 pub mod shard;
 pub mod snapshot;

@@ -1,5 +1,6 @@
 //! Publish: a message is checked against the limits, stored, answered, and offered to the consumers.
 
+use crate::effect::Accepted;
 use crate::message::Message;
 use crate::shard::{Shard, refuse};
 use crate::{AnswerValue, Effect, Effects, StreamKey};
@@ -30,7 +31,11 @@ impl Shard {
                 if origin.token != Token::NONE {
                     effects.push(Effect::Answer {
                         origin: *origin,
-                        answer: AnswerValue::Published { stream: StreamKey(stream), seq: Seq(seq) },
+                        answer: AnswerValue::Published {
+                            stream: StreamKey(stream),
+                            seq: Seq(seq),
+                            accepted: Accepted::InMemory,
+                        },
                     });
                 }
                 Some(stream)

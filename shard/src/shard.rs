@@ -90,6 +90,7 @@ impl Shard {
             Input::Command { origin, tenant, command } => self.command(now, origin, *tenant, command, effects),
             Input::Drained { connection } => self.drained(now, *connection, effects),
             Input::Disconnected { connection } => self.disconnected(now, *connection, effects),
+            Input::Disk { .. } => debug_assert!(false, "a shard without a log asks nothing of a disk"),
             Input::Deadline => self.deadline(now, effects),
         }
     }
@@ -115,9 +116,9 @@ impl Shard {
             Command::Credit(credit) => self.grant(now, origin.connection, *credit, effects),
             Command::Ack(targets) => self.ack(now, origin.connection, targets, effects),
             Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, *seq, effects),
-            Command::Nack { targets, delay_ms } => self.nack(now, origin.connection, targets, *delay_ms, effects),
+            Command::Nack(nack) => self.nack(now, origin.connection, &nack.targets, nack.delay_ms, effects),
             Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),
-            Command::Report(_) => refuse(
+            Command::Stream(_) | Command::Report(_) => refuse(
                 effects,
                 origin,
                 ErrorCode::Internal,
@@ -153,6 +154,12 @@ impl Shard {
             return ("", "");
         };
         (stream.message(seq.0).map_or("", |message| message.id()), &stream.name)
+    }
+
+    /// The name of a stream.
+    #[must_use]
+    pub fn stream_name(&self, stream: StreamKey) -> &str {
+        self.streams.at(stream.0).map_or("", |stream| &*stream.name)
     }
 
     fn stats(&mut self, now: Now, origin: &Origin, tenant: TenantId, name: &str, effects: &mut Effects) {

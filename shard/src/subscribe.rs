@@ -17,7 +17,7 @@ impl Shard {
         match self.add_consumer(now, origin.connection, tenant, subscribe) {
             Ok(stream) => {
                 if origin.token != Token::NONE {
-                    effects.push(Effect::Answer { origin: *origin, answer: AnswerValue::Subscribed });
+                    effects.push(Effect::Answer { origin: *origin, answer: AnswerValue::Subscribed(None) });
                 }
                 if subscribe.credit > 0 {
                     self.grant(now, origin.connection, subscribe.credit, effects);

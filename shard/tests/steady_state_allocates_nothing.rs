@@ -82,6 +82,7 @@ impl Broker {
                 refill_on_ack: true,
                 ack_wait_ms: None,
                 max_inflight: None,
+                ..Subscribe::default()
             }),
         );
     }

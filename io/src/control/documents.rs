@@ -52,8 +52,28 @@ pub(crate) fn write(report: Report, server: &Server<'_>) -> Document {
         }
         Report::Metrics => ok(JSON, metrics::write(server).to_string().into_bytes()),
         Report::Prometheus => ok(PROMETHEUS, prometheus::write(server).into_bytes()),
+        Report::Streams => ok(JSON, streams(server).to_string().into_bytes()),
         Report::HistogramsJson => ok(JSON, histograms::json(server).to_string().into_bytes()),
         Report::HistogramsHlog => ok(TEXT, histograms::hlog(server)),
         Report::HistogramsHgrm => ok(TEXT, histograms::hgrm(server).into_bytes()),
     }
+}
+
+/// `GET /v1/streams`: by name.
+fn streams(server: &Server<'_>) -> serde_json::Value {
+    let mut rows = Vec::new();
+    for report in server.reports {
+        for stream in &report.snapshot.streams {
+            let mut row = serde_json::json!({ "stream": stream.name, "shard": report.shard.0 });
+            if let (Some(row), Ok(serde_json::Value::Object(stats))) =
+                (row.as_object_mut(), serde_json::to_value(&stream.stats))
+            {
+                row.extend(stats);
+            }
+            rows.push(row);
+        }
+    }
+    rows.sort_by(|a, b| a["stream"].as_str().cmp(&b["stream"].as_str()));
+    let omitted: u64 = server.reports.iter().map(|report| report.snapshot.totals.streams_omitted).sum();
+    serde_json::json!({ "streams": rows, "omitted": omitted })
 }

@@ -6,7 +6,7 @@
 
 use super::reader::{Broken, Reader};
 use super::{Encoding, Frame, FrameError, LastStream, check_stream_name, usual};
-use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, Targets};
+use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, PublishOptions, Targets};
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
 use crate::limits::Limits;
@@ -164,7 +164,12 @@ impl<'a> PublishWalk<'a> {
         };
         check_stream_name(&stream, limits)?;
         let id = mem::replace(&mut self.id, EnvelopeId::Absent);
-        Ok(Publish { stream, envelope: Envelope { encoding, bytes, id }, pausable: false })
+        Ok(Publish {
+            stream,
+            envelope: Envelope { encoding, bytes, id },
+            pausable: false,
+            options: PublishOptions::default(),
+        })
     }
 }
 

@@ -7,7 +7,7 @@
 use super::reader::Reader;
 use super::request::read_envelope;
 use super::{Encoding, Frame, LastStream, check_stream_name};
-use crate::command::{Envelope, EnvelopeId, MessageRef, Publish};
+use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, PublishOptions};
 use crate::ids::Seq;
 use crate::limits::Limits;
 use std::borrow::Cow;
@@ -167,5 +167,5 @@ fn to_and_envelope<'a, R: Reader<'a>>(
         return None;
     }
     let envelope = Envelope { encoding, bytes: reader.since(mark), id };
-    Some(Publish { stream, envelope, pausable: false })
+    Some(Publish { stream, envelope, pausable: false, options: PublishOptions::default() })
 }

@@ -142,7 +142,7 @@ impl Results {
         };
         let start = self.encoded.len();
         match answer {
-            Answer::Published { id, stream, seq } => {
+            Answer::Published { id, stream, seq, .. } => {
                 self.accepted += 1;
                 codec::encode_published(self.encoding, id, stream, *seq, &mut self.encoded);
             }
@@ -154,7 +154,7 @@ impl Results {
                 }
                 codec::encode_error(self.encoding, refusal, None, &mut self.encoded);
             }
-            Answer::Subscribed | Answer::Stats(_) | Answer::Document { .. } => {
+            Answer::Subscribed(_) | Answer::Stream(_) | Answer::Stats(_) | Answer::Document { .. } => {
                 self.failed += 1;
                 let message = Cow::Borrowed("the line got an answer of another kind");
                 let refusal = Refusal { code: ErrorCode::Internal, message, retry_after_ms: None };

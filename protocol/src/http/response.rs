@@ -68,7 +68,7 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
     let start = context.out.len();
     let encoding = reply.encoding;
     let status = match outcome {
-        Outcome::Answer(Answer::Published { id, stream, seq }) => {
+        Outcome::Answer(Answer::Published { id, stream, seq, .. }) => {
             // `{"id":"","stream":"","seq":}` and some digits: the guess only has to have the right number of digits.
             let length_guess = id.len() + stream.len() + 34;
             let head = Head { status: 200, content_type: encoding.media_type(), length_guess, ..Head::default() };
@@ -93,7 +93,18 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
             }
             *status
         }
-        Outcome::Answer(Answer::Subscribed) => {
+        Outcome::Answer(Answer::Stream(answer)) => {
+            // What it says can be larger than it is urgent: it is written as JSON, like every document.
+            let body = serde_json::to_vec(answer).unwrap_or_default();
+            let status = answer.status();
+            let head = Head { status, content_type: encoding.media_type(), ..Head::default() };
+            head.write(reply, context, |out| match encoding {
+                Encoding::Json => out.extend_from_slice(&body),
+                Encoding::MessagePack => codec::transcode(Encoding::Json, encoding, &body, out),
+            });
+            status
+        }
+        Outcome::Answer(Answer::Subscribed(_)) => {
             // Only an upgrade is answered so, and the session has taken that answer for itself.
             let refusal = Refusal {
                 code: ErrorCode::Internal,

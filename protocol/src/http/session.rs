@@ -498,7 +498,7 @@ impl HttpSession {
     fn finish_upgrade(&mut self, answer: &Answer<'_>, context: &mut Context<'_>) {
         let Phase::Upgrading(mut upgrade) = std::mem::replace(&mut self.phase, Phase::Head) else { return };
         upgrade.violation = match answer {
-            Answer::Subscribed => {
+            Answer::Subscribed(_) => {
                 let granted = &mut context.telemetry.ws.credits_granted;
                 *granted = granted.saturating_add(upgrade.credit);
                 None

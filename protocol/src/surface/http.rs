@@ -3,7 +3,7 @@
 use crate::Encoding;
 use crate::answer::Refusal;
 use crate::codec::check_stream_name;
-use crate::command::{Command, Report, Subscribe};
+use crate::command::{Command, From, Report, Subscribe};
 use crate::error::{ErrorCode, Violation};
 use crate::http::{Method, parameter, percent_decode, reason};
 use crate::limits::Limits;
@@ -150,6 +150,11 @@ pub(crate) fn subscribe<'q>(query: &'q str, encoding: Encoding, limits: &Limits)
         refill_on_ack,
         ack_wait_ms: number(query, "ackWaitMs", 1)?,
         max_inflight,
+        group: None,
+        from: From::default(),
+        ephemeral: false,
+        hello: false,
+        max_deliver: None,
     })
 }
 

@@ -15,8 +15,8 @@ mod unanswered;
 
 use crate::answer::{Answer, Delivery, Refusal};
 use crate::codec::{self, Encoding, FrameError, LastStream};
-use crate::command::{Command, Publish};
-use crate::ids::Token;
+use crate::command::{Command, Nack, Publish};
+use crate::ids::{Seq, Token};
 use crate::{Context, ErrorCode, Inbox, Limits, Step, Telemetry, Violation};
 use frame::{HEADER_BYTES_MAX, Header, Whole};
 use gather::{Gather, Kind};
@@ -298,7 +298,7 @@ impl WsSession {
     /// See `Session::answer`.
     pub fn answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
         match answer {
-            Answer::Published { id, stream, seq } => self.unanswered.take(token, |reference| {
+            Answer::Published { id, stream, seq, .. } => self.unanswered.take(token, |reference| {
                 let encoding = self.link.encoding();
                 let expected_bytes = PUBLISHED_BYTES_EXPECTED + id.len() + stream.len() + reference.len();
                 self.link.say(expected_bytes, context, |out| {
@@ -310,7 +310,7 @@ impl WsSession {
                 self.unanswered.take(token, |reference| self.link.refuse(refusal, Some(reference), context));
             }
             // No request of a WebSocket is answered like this.
-            Answer::Subscribed | Answer::Stats(_) | Answer::Document { .. } => {}
+            Answer::Subscribed(_) | Answer::Stream(_) | Answer::Stats(_) | Answer::Document { .. } => {}
         }
     }
 
@@ -323,6 +323,20 @@ impl WsSession {
         context.telemetry.ws.deliveries_total += 1;
         let expected_bytes = DELIVERY_BYTES_EXPECTED + delivery.envelope.len() + delivery.id.len();
         self.link.say(expected_bytes, context, |out| codec::encode_delivery(delivery, out));
+    }
+
+    /// See `Session::gap`: `{"gap":{"from","to"}}`.
+    #[cold]
+    pub fn gap(&mut self, from: Seq, to: Seq, context: &mut Context<'_>) {
+        if !self.link.is_open() {
+            return;
+        }
+        let text = format!("{{\"gap\":{{\"from\":{},\"to\":{}}}}}", from.0, to.0);
+        let encoding = self.link.encoding();
+        self.link.say(text.len(), context, |out| match encoding {
+            Encoding::Json => out.extend_from_slice(text.as_bytes()),
+            Encoding::MessagePack => codec::transcode(Encoding::Json, encoding, text.as_bytes(), out),
+        });
     }
 
     /// See `Session::close`: an error frame, then a close frame with the code of the table (RFC 6455, section 7.4).
@@ -436,9 +450,10 @@ fn step<'s>(
         }
         Ok(codec::Frame::Ack(targets)) => Step::Command { token: Token::NONE, command: Command::Ack(targets) },
         Ok(codec::Frame::AckUpTo(seq)) => Step::Command { token: Token::NONE, command: Command::AckUpTo(seq) },
-        Ok(codec::Frame::Nack { targets, delay_ms }) => {
-            Step::Command { token: Token::NONE, command: Command::Nack { targets, delay_ms } }
-        }
+        Ok(codec::Frame::Nack { targets, delay_ms }) => Step::Command {
+            token: Token::NONE,
+            command: Command::Nack(Nack { targets, delay_ms, dead: false, error: None }),
+        },
         Err(FrameError::Refused { violation, reference }) => {
             refuse(violation.code, violation.message, reference, link, context)
         }

@@ -138,13 +138,15 @@ impl Peer {
         let seq = Seq(self.seq);
         match (&asked, self.refusal.clone()) {
             (Asked::Publish { .. } | Asked::Subscribe, Some(refusal)) => self.give(token, &Answer::Refused(refusal)),
-            (Asked::Publish { id, stream }, None) => self.give(token, &Answer::Published { id, stream, seq }),
+            (Asked::Publish { id, stream }, None) => {
+                self.give(token, &Answer::Published { id, stream, seq, promise: Default::default(), duplicate: false })
+            }
             (Asked::Stats, _) => self.give(token, &Answer::Stats(StreamStats::default())),
             (Asked::Document, _) => {
                 let body = br#"{"status":"ok","ok":true}"#;
                 self.give(token, &Answer::Document { status: 200, content_type: "application/json", body });
             }
-            (Asked::Subscribe, None) => self.give(token, &Answer::Subscribed),
+            (Asked::Subscribe, None) => self.give(token, &Answer::Subscribed(None)),
         }
     }
 

@@ -112,11 +112,11 @@ impl Bench {
                     });
                 }
                 Effect::Answer { answer, .. } => match answer {
-                    AnswerValue::Published { stream, seq } => {
+                    AnswerValue::Published { stream, seq, .. } => {
                         let (id, name) = self.shard.published(*stream, *seq);
                         outcome.published.push(Published { seq: seq.0, id: id.to_owned(), stream: name.to_owned() });
                     }
-                    AnswerValue::Subscribed => outcome.subscribed += 1,
+                    AnswerValue::Subscribed(_) => outcome.subscribed += 1,
                     AnswerValue::Refused { code, retry_after_ms, .. } => outcome.refused.push((*code, *retry_after_ms)),
                     AnswerValue::Stats(stats) => outcome.stats = Some((**stats).clone()),
                 },
@@ -207,6 +207,7 @@ pub fn subscription(stream: &str, credit: u64) -> Subscribe<'_> {
         refill_on_ack: false,
         ack_wait_ms: None,
         max_inflight: None,
+        ..Subscribe::default()
     }
 }
 

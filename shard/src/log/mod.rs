@@ -1,0 +1,22 @@
+//! The log of one shard: what it writes, when it may be believed, and how it is read back. No I/O happens here: the
+//! log says what it wants done ([`DiskRequest`]) and is told what came of it ([`DiskOutcome`]).
+//!
+//! ```text
+//! append ──▶ the filling batch ──seal──▶ one commit in flight ──done──▶ durable: answers and deliveries follow
+//!                 ▲                                                │
+//!                 └── everything appended meanwhile ◀──────────────┘ so the batch size follows the disk's latency
+//! ```
+//!
+//! The format is drawn byte by byte in `docs/internals/log.md`.
+
+pub mod disk;
+pub mod durable;
+pub mod location;
+pub mod record;
+pub mod storage;
+
+pub use disk::{DiskError, DiskOutcome, DiskRequest, Ticket};
+pub use durable::Durable;
+pub use location::{Location, SegmentId};
+pub use record::{GroupNumber, GroupRecord, MessageRecord, Outstanding, Record, SeqRange, StreamNumber, StreamRecord};
+pub use storage::{Storage, StorageError};
