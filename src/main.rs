@@ -17,7 +17,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let asked = command_line::read();
     let cores = machine::cores();
-    let resolved = match conduit_config::resolve(&asked.flags, std::env::vars_os().map(machine::lossy), cores) {
+    let environment = match machine::environment() {
+        Ok(environment) => environment,
+        Err(problem) => return announcement::failure(&problem, conduit_config::EXIT_CODE),
+    };
+    let resolved = match conduit_config::resolve(&asked.flags, environment, cores) {
         Ok(resolved) => resolved,
         Err(problems) => return announcement::failure(&problems, conduit_config::EXIT_CODE),
     };

@@ -19,6 +19,7 @@ mod connection;
 mod control;
 mod deadline;
 mod error;
+pub mod failpoint;
 mod host;
 mod inbound;
 mod link;

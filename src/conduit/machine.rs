@@ -12,8 +12,22 @@ pub(crate) fn memory_bytes() -> Option<u64> {
     total_of_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
 }
 
+/// The environment that the configuration sees.
+///
+/// # Errors
+/// In builds for crash tests: a sentence when the variable of failpoints names none.
+pub(crate) fn environment() -> Result<Vec<(String, String)>, String> {
+    #[cfg_attr(not(feature = "failpoints"), expect(unused_mut, reason = "only crash tests take something out"))]
+    let mut variables: Vec<_> = std::env::vars_os().map(lossy).collect();
+    #[cfg(feature = "failpoints")]
+    if let Some(at) = variables.iter().position(|(name, _)| name == conduit_io::failpoint::VARIABLE) {
+        conduit_io::failpoint::arm(&variables.swap_remove(at).1)?;
+    }
+    Ok(variables)
+}
+
 /// An environment variable as text. Bytes that are not UTF-8 become a mark that no setting accepts.
-pub(crate) fn lossy((name, value): (OsString, OsString)) -> (String, String) {
+fn lossy((name, value): (OsString, OsString)) -> (String, String) {
     (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
 }
 
