@@ -11,6 +11,7 @@
 //! * an empty array of acks is a message that does nothing;
 //! * `Limits::depth_max` counts for the whole message, and above [`DEPTH_CEILING`] counts as that.
 
+mod dead_letter;
 mod encode;
 mod json;
 mod json_text;
@@ -21,6 +22,7 @@ mod request;
 mod transcode;
 mod usual;
 
+pub use dead_letter::{DeadLetter, dead_letter_original, encode_dead_letter};
 pub use name::{LastStream, check_stream_name};
 pub use reader::DEPTH_CEILING;
 
