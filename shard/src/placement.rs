@@ -8,15 +8,22 @@ const SEED: u64 = 0x636f_6e64_7569_7421;
 /// Spreads tenants over seeds: 2^64 divided by the golden ratio, odd, so that no two tenants share a seed.
 const TENANT_STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// What the name of a stream's dead letters ends with.
+pub(crate) const DEAD_LETTERS: &str = ".dlq";
+
 /// The shard that owns a stream: xxh3-64 of the name, seeded by the tenant, then jump consistent hashing, so that
 /// going from `n` to `n + 1` shards moves one stream in `n + 1`. No shards counts as one.
+///
+/// Every `.dlq` at the end of the name is left out: a stream's dead letters live beside it, so that giving a message up
+/// never crosses shards.
 #[must_use]
 pub fn shard_of(tenant: TenantId, stream: &str, shards: u16) -> ShardId {
     if shards <= 1 {
         return ShardId(0);
     }
     let seed = SEED.wrapping_add(u64::from(tenant.0).wrapping_mul(TENANT_STEP));
-    ShardId(jump(xxh3_64_with_seed(stream.as_bytes(), seed), shards))
+    let stem = stream.trim_end_matches(DEAD_LETTERS);
+    ShardId(jump(xxh3_64_with_seed(stem.as_bytes(), seed), shards))
 }
 
 /// Jump consistent hashing (Lamping and Veach, 2014): the key jumps forward from bucket to bucket, with a pseudo-random

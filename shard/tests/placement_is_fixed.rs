@@ -43,3 +43,32 @@ fn no_shards_counts_as_one() {
     assert_eq!(shard_of(TenantId(7), "x", 0), ShardId(0));
     assert_eq!(shard_of(TenantId(7), "x", 1), ShardId(0));
 }
+
+#[test]
+fn dead_letters_live_beside_their_stream() {
+    let vectors = [
+        (0, "orders.dlq", [0, 2, 3, 718]),
+        (0, "orders.dlq.dlq", [0, 2, 3, 718]),
+        (0, ".dlq", [0, 0, 0, 242]),
+        (1, "orders.dlq", [1, 2, 5, 353]),
+    ];
+    for (tenant, name, owners) in vectors {
+        let got = [2, 3, 8, 1_000].map(|shards| shard_of(TenantId(tenant), name, shards).0);
+        assert_eq!(got, owners, "{tenant} {name:?}");
+    }
+}
+
+#[test]
+fn only_the_end_of_a_name_is_left_out() {
+    let vectors = [
+        ("orders.dl", [0, 2, 2, 369]),
+        ("orders.DLQ", [1, 1, 1, 642]),
+        ("orders.dlqs", [1, 2, 2, 815]),
+        ("orders.dlq/eu", [1, 1, 1, 915]),
+        ("ordersdlq", [0, 0, 0, 240]),
+    ];
+    for (name, owners) in vectors {
+        let got = [2, 3, 8, 1_000].map(|shards| shard_of(TenantId::DEFAULT, name, shards).0);
+        assert_eq!(got, owners, "{name:?}");
+    }
+}
