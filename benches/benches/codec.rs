@@ -6,7 +6,7 @@ use conduit_protocol::Encoding::{self, Json, MessagePack};
 use conduit_protocol::codec::{
     decode_frame, decode_publish, delivery_len, encode_delivery, encode_ok, insert_id, transcode,
 };
-use conduit_protocol::{Delivery, Limits, Seq};
+use conduit_protocol::{Delivery, Limits, Promise, Receipt, Seq};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 
@@ -93,7 +93,14 @@ fn encode(criterion: &mut Criterion) {
         group.bench_function("ok", |bencher| {
             bencher.iter(|| {
                 out.clear();
-                encode_ok(encoding, black_box(ID), STREAM, Seq(1_234_567), b"7", &mut out);
+                let receipt = Receipt {
+                    id: black_box(ID),
+                    stream: STREAM,
+                    seq: Seq(1_234_567),
+                    promise: Promise::Unsaid,
+                    duplicate: false,
+                };
+                encode_ok(encoding, &receipt, b"7", &mut out);
                 out.len()
             });
         });

@@ -41,6 +41,21 @@ pub enum Answer<'a> {
     },
 }
 
+/// What a publisher is told of a message that is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt<'a> {
+    /// The message's id, the client's or ours.
+    pub id: &'a str,
+    /// The stream it went to.
+    pub stream: &'a str,
+    /// Its position there.
+    pub seq: Seq,
+    /// What was promised.
+    pub promise: Promise,
+    /// It was accepted before, and this is what was told then.
+    pub duplicate: bool,
+}
+
 /// What an accepted message survives, as the answer says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Promise {
@@ -62,6 +77,14 @@ pub struct Refusal<'a> {
     pub message: Cow<'a, str>,
     /// When trying again makes sense, in milliseconds.
     pub retry_after_ms: Option<u32>,
+}
+
+impl Refusal<'_> {
+    /// When trying again makes sense: what the refusal says, else what its code usually means.
+    #[must_use]
+    pub fn wait_ms(&self) -> Option<u32> {
+        self.retry_after_ms.or(self.code.usual_wait_ms())
+    }
 }
 
 /// One message on its way to a consumer.

@@ -1,6 +1,7 @@
 //! What a peer asks for, decoded and checked against the limits, borrowing from the bytes that came.
 
 use crate::codec::Encoding;
+use crate::rfc3339::unix_ms_of;
 use crate::streams::{GroupSettings, StreamSettings};
 use smallvec::SmallVec;
 use std::borrow::Cow;
@@ -172,6 +173,29 @@ pub enum From {
     Last(u64),
 }
 
+impl From {
+    /// What the wire calls `first`, `new`, `seq:N`, `time:RFC3339` or `last:N`, where `N` is a decimal number of at least
+    /// 1. `None` for anything else.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let at_least_1 = |digits| decimal(digits).filter(|number| *number >= 1);
+        match text.split_once(':') {
+            None if text == "first" => Some(Self::First),
+            None if text == "new" => Some(Self::New),
+            Some(("seq", seq)) => at_least_1(seq).map(|seq| Self::Seq(crate::Seq(seq))),
+            Some(("time", moment)) => unix_ms_of(moment).map(Self::TimeUnixMs),
+            Some(("last", count)) => at_least_1(count).map(Self::Last),
+            _ => None,
+        }
+    }
+}
+
+/// The number that these digits, and nothing but digits, spell. `None` also when it does not fit 64 bits.
+pub(crate) fn decimal(digits: &str) -> Option<u64> {
+    let is_number = !digits.is_empty() && digits.bytes().all(|digit| digit.is_ascii_digit());
+    is_number.then(|| digits.parse().ok()).flatten()
+}
+
 /// An operation on one stream as an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StreamCommand<'a> {
@@ -264,4 +288,47 @@ pub enum Report {
     HistogramsHlog,
     /// `GET /v1/histograms?format=hgrm`.
     HistogramsHgrm,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_is_read_in_each_of_its_forms() {
+        for (text, from) in [
+            ("first", From::First),
+            ("new", From::New),
+            ("seq:1", From::Seq(crate::Seq(1))),
+            ("seq:18446744073709551615", From::Seq(crate::Seq(u64::MAX))),
+            ("time:1970-01-01T00:00:01Z", From::TimeUnixMs(1_000)),
+            ("last:1", From::Last(1)),
+        ] {
+            assert_eq!(From::parse(text), Some(from), "{text}");
+        }
+        for wrong in [
+            "",
+            "First",
+            " first",
+            "first:",
+            "new:1",
+            "seq",
+            "seq:",
+            "seq:0",
+            "seq:-1",
+            "seq:+1",
+            "seq:1.0",
+            "seq: 1",
+            "seq:18446744073709551616",
+            "time:",
+            "time:1",
+            "time:1970-01-01",
+            "last:0",
+            "last:x",
+            "last:1:2",
+            "7",
+        ] {
+            assert_eq!(From::parse(wrong), None, "{wrong}");
+        }
+    }
 }

@@ -121,6 +121,19 @@ error_table! {
     Internal = "Internal", 500, 1011, Server;
 }
 
+impl ErrorCode {
+    /// Milliseconds after which trying again makes sense, where the code alone tells: room on a disk is looked for every
+    /// second, and a group makes room when somebody deletes it.
+    #[must_use]
+    pub const fn usual_wait_ms(self) -> Option<u32> {
+        match self {
+            Self::StorageFull => Some(1_000),
+            Self::TooManyGroups => Some(10_000),
+            _ => None,
+        }
+    }
+}
+
 /// Why a session ends: the code of the table and a sentence for the peer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", code.code())]

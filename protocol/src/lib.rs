@@ -26,6 +26,7 @@ pub mod http;
 pub mod ids;
 pub mod inbox;
 pub mod limits;
+pub mod rfc3339;
 pub mod session;
 pub mod streams;
 pub mod surface;
@@ -33,7 +34,7 @@ pub mod telemetry;
 pub mod time;
 pub mod ws;
 
-pub use answer::{Answer, Delivery, Promise, Refusal, StreamStats};
+pub use answer::{Answer, Delivery, Promise, Receipt, Refusal, StreamStats};
 pub use codec::Encoding;
 pub use command::{
     Command, Envelope, EnvelopeId, From, MessageRef, Nack, NotBefore, Publish, PublishOptions, Report, StreamAction,

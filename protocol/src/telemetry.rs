@@ -12,6 +12,8 @@ pub enum Endpoint {
     Enqueue,
     /// `/v1/stats`.
     Stats,
+    /// `/v1/streams` and all below it.
+    Streams,
     /// `/v1/metrics` and `/metrics`.
     Metrics,
     /// `/v1/histograms`.
@@ -28,9 +30,10 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// All of them, in index order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Enqueue,
         Self::Stats,
+        Self::Streams,
         Self::Metrics,
         Self::Histograms,
         Self::Health,
@@ -45,6 +48,7 @@ impl Endpoint {
         match self {
             Self::Enqueue => "/v1/enqueue",
             Self::Stats => "/v1/stats",
+            Self::Streams => "/v1/streams",
             Self::Metrics => "/v1/metrics",
             Self::Histograms => "/v1/histograms",
             Self::Health => "/health",

@@ -5,7 +5,7 @@ use conduit_protocol::Encoding::{self, Json, MessagePack};
 use conduit_protocol::codec::{
     delivery_len, encode_delivery, encode_error, encode_ok, encode_published, encode_stats, insert_id,
 };
-use conduit_protocol::{Delivery, ErrorCode, Refusal, Seq, StreamStats};
+use conduit_protocol::{Delivery, ErrorCode, Promise, Receipt, Refusal, Seq, StreamStats};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -31,16 +31,20 @@ fn encoded(encoding: Encoding, value: &Value) -> Vec<u8> {
     }
 }
 
+fn plain<'a>(id: &'a str, stream: &'a str, seq: u64) -> Receipt<'a> {
+    Receipt { id, stream, seq: Seq(seq), promise: Promise::Unsaid, duplicate: false }
+}
+
 #[test]
 fn published() {
-    let text = both(|encoding, out| encode_published(encoding, "m\"1", "a/é\\", Seq(u64::MAX), out));
+    let text = both(|encoding, out| encode_published(encoding, &plain("m\"1", "a/é\\", u64::MAX), out));
     assert_eq!(text, r#"{"id":"m\"1","stream":"a/é\\","seq":18446744073709551615}"#);
 }
 
 #[test]
 fn ok_carries_the_reference() {
     let reference = json!({"n": [1, null]});
-    let text = both(|encoding, out| encode_ok(encoding, "m", "s", Seq(3), &encoded(encoding, &reference), out));
+    let text = both(|encoding, out| encode_ok(encoding, &plain("m", "s", 3), &encoded(encoding, &reference), out));
     assert_eq!(text, r#"{"ok":{"id":"m","stream":"s","seq":3},"ref":{"n":[1,null]}}"#);
 }
 

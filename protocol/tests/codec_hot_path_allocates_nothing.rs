@@ -2,7 +2,7 @@
 
 use conduit_protocol::Encoding::{self, Json, MessagePack};
 use conduit_protocol::codec::{decode_frame, decode_publish, encode_delivery, encode_ok, insert_id, transcode};
-use conduit_protocol::{Delivery, Limits, Seq};
+use conduit_protocol::{Delivery, Limits, Promise, Receipt, Seq};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
@@ -91,7 +91,14 @@ fn answers_and_deliveries_encode_without_allocating() {
         let delivery = Delivery { id: b"m-\"1\"", seq: Seq(7), attempt: 1, encoding, envelope: &envelope };
         let allocations = allocations_of(|| {
             encode_delivery(&delivery, &mut out);
-            encode_ok(encoding, "m-0001", "agents/user123/inbox", Seq(7), b"1", &mut out);
+            let receipt = Receipt {
+                id: "m-0001",
+                stream: "agents/user123/inbox",
+                seq: Seq(7),
+                promise: Promise::Durable,
+                duplicate: true,
+            };
+            encode_ok(encoding, &receipt, b"1", &mut out);
             insert_id(encoding, &envelope, "m-0001", &mut out);
         });
         assert_eq!(allocations, 0);

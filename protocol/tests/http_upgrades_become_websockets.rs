@@ -36,7 +36,8 @@ fn a_subscription_completes_the_handshake_when_the_shard_agrees() {
     assert_eq!(
         peer.commands,
         ["Subscribe(Subscribe { stream: \"agents/a\", encoding: MessagePack, credit: 5, refill_on_ack: true, \
-          ack_wait_ms: Some(100), max_inflight: Some(9) })"]
+          ack_wait_ms: Some(100), max_inflight: Some(9), group: None, \
+          from: First, ephemeral: false, hello: false, max_deliver: None })"]
     );
     assert!(peer.out.is_empty() && peer.is_waiting && !peer.session.is_idle());
     peer.answer_at(0);

@@ -1,7 +1,7 @@
 //! Each member of a request has its meaning, its type and its bounds, the same in both encodings.
 
 use conduit_protocol::codec::{DEPTH_CEILING, Frame, FrameError, decode_frame, decode_publish};
-use conduit_protocol::{Encoding, Envelope, EnvelopeId, ErrorCode, Limits, MessageRef, Publish, Seq};
+use conduit_protocol::{Encoding, Envelope, EnvelopeId, ErrorCode, Limits, MessageRef, Nack, Publish, Seq};
 use serde_json::{Value, json};
 
 const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::MessagePack];
@@ -72,6 +72,10 @@ fn by_seq(seq: u64) -> MessageRef<'static> {
     MessageRef::Seq(Seq(seq))
 }
 
+fn nack<'a>(targets: [MessageRef<'a>; 1], delay_ms: u64) -> Frame<'a> {
+    Frame::Nack(Nack { targets: targets.into(), delay_ms, dead: false, error: None })
+}
+
 #[test]
 fn credit_is_a_positive_integer() {
     is(&json!({"credit": 1}), &Frame::Credit(1));
@@ -129,8 +133,8 @@ fn ack_up_to_takes_a_seq() {
 
 #[test]
 fn a_nack_may_have_a_delay() {
-    is(&json!({"nack": "a"}), &Frame::Nack { targets: [by_id("a")].into(), delay_ms: 0 });
-    is(&json!({"delayMs": 250, "nack": [3]}), &Frame::Nack { targets: [by_seq(3)].into(), delay_ms: 250 });
+    is(&json!({"nack": "a"}), &nack([by_id("a")], 0));
+    is(&json!({"delayMs": 250, "nack": [3]}), &nack([by_seq(3)], 250));
     for wrong in [json!(-1), json!("1"), json!(0.5), json!(null)] {
         fatal(&json!({"nack": "a", "delayMs": wrong}), ErrorCode::InvalidField);
     }
@@ -141,7 +145,7 @@ fn the_first_operation_in_order_counts() {
     is(&json!({"enqueue": 1, "nack": "a", "ackUpTo": 4, "ack": 3, "credit": 2}), &Frame::Credit(2));
     is(&json!({"enqueue": 1, "nack": "a", "ackUpTo": 4, "ack": 3}), &Frame::Ack([by_seq(3)].into()));
     is(&json!({"enqueue": 1, "nack": "a", "ackUpTo": 4}), &Frame::AckUpTo(Seq(4)));
-    is(&json!({"enqueue": 1, "nack": "a"}), &Frame::Nack { targets: [by_id("a")].into(), delay_ms: 0 });
+    is(&json!({"enqueue": 1, "nack": "a"}), &nack([by_id("a")], 0));
     fatal(&json!({"credit": "no", "ack": "a"}), ErrorCode::InvalidField);
 }
 

@@ -43,7 +43,9 @@ fn a_consumer_has_every_operation() {
             format!("{none} Credit(5)"),
             format!("{none} Ack([Id(\"id\")])"),
             format!("{none} AckUpTo(Seq(4))"),
-            format!("{none} Nack {{ targets: [Seq(Seq(1)), Id(\"x\")], delay_ms: 20 }}"),
+            format!(
+                "{none} Nack(Nack {{ targets: [Seq(Seq(1)), Id(\"x\")], delay_ms: 20, dead: false, error: None }})"
+            ),
         ]
     );
     assert!(server.commands[4].contains("pausable: false"));

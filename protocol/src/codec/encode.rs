@@ -2,7 +2,9 @@
 
 use super::{Encoding, json_text, msgpack};
 use crate::ids::Seq;
-use crate::{Delivery, Refusal, StreamStats};
+use crate::streams::{Gap, Subscribed};
+use crate::{Delivery, Promise, Receipt, Refusal, StreamStats};
+use serde::Serialize;
 
 /// See [`super::insert_id`].
 pub(super) fn insert_id(encoding: Encoding, envelope: &[u8], id: &str, out: &mut Vec<u8>) {
@@ -28,35 +30,75 @@ pub(super) fn insert_id(encoding: Encoding, envelope: &[u8], id: &str, out: &mut
 }
 
 /// See [`super::encode_published`].
-pub(super) fn published(encoding: Encoding, id: &str, stream: &str, seq: Seq, out: &mut Vec<u8>) {
+pub(super) fn published(encoding: Encoding, receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+    let durable = durable(receipt.promise);
     match encoding {
         Encoding::Json => {
             out.extend_from_slice(b"{\"id\":\"");
-            json_text::put_text_content(id.as_bytes(), out);
+            json_text::put_text_content(receipt.id.as_bytes(), out);
             out.extend_from_slice(b"\",\"stream\":\"");
-            json_text::put_text_content(stream.as_bytes(), out);
+            json_text::put_text_content(receipt.stream.as_bytes(), out);
             out.extend_from_slice(b"\",\"seq\":");
-            json_text::put_integer(seq.0, out);
+            json_text::put_integer(receipt.seq.0, out);
+            match durable {
+                None => {}
+                Some(true) => out.extend_from_slice(JSON_DURABLE),
+                Some(false) => out.extend_from_slice(JSON_VOLATILE),
+            }
+            if receipt.duplicate {
+                out.extend_from_slice(JSON_DUPLICATE);
+            }
             out.push(b'}');
         }
         Encoding::MessagePack => {
-            msgpack::put_map(3, out);
+            msgpack::put_map(3 + u32::from(durable.is_some()) + u32::from(receipt.duplicate), out);
             msgpack::put_text("id", out);
-            msgpack::put_text(id, out);
+            msgpack::put_text(receipt.id, out);
             msgpack::put_text("stream", out);
-            msgpack::put_text(stream, out);
+            msgpack::put_text(receipt.stream, out);
             msgpack::put_text("seq", out);
-            msgpack::put_unsigned(seq.0, out);
+            msgpack::put_unsigned(receipt.seq.0, out);
+            if let Some(durable) = durable {
+                msgpack::put_text("durable", out);
+                msgpack::put_boolean(durable, out);
+            }
+            if receipt.duplicate {
+                msgpack::put_text("duplicate", out);
+                msgpack::put_boolean(true, out);
+            }
         }
     }
 }
 
+const JSON_DURABLE: &[u8] = b",\"durable\":true";
+const JSON_VOLATILE: &[u8] = b",\"durable\":false";
+const JSON_DUPLICATE: &[u8] = b",\"duplicate\":true";
+
+/// See [`super::published_extra_len`]: exact for JSON, a little more than MessagePack needs.
+pub(super) const fn published_extra_len(receipt: &Receipt<'_>) -> usize {
+    let durable_len = match durable(receipt.promise) {
+        None => 0,
+        Some(true) => JSON_DURABLE.len(),
+        Some(false) => JSON_VOLATILE.len(),
+    };
+    durable_len + if receipt.duplicate { JSON_DUPLICATE.len() } else { 0 }
+}
+
+/// What `durable` says; `None`: it is not there.
+const fn durable(promise: Promise) -> Option<bool> {
+    match promise {
+        Promise::Unsaid => None,
+        Promise::Volatile => Some(false),
+        Promise::Durable => Some(true),
+    }
+}
+
 /// See [`super::encode_ok`].
-pub(super) fn ok(encoding: Encoding, id: &str, stream: &str, seq: Seq, reference: &[u8], out: &mut Vec<u8>) {
+pub(super) fn ok(encoding: Encoding, receipt: &Receipt<'_>, reference: &[u8], out: &mut Vec<u8>) {
     match encoding {
         Encoding::Json => {
             out.extend_from_slice(b"{\"ok\":");
-            published(encoding, id, stream, seq, out);
+            published(encoding, receipt, out);
             out.extend_from_slice(b",\"ref\":");
             out.extend_from_slice(reference);
             out.push(b'}');
@@ -64,22 +106,41 @@ pub(super) fn ok(encoding: Encoding, id: &str, stream: &str, seq: Seq, reference
         Encoding::MessagePack => {
             msgpack::put_map(2, out);
             msgpack::put_text("ok", out);
-            published(encoding, id, stream, seq, out);
+            published(encoding, receipt, out);
             msgpack::put_text("ref", out);
             out.extend_from_slice(reference);
         }
     }
 }
 
+/// See [`super::encode_subscribed`].
+pub(super) fn subscribed(encoding: Encoding, subscribed: &Subscribed, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        subscribed: &'a Subscribed,
+    }
+    plain_data(encoding, &Message { subscribed }, out);
+}
+
+/// See [`super::encode_gap`].
+pub(super) fn gap(encoding: Encoding, from: Seq, to: Seq, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Message {
+        gap: Gap,
+    }
+    plain_data(encoding, &Message { gap: Gap { from: from.0, to: to.0 } }, out);
+}
+
 /// See [`super::encode_error`].
 pub(super) fn error(encoding: Encoding, refusal: &Refusal<'_>, reference: Option<&[u8]>, out: &mut Vec<u8>) {
+    let retry_after_ms = refusal.wait_ms();
     match encoding {
         Encoding::Json => {
             out.extend_from_slice(b"{\"error\":{\"code\":");
             json_text::put_text(refusal.code.code(), out);
             out.extend_from_slice(b",\"message\":");
             json_text::put_text(&refusal.message, out);
-            if let Some(retry_after_ms) = refusal.retry_after_ms {
+            if let Some(retry_after_ms) = retry_after_ms {
                 out.extend_from_slice(b",\"retryAfterMs\":");
                 json_text::put_integer(retry_after_ms, out);
             }
@@ -93,12 +154,12 @@ pub(super) fn error(encoding: Encoding, refusal: &Refusal<'_>, reference: Option
         Encoding::MessagePack => {
             msgpack::put_map(1 + u32::from(reference.is_some()), out);
             msgpack::put_text("error", out);
-            msgpack::put_map(2 + u32::from(refusal.retry_after_ms.is_some()), out);
+            msgpack::put_map(2 + u32::from(retry_after_ms.is_some()), out);
             msgpack::put_text("code", out);
             msgpack::put_text(refusal.code.code(), out);
             msgpack::put_text("message", out);
             msgpack::put_text(&refusal.message, out);
-            if let Some(retry_after_ms) = refusal.retry_after_ms {
+            if let Some(retry_after_ms) = retry_after_ms {
                 msgpack::put_text("retryAfterMs", out);
                 msgpack::put_unsigned(u64::from(retry_after_ms), out);
             }
@@ -173,13 +234,18 @@ fn digits(value: u64) -> usize {
 
 /// See [`super::encode_stats`].
 pub(super) fn stats(encoding: Encoding, stats: &StreamStats, out: &mut Vec<u8>) {
+    plain_data(encoding, stats, out);
+}
+
+/// Appends numbers and texts by way of serde.
+fn plain_data(encoding: Encoding, data: &impl Serialize, out: &mut Vec<u8>) {
     let before = out.len();
     let written = match encoding {
-        Encoding::Json => serde_json::to_writer(&mut *out, stats).is_ok(),
-        Encoding::MessagePack => rmp_serde::encode::write_named(out, stats).is_ok(),
+        Encoding::Json => serde_json::to_writer(&mut *out, data).is_ok(),
+        Encoding::MessagePack => rmp_serde::encode::write_named(out, data).is_ok(),
     };
-    // Numbers and one text into memory cannot fail; if they did, half an object must not go out.
-    debug_assert!(written, "statistics are plain data");
+    // Numbers and texts into memory cannot fail; if they did, half an object must not go out.
+    debug_assert!(written, "plain data is always written");
     if !written {
         out.truncate(before);
     }

@@ -319,6 +319,14 @@ impl<'a> Reader<'a> for JsonReader<'a> {
         Ok(None)
     }
 
+    fn boolean(&mut self) -> Result<Option<bool>, Broken> {
+        match self.peek() {
+            b't' => self.literal("true").map(|()| Some(true)),
+            b'f' => self.literal("false").map(|()| Some(false)),
+            _ => Ok(None),
+        }
+    }
+
     fn skip(&mut self) -> Result<(), Broken> {
         // One bit for each open container, the innermost lowest: 1 is an object. `depth_left` keeps it within 128.
         let mut objects: u128 = 0;

@@ -17,20 +17,26 @@ mod json;
 mod json_text;
 mod msgpack;
 mod name;
+mod options;
 mod reader;
 mod request;
+mod settings;
+mod slot;
 mod transcode;
 mod usual;
 
 pub use dead_letter::{DeadLetter, dead_letter_original, encode_dead_letter};
-pub use name::{LastStream, check_stream_name};
+pub use name::{LastStream, check_group_name, check_stream_name};
+pub use options::check_deliver_at;
+pub(crate) use options::is_dedup_id;
 pub use reader::DEPTH_CEILING;
 
-use crate::command::{Publish, Targets};
+use crate::command::{From, Nack, Publish, Targets};
 use crate::error::Violation;
 use crate::ids::Seq;
 use crate::limits::Limits;
-use crate::{Delivery, Refusal, StreamStats};
+use crate::streams::{GroupSettings, StreamSettings, Subscribed};
+use crate::{Delivery, Receipt, Refusal, StreamStats};
 
 /// An encoding of messages on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -51,14 +57,9 @@ pub enum Frame<'a> {
     Ack(Targets<'a>),
     /// `{"ackUpTo":seq}`.
     AckUpTo(Seq),
-    /// `{"nack":ID,"delayMs":n}`.
-    Nack {
-        /// Which messages.
-        targets: Targets<'a>,
-        /// Milliseconds, 0 when absent.
-        delay_ms: u64,
-    },
-    /// `{"enqueue":{"to","envelope"},"ref":any}`.
+    /// `{"nack":ID,"delayMs":n,"dead":bool,"error":text}`.
+    Nack(Nack<'a>),
+    /// `{"enqueue":{"to","envelope", and what the publish asks for},"ref":any}`.
     Enqueue {
         /// The message. `pausable` is false here; the session sets it.
         publish: Publish<'a>,
@@ -67,7 +68,8 @@ pub enum Frame<'a> {
     },
 }
 
-/// Decodes the body of `POST /v1/enqueue`, one `{"to","envelope"}` object (also one line of an ndjson body).
+/// Decodes the body of `POST /v1/enqueue`, one `{"to","envelope", and what the publish asks for}` object (also one line of
+/// an ndjson body). [`check_deliver_at`] checks what depends on the time.
 ///
 /// # Errors
 /// `InvalidJson`, `DecodeError`, `DepthExceeded`, `InvalidStream`, `Forbidden` (a reserved name), `InvalidEnvelope`, `InvalidField`.
@@ -77,6 +79,38 @@ pub fn decode_publish<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) 
         Encoding::MessagePack => {
             request::publish(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits)
         }
+    }
+}
+
+/// Decodes the body of `PUT /v1/streams/{name}`; no bytes at all stand for `{}`.
+///
+/// # Errors
+/// `InvalidJson`, `DecodeError`, `DepthExceeded`; `InvalidField`, which names the member.
+pub fn decode_stream_settings(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Result<StreamSettings, Violation> {
+    if bytes.is_empty() {
+        return Ok(StreamSettings::default());
+    }
+    match encoding {
+        Encoding::Json => settings::stream(&mut json::JsonReader::new(bytes, limits.depth_max)?),
+        Encoding::MessagePack => settings::stream(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max)),
+    }
+}
+
+/// Decodes the body of `PUT /v1/streams/{name}/groups/{group}`; no bytes at all stand for `{}`.
+///
+/// # Errors
+/// As [`decode_stream_settings`].
+pub fn decode_group_settings(
+    encoding: Encoding,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<(From, GroupSettings), Violation> {
+    if bytes.is_empty() {
+        return Ok(Default::default());
+    }
+    match encoding {
+        Encoding::Json => settings::group(&mut json::JsonReader::new(bytes, limits.depth_max)?),
+        Encoding::MessagePack => settings::group(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max)),
     }
 }
 
@@ -156,9 +190,15 @@ pub fn transcode(from: Encoding, to: Encoding, value: &[u8], out: &mut Vec<u8>) 
     }
 }
 
-/// Appends `{"id","stream","seq"}`.
-pub fn encode_published(encoding: Encoding, id: &str, stream: &str, seq: Seq, out: &mut Vec<u8>) {
-    encode::published(encoding, id, stream, seq, out);
+/// Appends `{"id","stream","seq"(,"durable")(,"duplicate")}`: `durable` when something was promised, `duplicate` when it is
+/// one.
+pub fn encode_published(encoding: Encoding, receipt: &Receipt<'_>, out: &mut Vec<u8>) {
+    encode::published(encoding, receipt, out);
+}
+
+/// Bytes of the members that [`encode_published`] appends beyond `id`, `stream` and `seq`.
+pub(crate) fn published_extra_len(receipt: &Receipt<'_>) -> usize {
+    encode::published_extra_len(receipt)
 }
 
 /// Appends `{"deliver":<envelope>,"id":ID,"seq":n,"attempt":k}` in `delivery.encoding`.
@@ -172,9 +212,19 @@ pub fn delivery_len(delivery: &Delivery<'_>) -> usize {
     encode::delivery_len(delivery)
 }
 
-/// Appends `{"ok":{"id","stream","seq"},"ref":<reference>}`.
-pub fn encode_ok(encoding: Encoding, id: &str, stream: &str, seq: Seq, reference: &[u8], out: &mut Vec<u8>) {
-    encode::ok(encoding, id, stream, seq, reference, out);
+/// Appends `{"ok":{"id","stream","seq"(,"durable")(,"duplicate")},"ref":<reference>}`.
+pub fn encode_ok(encoding: Encoding, receipt: &Receipt<'_>, reference: &[u8], out: &mut Vec<u8>) {
+    encode::ok(encoding, receipt, reference, out);
+}
+
+/// Appends `{"subscribed":{"stream","group","epoch","first","last","next"}}`.
+pub fn encode_subscribed(encoding: Encoding, subscribed: &Subscribed, out: &mut Vec<u8>) {
+    encode::subscribed(encoding, subscribed, out);
+}
+
+/// Appends `{"gap":{"from","to"}}`.
+pub fn encode_gap(encoding: Encoding, from: Seq, to: Seq, out: &mut Vec<u8>) {
+    encode::gap(encoding, from, to, out);
 }
 
 /// Appends `{"error":{"code","message"(,"retryAfterMs")},"ref":<reference>}`, without `ref` when there is none.

@@ -382,6 +382,16 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         Ok(value)
     }
 
+    fn boolean(&mut self) -> Result<Option<bool>, Broken> {
+        let value = match self.marker() {
+            Some(0xc2) => false,
+            Some(0xc3) => true,
+            _ => return Ok(None),
+        };
+        self.at += 1;
+        Ok(Some(value))
+    }
+
     #[inline]
     fn skip(&mut self) -> Result<(), Broken> {
         // Texts of less than 256 bytes are most of what there is.
@@ -443,6 +453,11 @@ pub(super) fn put_signed(value: i64, out: &mut Vec<u8>) {
     } else {
         put(0xd3, value.to_be_bytes(), out);
     }
+}
+
+/// Appends `true` or `false`.
+pub(super) fn put_boolean(value: bool, out: &mut Vec<u8>) {
+    out.push(if value { 0xc3 } else { 0xc2 });
 }
 
 /// Appends a float.

@@ -1,4 +1,4 @@
-//! What a stream may be called.
+//! What streams and groups may be called.
 
 use crate::error::{ErrorCode, Violation};
 use crate::limits::Limits;
@@ -24,6 +24,25 @@ pub fn check_stream_name(name: &str, limits: &Limits) -> Result<(), Violation> {
     }
     if name.starts_with(RESERVED_PREFIX) {
         return Err(Violation::new(ErrorCode::Forbidden, "stream names that start with $ are reserved for the server"));
+    }
+    Ok(())
+}
+
+/// Checks a group's name: 1 to `group_name_bytes_max` bytes, no control characters.
+///
+/// # Errors
+/// `InvalidField`.
+pub fn check_group_name(name: &str, limits: &Limits) -> Result<(), Violation> {
+    if name.is_empty() {
+        return Err(Violation::new(ErrorCode::InvalidField, "the group's name is empty"));
+    }
+    if name.len() > limits.group_name_bytes_max {
+        let (bytes, max) = (name.len(), limits.group_name_bytes_max);
+        let message = format!("the group's name has {bytes} bytes, at most {max} are allowed");
+        return Err(Violation::new(ErrorCode::InvalidField, message));
+    }
+    if has_control(name) {
+        return Err(Violation::new(ErrorCode::InvalidField, "the group's name has control characters"));
     }
     Ok(())
 }
@@ -111,6 +130,18 @@ mod tests {
     #[test]
     fn a_reserved_name_is_forbidden() {
         assert_eq!(code("$audit"), Some(ErrorCode::Forbidden));
+    }
+
+    #[test]
+    fn groups_have_names_within_bounds() {
+        let limits = Limits { group_name_bytes_max: 4, ..Limits::default() };
+        for good in ["a", "$a", "a/b", "éé", "a b", ".."] {
+            assert_eq!(check_group_name(good, &limits), Ok(()), "{good}");
+        }
+        for bad in ["", "abcde", "ééé", "a\n", "\u{7f}"] {
+            let code = check_group_name(bad, &limits).map_err(|violation| violation.code);
+            assert_eq!(code, Err(ErrorCode::InvalidField), "{bad:?}");
+        }
     }
 
     #[test]

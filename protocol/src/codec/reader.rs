@@ -40,8 +40,36 @@ impl Broken {
 }
 
 /// The names of all members that mean something, for a name that is spelt with escapes.
-pub(super) const NAMES: [&[u8]; 10] =
-    [b"to", b"envelope", b"id", b"credit", b"ack", b"ackUpTo", b"nack", b"delayMs", b"enqueue", b"ref"];
+pub(super) const NAMES: [&[u8]; 28] = [
+    b"to",
+    b"envelope",
+    b"id",
+    b"credit",
+    b"ack",
+    b"ackUpTo",
+    b"nack",
+    b"delayMs",
+    b"enqueue",
+    b"ref",
+    b"dead",
+    b"error",
+    b"deliverAt",
+    b"ttlMs",
+    b"priority",
+    b"dedupId",
+    b"retention",
+    b"durability",
+    b"maxMessages",
+    b"maxBytes",
+    b"maxDeliver",
+    b"deadLetterExpired",
+    b"dedupWindowMs",
+    b"policy",
+    b"maxAgeMs",
+    b"interval",
+    b"from",
+    b"ackWaitMs",
+];
 
 /// A cursor over one value. Every method leaves it where it was when it answers `None` ("not one of these").
 ///
@@ -88,6 +116,9 @@ pub(super) trait Reader<'a> {
 
     /// Reads an integer of 0 to 2^64 - 1.
     fn unsigned(&mut self) -> Result<Option<u64>, Broken>;
+
+    /// Reads `true` or `false`.
+    fn boolean(&mut self) -> Result<Option<bool>, Broken>;
 
     /// Reads and checks any value.
     fn skip(&mut self) -> Result<(), Broken>;

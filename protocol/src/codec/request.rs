@@ -4,9 +4,11 @@
 //! a wrong field. Members that are not known are ignored; one that is known and appears twice is an error. What a walk
 //! finds is written where it stays until it is judged, since moving it about would cost as much as finding it.
 
+use super::options::{DELAY_TWICE, DELAY_WRONG, OptionsWalk};
 use super::reader::{Broken, Reader};
+use super::slot::{Slot, invalid_field};
 use super::{Encoding, Frame, FrameError, LastStream, check_stream_name, usual};
-use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, PublishOptions, Targets};
+use crate::command::{Envelope, EnvelopeId, MessageRef, Nack, Publish, Targets};
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
 use crate::limits::Limits;
@@ -15,7 +17,8 @@ use std::mem;
 
 const CREDIT_WRONG: &str = "`credit` must be an integer of at least 1";
 const ACK_UP_TO_WRONG: &str = "`ackUpTo` must be a seq: an integer of at least 1";
-const DELAY_WRONG: &str = "`delayMs` must be an integer of at least 0";
+const DEAD_WRONG: &str = "`dead` must be true or false";
+const ERROR_WRONG: &str = "`error` must be a text";
 const TARGET_WRONG: &str = "a message is named by its id (a text within the length limit), its seq (an integer of at least 1), or an array of these";
 const TARGETS_TOO_MANY: &str = "the array names more messages than the limit";
 const REFERENCE_TOO_LONG: &str = "`ref` is longer than the limit";
@@ -76,43 +79,18 @@ fn walked_frame<'a, R: Reader<'a>>(
     }
 }
 
-#[cold]
-fn invalid_field(why: &'static str) -> Violation {
-    Violation::new(ErrorCode::InvalidField, why)
-}
-
-/// A member that counts, as far as it has been seen.
-#[derive(Debug)]
-enum Slot<T> {
-    Absent,
-    Is(T),
-    /// It was there and was not right; why.
-    Wrong(&'static str),
-}
-
-impl<T> Slot<T> {
-    /// Keeps what was just read: a value, or nothing when it was `wrong`. `twice` is the complaint if there was one
-    /// before.
-    fn put(&mut self, value: Option<T>, wrong: &'static str, twice: &'static str) {
-        *self = match (&self, value) {
-            (Self::Absent, Some(value)) => Self::Is(value),
-            (Self::Absent, None) => Self::Wrong(wrong),
-            (Self::Is(_) | Self::Wrong(_), _) => Self::Wrong(twice),
-        };
-    }
-}
-
 /// What has been found of a `{"to","envelope"}` object.
 #[derive(Debug)]
 struct PublishWalk<'a> {
     to: Slot<Cow<'a, str>>,
     envelope: Slot<&'a [u8]>,
     id: EnvelopeId<'a>,
+    options: OptionsWalk<'a>,
 }
 
 impl<'a> PublishWalk<'a> {
     const fn new() -> Self {
-        Self { to: Slot::Absent, envelope: Slot::Absent, id: EnvelopeId::Absent }
+        Self { to: Slot::Absent, envelope: Slot::Absent, id: EnvelopeId::Absent, options: OptionsWalk::new() }
     }
 
     /// Reads all of the input; `false` when it is no object.
@@ -141,7 +119,7 @@ impl<'a> PublishWalk<'a> {
                 let envelope = is_object.then(|| reader.since(mark));
                 self.envelope.put(envelope, ENVELOPE_WRONG, "`envelope` appears twice");
             } else {
-                reader.skip()?;
+                self.options.read_member(key, reader, limits)?;
             }
         }
         Ok(true)
@@ -157,19 +135,11 @@ impl<'a> PublishWalk<'a> {
             }
             Slot::Wrong(why) => return Err(invalid_field(why)),
         };
-        let stream = match mem::replace(&mut self.to, Slot::Absent) {
-            Slot::Is(to) => to,
-            Slot::Absent => return Err(invalid_field(TO_WRONG)),
-            Slot::Wrong(why) => return Err(invalid_field(why)),
-        };
+        let stream = self.to.take()?.ok_or_else(|| invalid_field(TO_WRONG))?;
         check_stream_name(&stream, limits)?;
+        let options = self.options.judge()?;
         let id = mem::replace(&mut self.id, EnvelopeId::Absent);
-        Ok(Publish {
-            stream,
-            envelope: Envelope { encoding, bytes, id },
-            pausable: false,
-            options: PublishOptions::default(),
-        })
+        Ok(Publish { stream, envelope: Envelope { encoding, bytes, id }, pausable: false, options })
     }
 }
 
@@ -270,6 +240,8 @@ struct FrameWalk<'a> {
     targets: Named<'a>,
     publish: PublishWalk<'a>,
     delay_ms: Slot<u64>,
+    dead: Slot<bool>,
+    error: Slot<Cow<'a, str>>,
     reference: Slot<&'a [u8]>,
 }
 
@@ -282,6 +254,8 @@ impl<'a> FrameWalk<'a> {
             targets: Named::None,
             publish: PublishWalk::new(),
             delay_ms: Slot::Absent,
+            dead: Slot::Absent,
+            error: Slot::Absent,
             reference: Slot::Absent,
         }
     }
@@ -340,7 +314,19 @@ impl<'a> FrameWalk<'a> {
             self.reference.put(reference, REFERENCE_TOO_LONG, "`ref` appears twice");
         } else if key == b"delayMs" {
             let delay = read_integer(reader)?;
-            self.delay_ms.put(delay, DELAY_WRONG, "`delayMs` appears twice");
+            self.delay_ms.put(delay, DELAY_WRONG, DELAY_TWICE);
+        } else if key == b"dead" {
+            let dead = reader.boolean()?;
+            if dead.is_none() {
+                reader.skip()?;
+            }
+            self.dead.put(dead, DEAD_WRONG, "`dead` appears twice");
+        } else if key == b"error" {
+            let error = reader.text()?;
+            if error.is_none() {
+                reader.skip()?;
+            }
+            self.error.put(error, ERROR_WRONG, "`error` appears twice");
         } else {
             reader.skip()?;
         }
@@ -389,15 +375,18 @@ impl<'a> FrameWalk<'a> {
             Operation::Credit => Ok(Frame::Credit(self.number)),
             Operation::Ack => Ok(Frame::Ack(self.targets.take())),
             Operation::AckUpTo => Ok(Frame::AckUpTo(Seq(self.number))),
-            Operation::Nack => match self.delay_ms {
-                Slot::Absent => Ok(Frame::Nack { targets: self.targets.take(), delay_ms: 0 }),
-                Slot::Is(delay_ms) => Ok(Frame::Nack { targets: self.targets.take(), delay_ms }),
-                Slot::Wrong(why) => Err(FrameError::Fatal(invalid_field(why))),
-            },
+            Operation::Nack => self.judge_nack(limits).map(Frame::Nack).map_err(FrameError::Fatal),
             Operation::Enqueue | Operation::Nothing => {
                 Err(FrameError::Fatal(Violation::new(ErrorCode::UnknownOp, UNKNOWN_OP)))
             }
         }
+    }
+
+    fn judge_nack(&mut self, limits: &Limits) -> Result<Nack<'a>, Violation> {
+        let delay_ms = self.delay_ms.take()?.unwrap_or(0);
+        let dead = self.dead.take()?.unwrap_or(false);
+        let error = self.error.take()?.map(|error| cut(error, limits.error_bytes_max));
+        Ok(Nack { targets: self.targets.take(), delay_ms, dead, error })
     }
 
     fn judge_enqueue(&mut self, encoding: Encoding, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
@@ -421,8 +410,20 @@ impl<'a> FrameWalk<'a> {
     }
 }
 
+/// The first characters of a text, as many as fit.
+fn cut(text: Cow<'_, str>, bytes_max: usize) -> Cow<'_, str> {
+    let end = text.floor_char_boundary(bytes_max);
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    }
+}
+
 /// Reads any value; `None` when it is no integer of at least 0.
-fn read_integer<'a, R: Reader<'a>>(reader: &mut R) -> Result<Option<u64>, Broken> {
+pub(super) fn read_integer<'a, R: Reader<'a>>(reader: &mut R) -> Result<Option<u64>, Broken> {
     let value = reader.unsigned()?;
     if value.is_none() {
         reader.skip()?;

@@ -2,7 +2,7 @@
 
 use super::answers::TOKENS;
 use crate::Encoding;
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, Receipt, Refusal};
 use crate::codec;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Token;
@@ -36,8 +36,31 @@ pub(super) struct Results {
     unanswered: usize,
     accepted: usize,
     failed: usize,
-    failed_by_backpressure: usize,
+    shortage: Shortage,
+}
+
+/// What the server lacked for lines that it could have stored at another time.
+#[derive(Debug, Default)]
+struct Shortage {
+    /// Why the first of them failed.
+    code: Option<ErrorCode>,
+    /// Lines that failed for that reason.
+    lines: usize,
+    /// The longest wait that any of these was told.
     retry_after_ms: u32,
+}
+
+impl Shortage {
+    fn note(&mut self, refusal: &Refusal<'_>) {
+        let code = refusal.code;
+        if !matches!(code, ErrorCode::Backpressure | ErrorCode::StorageFull | ErrorCode::StorageFailed) {
+            return;
+        }
+        if *self.code.get_or_insert(code) == code {
+            self.lines += 1;
+            self.retry_after_ms = self.retry_after_ms.max(refusal.wait_ms().unwrap_or(0));
+        }
+    }
 }
 
 /// `token` names a line.
@@ -70,8 +93,7 @@ impl Batch {
             unanswered: 0,
             accepted: 0,
             failed: 0,
-            failed_by_backpressure: 0,
-            retry_after_ms: 0,
+            shortage: Shortage::default(),
         };
         Ok(Self { body, at: 0, token, results })
     }
@@ -142,16 +164,14 @@ impl Results {
         };
         let start = self.encoded.len();
         match answer {
-            Answer::Published { id, stream, seq, .. } => {
+            &Answer::Published { id, stream, seq, promise, duplicate } => {
                 self.accepted += 1;
-                codec::encode_published(self.encoding, id, stream, *seq, &mut self.encoded);
+                let receipt = Receipt { id, stream, seq, promise, duplicate };
+                codec::encode_published(self.encoding, &receipt, &mut self.encoded);
             }
             Answer::Refused(refusal) => {
                 self.failed += 1;
-                if refusal.code == ErrorCode::Backpressure {
-                    self.failed_by_backpressure += 1;
-                    self.retry_after_ms = self.retry_after_ms.max(refusal.retry_after_ms.unwrap_or(0));
-                }
+                self.shortage.note(refusal);
                 codec::encode_error(self.encoding, refusal, None, &mut self.encoded);
             }
             Answer::Subscribed(_) | Answer::Stream(_) | Answer::Stats(_) | Answer::Document { .. } => {
@@ -171,14 +191,19 @@ impl Results {
         self.answer(token, &Answer::Refused(refusal));
     }
 
-    /// 429 when the server was too full for every line, else 200: the results say the rest.
-    pub(super) const fn status(&self) -> u16 {
-        if self.failed > 0 && self.accepted == 0 && self.failed_by_backpressure == self.failed { 429 } else { 200 }
+    /// 200, and the results say the rest. But when every line failed for one and the same want of room (429, 507) or of a
+    /// disk (503), the status of that.
+    pub(super) fn status(&self) -> u16 {
+        match self.shortage.code {
+            Some(code) if self.accepted == 0 && self.shortage.lines == self.failed => code.http_status(),
+            _ => 200,
+        }
     }
 
-    /// The longest wait that a refused line was told.
-    pub(super) const fn retry_after_ms(&self) -> u32 {
-        self.retry_after_ms
+    /// When to send the lines again, if none was stored and it makes sense to.
+    pub(super) fn retry_after_ms(&self) -> Option<u32> {
+        let is_refusal = self.status() != 200 && self.shortage.code != Some(ErrorCode::StorageFailed);
+        is_refusal.then_some(self.shortage.retry_after_ms)
     }
 
     /// Bytes of all results.

@@ -3,6 +3,7 @@
 use super::chunked::{Chunked, Progress};
 use super::fields::Framing;
 use super::response::Reply;
+use crate::command::StreamCommand;
 use crate::error::Violation;
 use crate::limits::Limits;
 
@@ -21,8 +22,30 @@ pub(super) enum Purpose {
     Publish,
     /// One message a line.
     Batch,
+    /// The settings of a stream or group.
+    Settings,
     /// Nobody reads it: the request has been answered, or takes no body.
     Discard,
+}
+
+impl Purpose {
+    /// Bytes that such a body may have.
+    pub(super) const fn bytes_max(self, limits: &Limits) -> usize {
+        match self {
+            Self::Settings => limits.settings_bytes_max,
+            Self::Publish | Self::Batch | Self::Discard => limits.body_bytes_max,
+        }
+    }
+}
+
+/// What the head of a request says that is needed once its body is complete.
+#[derive(Debug)]
+pub(super) enum Kept {
+    Nothing,
+    /// The `Idempotency-Key` of a publish.
+    Key(Box<str>),
+    /// What the settings are for.
+    Settings(Box<StreamCommand<'static>>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +75,7 @@ impl Incoming {
                 *left -= n as u64;
                 Ok(Progress { consumed: n, produced: n, is_done: *left == 0 })
             }
-            Left::Chunks(chunked) => chunked.decode(bytes, limits),
+            Left::Chunks(chunked) => chunked.decode(bytes, self.purpose.bytes_max(limits), limits),
         }
     }
 }

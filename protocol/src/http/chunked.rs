@@ -57,11 +57,17 @@ impl Chunked {
         Self { state: State::Size, chunk_left: 0, size_digits: 0, overhead_bytes: 0, body_bytes: 0 }
     }
 
-    /// Decodes `bytes`: the parts of the body found in it are moved together at its start.
+    /// Decodes `bytes`: the parts of the body found in it are moved together at its start. The whole body may have
+    /// `body_bytes_max` bytes.
     ///
     /// # Errors
     /// `BadFraming`, `PayloadTooLarge`, `HeadersTooLarge` (trailers).
-    pub(super) fn decode(&mut self, bytes: &mut [u8], limits: &Limits) -> Result<Progress, Violation> {
+    pub(super) fn decode(
+        &mut self,
+        bytes: &mut [u8],
+        body_bytes_max: usize,
+        limits: &Limits,
+    ) -> Result<Progress, Violation> {
         let (mut at, mut produced) = (0, 0);
         while at < bytes.len() && self.state != State::Done {
             if self.state == State::Data {
@@ -76,7 +82,7 @@ impl Chunked {
                     self.state = State::DataCr;
                 }
             } else {
-                self.state = self.step(bytes[at], limits)?;
+                self.state = self.step(bytes[at], body_bytes_max, limits)?;
                 at += 1;
             }
         }
@@ -84,7 +90,7 @@ impl Chunked {
     }
 
     /// Takes one byte outside of the data.
-    fn step(&mut self, byte: u8, limits: &Limits) -> Result<State, Violation> {
+    fn step(&mut self, byte: u8, body_bytes_max: usize, limits: &Limits) -> Result<State, Violation> {
         match self.state {
             State::Size => match (hex_value(byte), byte) {
                 (Some(_), _) if self.size_digits == SIZE_DIGITS_MAX => Err(bad("a chunk size has too many digits")),
@@ -105,7 +111,7 @@ impl Chunked {
             }
             State::SizeLf => {
                 expect_line_feed(byte)?;
-                if self.chunk_left > (limits.body_bytes_max as u64).saturating_sub(self.body_bytes) {
+                if self.chunk_left > (body_bytes_max as u64).saturating_sub(self.body_bytes) {
                     return Err(Violation::new(
                         ErrorCode::PayloadTooLarge,
                         "the chunked body is larger than the limit",
@@ -170,7 +176,7 @@ mod tests {
         let (mut decoder, mut body) = (Chunked::new(), Vec::new());
         for piece in wire.chunks(step) {
             let mut piece = piece.to_vec();
-            let progress = decoder.decode(&mut piece, limits)?;
+            let progress = decoder.decode(&mut piece, limits.body_bytes_max, limits)?;
             body.extend_from_slice(&piece[..progress.produced]);
             if progress.is_done {
                 return Ok(Some(body));

@@ -37,6 +37,8 @@ pub(super) struct Fields<'b> {
     pub(super) keep_alive: bool,
     pub(super) expectation: Expectation,
     pub(super) content: Content,
+    /// The value of `Idempotency-Key`.
+    pub(super) idempotency_key: Option<&'b [u8]>,
     /// The encoding that the client wants its answer in.
     pub(super) encoding: Encoding,
     pub(super) handshake: Handshake<'b>,
@@ -62,6 +64,7 @@ impl<'b> Fields<'b> {
         let mut chunked = None;
         let mut content = None;
         let mut x_codec = None;
+        let mut idempotency_key = None;
         let mut accept = Accept::default();
         let mut expectation = Expectation::None;
         let (mut says_close, mut says_keep_alive) = (false, false);
@@ -96,6 +99,9 @@ impl<'b> Fields<'b> {
                 14 if name.eq_ignore_ascii_case("content-length") => {
                     once(&mut length, parse_length(value)?, "there are two Content-Length fields")?;
                     length_text = value;
+                }
+                15 if name.eq_ignore_ascii_case("idempotency-key") => {
+                    once(&mut idempotency_key, value, "there are two Idempotency-Key fields")?;
                 }
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     check_transfer_coding(value)?;
@@ -139,6 +145,7 @@ impl<'b> Fields<'b> {
             keep_alive: !says_close && (!is_http10 || says_keep_alive),
             expectation,
             content: content.unwrap_or(Content::Json),
+            idempotency_key,
             encoding,
             handshake,
         })

@@ -5,6 +5,7 @@ use super::head::{Method, bad};
 use crate::Encoding;
 use crate::error::Violation;
 use crate::ids::Token;
+use crate::streams::Subscribed;
 use crate::telemetry::{Endpoint, Telemetry};
 use crate::ws::Role;
 use base64::Engine as _;
@@ -102,6 +103,8 @@ pub(super) struct Upgrade {
     pub(super) protocol: Option<Encoding>,
     /// The first grant, to be counted once the subscription stands.
     pub(super) credit: u64,
+    /// What the consumer wants to hear first.
+    pub(super) hello: Option<Box<Subscribed>>,
     /// Ends the connection right after the handshake: a browser shows a close code, but hides a refused handshake.
     pub(super) violation: Option<Violation>,
 }

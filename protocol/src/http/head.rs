@@ -25,6 +25,8 @@ pub(crate) enum Method {
     Get,
     Head,
     Post,
+    Put,
+    Delete,
     /// Known to nobody here: every path answers 405.
     Other,
 }
@@ -124,6 +126,8 @@ fn read<'b>(request: &httparse::Request<'_, 'b>, len: usize) -> Result<RequestHe
         "POST" => Method::Post,
         "GET" => Method::Get,
         "HEAD" => Method::Head,
+        "PUT" => Method::Put,
+        "DELETE" => Method::Delete,
         _ => Method::Other,
     };
     let is_http10 = request.version == Some(0);

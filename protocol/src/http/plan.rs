@@ -1,17 +1,20 @@
 //! What to do with a request: decided from its head alone, before any of it is consumed.
 
-use super::body::Purpose;
-use super::fields::{Expectation, Framing};
+use super::body::{Kept, Purpose};
+use super::fields::{Expectation, Fields, Framing};
 use super::handshake::{Upgrade, Wish};
 use super::head::{self, Method, RequestHead, bad};
+use super::idempotency;
 use super::negotiate::Content;
 use super::response::{Extra, Reply};
 use super::target::percent_decode;
 use crate::Encoding;
+use crate::command::StreamCommand;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Token;
 use crate::surface::http::{Route, websocket_encoding};
+use crate::surface::streams::StreamPath;
 use crate::telemetry::Endpoint;
 use crate::ws::Role;
 use std::ops::Range;
@@ -28,10 +31,12 @@ pub(super) struct Plan {
 }
 
 pub(super) enum Action {
-    /// Take in the body.
-    Receive(Purpose),
+    /// Take in the body; what the head says besides is needed then.
+    Receive(Purpose, Kept),
     /// Ask the shard; the range is the query in the head.
     Query(Route, Range<usize>),
+    /// Ask the shard something about one stream.
+    Ask(Box<StreamCommand<'static>>),
     /// Refuse it and go on.
     Refuse(Violation, Extra),
     /// Refuse it and end the connection.
@@ -97,16 +102,46 @@ pub(super) fn decide(head: &RequestHead<'_>, rest: &[u8], is_alone: bool, contex
     if fields.expectation == Expectation::Unknown {
         return refuse(ErrorCode::ExpectationFailed, "the only expectation met here is 100-continue", Extra::None);
     }
-    if matches!(fields.framing, Framing::Length(bytes) if bytes > context.limits.body_bytes_max as u64) {
+    let bytes_max =
+        if route.takes_settings(head.method) { Purpose::Settings } else { Purpose::Publish }.bytes_max(context.limits);
+    if matches!(fields.framing, Framing::Length(bytes) if bytes > bytes_max as u64) {
         return refuse(ErrorCode::PayloadTooLarge, "the body is larger than the limit", Extra::None);
     }
-    if context.draining && route.is_refused_when_draining() {
+    if context.draining && route.is_refused_when_draining(head.method) {
         return refuse(ErrorCode::ServerDraining, "the server is shutting down: use another one", Extra::None);
     }
-    plan(match route {
-        Route::Enqueue if fields.content == Content::NdJson => Action::Receive(Purpose::Batch),
-        Route::Enqueue => Action::Receive(Purpose::Publish),
-        _ => Action::Query(route, query),
+    let action = match route {
+        Route::Enqueue => receive_messages(fields, context),
+        Route::Stream(_) => decide_stream(head, context),
+        _ => Ok(Action::Query(route, query)),
+    };
+    plan(action.unwrap_or_else(|violation| Action::Refuse(violation, Extra::None)))
+}
+
+fn receive_messages(fields: &Fields<'_>, context: &Context<'_>) -> Result<Action, Violation> {
+    match (fields.content, fields.idempotency_key) {
+        (Content::NdJson, None) => Ok(Action::Receive(Purpose::Batch, Kept::Nothing)),
+        (Content::NdJson, Some(_)) => {
+            let message = "one `Idempotency-Key` cannot name several messages: give each line its `dedupId`";
+            Err(Violation::new(ErrorCode::InvalidField, message))
+        }
+        (_, None) => Ok(Action::Receive(Purpose::Publish, Kept::Nothing)),
+        (_, Some(value)) => {
+            let key = idempotency::read_key(value, context.limits)?;
+            Ok(Action::Receive(Purpose::Publish, Kept::Key(key)))
+        }
+    }
+}
+
+/// A request about one stream. Its settings are still to come, if it has any.
+fn decide_stream(head: &RequestHead<'_>, context: &Context<'_>) -> Result<Action, Violation> {
+    let Some(path) = StreamPath::of(head.target.path) else {
+        return Err(Violation::new(ErrorCode::NotFound, "there is no such path"));
+    };
+    let command = Box::new(path.command(head.method, head.target.query, context.limits)?);
+    Ok(match head.method {
+        Method::Put => Action::Receive(Purpose::Settings, Kept::Settings(command)),
+        _ => Action::Ask(command),
     })
 }
 
@@ -143,6 +178,7 @@ fn decide_upgrade(
         encoding,
         protocol: handshake.offered.confirm(encoding),
         credit: 0,
+        hello: None,
         violation,
     });
     let asks_shard = is_subscribe && upgrade.violation.is_none();

@@ -1,7 +1,7 @@
 //! Responses (RFC 9112, section 4): encoded once, straight into the place that they are sent from.
 
 use super::batch::Results;
-use crate::answer::{Answer, Refusal};
+use crate::answer::{Answer, Receipt, Refusal};
 use crate::codec;
 use crate::context::Context;
 use crate::error::ErrorCode;
@@ -68,11 +68,12 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
     let start = context.out.len();
     let encoding = reply.encoding;
     let status = match outcome {
-        Outcome::Answer(Answer::Published { id, stream, seq, .. }) => {
+        Outcome::Answer(&Answer::Published { id, stream, seq, promise, duplicate }) => {
+            let receipt = Receipt { id, stream, seq, promise, duplicate };
             // `{"id":"","stream":"","seq":}` and some digits: the guess only has to have the right number of digits.
-            let length_guess = id.len() + stream.len() + 34;
+            let length_guess = id.len() + stream.len() + 34 + codec::published_extra_len(&receipt);
             let head = Head { status: 200, content_type: encoding.media_type(), length_guess, ..Head::default() };
-            head.write(reply, context, |out| codec::encode_published(encoding, id, stream, *seq, out));
+            head.write(reply, context, |out| codec::encode_published(encoding, &receipt, out));
             200
         }
         Outcome::Answer(Answer::Refused(refusal)) => write_refusal(reply, refusal, Extra::None, context),
@@ -118,7 +119,7 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
             let head = Head {
                 status,
                 content_type: encoding.media_type(),
-                retry_after_s: (status == 429).then(|| retry_after_s(results.retry_after_ms())),
+                retry_after_s: results.retry_after_ms().map(retry_after_s),
                 length_guess: results.encoded_bytes(),
                 ..Head::default()
             };
@@ -140,7 +141,7 @@ fn write_refusal(reply: Reply, refusal: &Refusal<'_>, extra: Extra, context: &mu
         ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge => context.telemetry.http_size_cap_violations += 1,
         _ => {}
     }
-    let retry_after_s = refusal.retry_after_ms.map(retry_after_s);
+    let retry_after_s = refusal.wait_ms().map(retry_after_s);
     let status = code.http_status();
     let head = Head { status, content_type: reply.encoding.media_type(), extra, retry_after_s, length_guess: 150 };
     head.write(reply, context, |out| {
@@ -260,6 +261,7 @@ fn write_status_line(status: u16, out: &mut Vec<u8>) {
 pub(crate) const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        201 => "Created",
         207 => "Multi-Status",
         400 => "Bad Request",
         401 => "Unauthorized",
@@ -267,6 +269,8 @@ pub(crate) const fn reason(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
         413 => "Content Too Large",
         414 => "URI Too Long",
         417 => "Expectation Failed",

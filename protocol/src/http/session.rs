@@ -2,13 +2,15 @@
 
 use super::answers::Answers;
 use super::batch::{self, Batch};
-use super::body::{Incoming, Purpose};
+use super::body::{Incoming, Kept, Purpose};
 use super::fields::Framing;
 use super::handshake::Upgrade;
 use super::head::{self, HeadScan, bad, bare_line_feed};
+use super::pace::Pace;
 use super::plan::{self, Action, Plan};
 use super::recent::{RecentHead, Repeated};
 use super::response::{Extra, Outcome, Reply};
+use super::turn::{Place, Turn, check_publish};
 use crate::Encoding;
 use crate::answer::Answer;
 use crate::codec::decode_publish;
@@ -19,16 +21,12 @@ use crate::ids::Token;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
 use crate::session::Step;
-use crate::surface::http::{self as surface, Route};
-use crate::time::NS_PER_MS;
+use crate::surface::http as surface;
+use crate::surface::streams;
 use crate::ws::{Role, WsSession};
-use std::ops::Range;
 
 /// A body buffer with more room than this is not kept for the next body.
 const BODY_KEPT_BYTES_MAX: usize = 64 * 1024;
-
-/// `since_ns` of a connection that no time has been told yet.
-const UNKNOWN_NS: u64 = u64::MAX;
 
 /// One connection as long as it speaks HTTP. An idle one takes a few hundred bytes.
 #[derive(Debug)]
@@ -38,15 +36,15 @@ pub struct HttpSession {
     scan: HeadScan,
     /// A body that did not come in one read, as far as it has come; after its command was given out, until the next call.
     body: Vec<u8>,
+    /// What the head of the request whose body is coming said; until the next call, as `body`.
+    kept: Kept,
     batch: Option<Box<Batch>>,
     /// The head of the last publish, from the second one on: a connection for one message needs none.
     recent: Option<Box<RecentHead>>,
     has_published: bool,
     /// Where the tokens of the next batch's lines begin.
     first_line: u32,
-    /// Since when the connection is receiving a request (`is_receiving`) or else idle. [`UNKNOWN_NS`] until the first call.
-    since_ns: u64,
-    is_receiving: bool,
+    pace: Pace,
     /// The one empty line that may stand before a request (RFC 9112, section 2.2) has been passed.
     has_skipped_line: bool,
     /// The client waits for `100 Continue` (RFC 9110, section 10.1.1), which waits for the responses before it.
@@ -65,26 +63,6 @@ enum Phase {
     Upgraded(Box<Upgrade>),
 }
 
-/// What a call to `next` came to, before the command is built: ranges instead of borrowed bytes.
-enum Turn {
-    NeedBytes,
-    Wait,
-    Again,
-    Close,
-    Publish { token: Token, encoding: Encoding, place: Place },
-    Line { token: Token, line: Range<usize> },
-    Query { token: Token, route: Route, head_bytes: usize, query: Range<usize> },
-    Subscribe { upgrade: Box<Upgrade>, head_bytes: usize, query: Range<usize> },
-}
-
-/// Where a complete body is.
-enum Place {
-    /// At the front of the inbox.
-    Inbox { consumed: usize, produced: usize },
-    /// In `HttpSession::body`.
-    Gathered,
-}
-
 impl Default for HttpSession {
     fn default() -> Self {
         Self {
@@ -92,12 +70,12 @@ impl Default for HttpSession {
             answers: Answers::default(),
             scan: HeadScan::default(),
             body: Vec::new(),
+            kept: Kept::Nothing,
             batch: None,
             recent: None,
             has_published: false,
             first_line: 0,
-            since_ns: UNKNOWN_NS,
-            is_receiving: false,
+            pace: Pace::new(),
             has_skipped_line: false,
             is_continue_due: false,
         }
@@ -113,11 +91,9 @@ impl HttpSession {
             Turn::Again => Step::Again,
             Turn::Close => Step::Close,
             Turn::Publish { token, encoding, place } => {
-                let bytes = match place {
-                    Place::Inbox { consumed, produced } => &inbox.take(consumed)[..produced],
-                    Place::Gathered => &self.body[..],
-                };
-                match decode_publish(encoding, bytes, context.limits) {
+                let mut read = decode_publish(encoding, place.bytes(inbox, &self.body), context.limits);
+                check_publish(&mut read, &self.kept, context);
+                match read {
                     Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
                     Err(violation) => {
                         self.answers.refuse(token, violation, Extra::None, true, context);
@@ -128,7 +104,9 @@ impl HttpSession {
             Turn::Line { token, line } => {
                 let Some(batch) = &mut self.batch else { return Step::Again };
                 let (bytes, results) = batch.line_mut(line);
-                match decode_publish(Encoding::Json, bytes, context.limits) {
+                let mut read = decode_publish(Encoding::Json, bytes, context.limits);
+                check_publish(&mut read, &Kept::Nothing, context);
+                match read {
                     Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
                     Err(violation) => {
                         context.telemetry.count_error(violation.code);
@@ -137,6 +115,19 @@ impl HttpSession {
                     }
                 }
             }
+            Turn::Settings { token, encoding, place } => {
+                let kept = std::mem::replace(&mut self.kept, Kept::Nothing);
+                let Kept::Settings(mut command) = kept else { return Step::Again };
+                let bytes = place.bytes(inbox, &self.body);
+                match streams::read_settings(&mut command, encoding, bytes, context.limits) {
+                    Ok(()) => Step::Command { token, command: Command::Stream(command) },
+                    Err(violation) => {
+                        self.answers.refuse(token, violation, Extra::None, true, context);
+                        Step::Again
+                    }
+                }
+            }
+            Turn::Ask { token, command } => Step::Command { token, command: Command::Stream(command) },
             Turn::Query { token, route, head_bytes, query } => {
                 // The head was text when it was parsed.
                 let query = std::str::from_utf8(&inbox.take(head_bytes)[query]).unwrap_or_default();
@@ -199,15 +190,18 @@ impl HttpSession {
 
     /// Turns into the WebSocket session that the handshake agreed on. Only after [`Self::is_upgraded`].
     pub fn upgrade(&mut self, context: &mut Context<'_>) -> WsSession {
-        let (role, encoding, violation) = match std::mem::replace(&mut self.phase, Phase::Head) {
-            Phase::Upgraded(upgrade) => (upgrade.role, upgrade.encoding, upgrade.violation),
+        let (role, encoding, hello, violation) = match std::mem::replace(&mut self.phase, Phase::Head) {
+            Phase::Upgraded(upgrade) => (upgrade.role, upgrade.encoding, upgrade.hello, upgrade.violation),
             _ => {
                 debug_assert!(false, "an upgrade without a handshake");
                 let violation = Violation::new(ErrorCode::Internal, "the connection was never upgraded");
-                (Role::Publisher, Encoding::Json, Some(violation))
+                (Role::Publisher, Encoding::Json, None, Some(violation))
             }
         };
         let mut websocket = WsSession::new(role, encoding, context);
+        if let Some(subscribed) = hello {
+            websocket.greet(&subscribed, context);
+        }
         if let Some(violation) = violation {
             websocket.close(&violation, context);
         }
@@ -234,7 +228,7 @@ impl HttpSession {
     /// See `Session::is_idle`.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.answers.is_empty() && !self.is_receiving && matches!(self.phase, Phase::Head)
+        self.answers.is_empty() && !self.pace.is_receiving() && matches!(self.phase, Phase::Head)
     }
 
     /// See `Session::owes_answer`.
@@ -247,22 +241,18 @@ impl HttpSession {
     #[must_use]
     pub fn deadline_ns(&self, limits: &Limits) -> Option<u64> {
         let wait_ms = match &self.phase {
-            Phase::Head if self.is_receiving => limits.headers_ms,
+            Phase::Head if self.pace.is_receiving() => limits.headers_ms,
             Phase::Head if self.is_idle() && !self.is_closing() => limits.keep_alive_ms,
             Phase::Body(_) => limits.request_ms,
             // The shard owes an answer: that it comes in time is not the client's business.
             Phase::Head | Phase::Upgrading(_) | Phase::Upgraded(_) => return None,
         };
-        // A connection that has never been told the time wants to be.
-        let since_ns = if self.since_ns == UNKNOWN_NS { return Some(0) } else { self.since_ns };
-        Some(since_ns.saturating_add(wait_ms.saturating_mul(NS_PER_MS)))
+        Some(self.pace.due_ns(wait_ms))
     }
 
     /// See `Session::handle_deadline`: 408 when a request has begun, a silent close when none has.
     pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
-        if self.since_ns == UNKNOWN_NS {
-            self.since_ns = context.now.mono_ns;
-        }
+        self.pace.begin(context.now);
         if self.deadline_ns(context.limits).is_none_or(|deadline_ns| context.now.mono_ns < deadline_ns) {
             return;
         }
@@ -277,9 +267,7 @@ impl HttpSession {
     }
 
     fn advance(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        if self.since_ns == UNKNOWN_NS {
-            self.since_ns = context.now.mono_ns;
-        }
+        self.pace.begin(context.now);
         if let Some(turn) = self.dispatch_batch(context) {
             return turn;
         }
@@ -296,6 +284,7 @@ impl HttpSession {
             return if self.answers.is_empty() { Turn::Close } else { Turn::Wait };
         }
         self.drop_body();
+        self.kept = Kept::Nothing;
         if !self.has_skipped_line {
             match inbox.rest() {
                 [b'\r', b'\n', ..] => {
@@ -335,7 +324,7 @@ impl HttpSession {
                 self.follow(plan, inbox, context)
             }
             Ok(None) => {
-                self.note_receiving(context);
+                self.pace.receive(context.now);
                 Turn::NeedBytes
             }
             Err(violation) => self.stop_at(violation, inbox, context),
@@ -350,7 +339,7 @@ impl HttpSession {
 
     /// Remembers the head of a publish that leaves the connection open.
     fn remember(&mut self, plan: &Plan, inbox: &Inbox<'_>) {
-        let is_plain = matches!(plan.action, Action::Receive(Purpose::Publish))
+        let is_plain = matches!(plan.action, Action::Receive(Purpose::Publish, Kept::Nothing))
             && matches!(plan.framing, Framing::Length(_))
             && !plan.reply.closes
             && !plan.expects_continue;
@@ -370,13 +359,14 @@ impl HttpSession {
         let Plan { action, mut reply, head_bytes, framing, expects_continue, .. } = plan;
         match action {
             Action::Wait => return self.wait(),
-            Action::Receive(Purpose::Batch) if self.batch.is_some() => return self.wait(),
+            Action::Receive(Purpose::Batch, _) if self.batch.is_some() => return self.wait(),
             _ => {}
         }
         self.has_skipped_line = false;
         match action {
-            Action::Receive(purpose) => {
+            Action::Receive(purpose, kept) => {
                 inbox.take(head_bytes);
+                self.kept = kept;
                 self.phase = Phase::Body(Incoming::new(reply, purpose, framing));
                 self.is_continue_due = expects_continue && framing != Framing::None;
                 self.read_body(inbox, context)
@@ -385,6 +375,11 @@ impl HttpSession {
                 self.discard_body(&mut reply, framing, expects_continue, context);
                 let token = self.answers.push(reply);
                 Turn::Query { token, route, head_bytes, query }
+            }
+            Action::Ask(command) => {
+                self.discard_body(&mut reply, framing, expects_continue, context);
+                inbox.take(head_bytes);
+                Turn::Ask { token: self.answers.push(reply), command }
             }
             Action::Refuse(violation, extra) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
@@ -397,7 +392,7 @@ impl HttpSession {
             Action::Stop(violation) => self.stop_at(violation, inbox, context),
             Action::Upgrade { mut upgrade, query } => {
                 upgrade.token = self.answers.skip_token();
-                self.is_receiving = false;
+                self.pace.wait();
                 if let Some(query) = query {
                     return Turn::Subscribe { upgrade, head_bytes, query };
                 }
@@ -418,10 +413,10 @@ impl HttpSession {
             Framing::Length(bytes) => expects_continue || bytes > context.limits.body_bytes_max as u64,
             Framing::Chunked => expects_continue,
         };
-        self.note_complete(context);
+        self.pace.complete(context.now);
         if framing != Framing::None && !reply.closes {
             self.phase = Phase::Body(Incoming::new(*reply, Purpose::Discard, framing));
-            self.note_receiving(context);
+            self.pace.receive(context.now);
         }
     }
 
@@ -432,19 +427,20 @@ impl HttpSession {
             Err(violation) => return self.stop_at(violation, inbox, context),
         };
         let Incoming { mut reply, purpose, .. } = *incoming;
-        let is_in_place = progress.is_done && purpose == Purpose::Publish && self.body.is_empty();
+        let is_one = matches!(purpose, Purpose::Publish | Purpose::Settings);
+        let is_in_place = progress.is_done && is_one && self.body.is_empty();
         if purpose != Purpose::Discard && !is_in_place {
             self.body.extend_from_slice(&inbox.rest()[..progress.produced]);
         }
         if !progress.is_done {
             inbox.take(progress.consumed);
-            self.note_receiving(context);
+            self.pace.receive(context.now);
             self.say_continue(context);
             return Turn::NeedBytes;
         }
         self.phase = Phase::Head;
         self.is_continue_due = false;
-        self.note_complete(context);
+        self.pace.complete(context.now);
         reply.decoded_ns = context.now.mono_ns;
         reply.body_bytes =
             u32::try_from(if is_in_place { progress.produced } else { self.body.len() }).unwrap_or(u32::MAX);
@@ -457,6 +453,9 @@ impl HttpSession {
         match purpose {
             Purpose::Publish => {
                 Turn::Publish { token: self.answers.push(reply), encoding: reply.request_encoding, place }
+            }
+            Purpose::Settings => {
+                Turn::Settings { token: self.answers.push(reply), encoding: reply.request_encoding, place }
             }
             Purpose::Batch => self.begin_batch(reply, context),
             Purpose::Discard => Turn::Again,
@@ -498,7 +497,8 @@ impl HttpSession {
     fn finish_upgrade(&mut self, answer: &Answer<'_>, context: &mut Context<'_>) {
         let Phase::Upgrading(mut upgrade) = std::mem::replace(&mut self.phase, Phase::Head) else { return };
         upgrade.violation = match answer {
-            Answer::Subscribed(_) => {
+            Answer::Subscribed(hello) => {
+                upgrade.hello.clone_from(hello);
                 let granted = &mut context.telemetry.ws.credits_granted;
                 *granted = granted.saturating_add(upgrade.credit);
                 None
@@ -519,7 +519,7 @@ impl HttpSession {
 
     fn refuse_unread(&mut self, violation: Violation, context: &mut Context<'_>) {
         let reply = match &self.phase {
-            Phase::Body(Incoming { purpose: Purpose::Publish | Purpose::Batch, reply, .. }) => {
+            Phase::Body(Incoming { purpose, reply, .. }) if *purpose != Purpose::Discard => {
                 Reply { closes: true, ..*reply }
             }
             _ => Reply::to_unread(context.now),
@@ -533,36 +533,21 @@ impl HttpSession {
     fn forget_request(&mut self, context: &Context<'_>) {
         self.scan.restart();
         self.body = Vec::new();
+        self.kept = Kept::Nothing;
         self.is_continue_due = false;
-        self.note_complete(context);
+        self.pace.complete(context.now);
     }
 
     /// No more of the request is taken now. That it lies around is our doing: its time stops.
     fn wait(&mut self) -> Turn {
-        self.is_receiving = false;
+        self.pace.wait();
         Turn::Wait
-    }
-
-    /// Bytes of an incomplete request are here.
-    fn note_receiving(&mut self, context: &Context<'_>) {
-        if !self.is_receiving {
-            self.is_receiving = true;
-            self.since_ns = context.now.mono_ns;
-        }
-    }
-
-    /// The request that was being received is complete.
-    fn note_complete(&mut self, context: &Context<'_>) {
-        self.is_receiving = false;
-        self.since_ns = context.now.mono_ns;
     }
 
     /// An answer has been given.
     fn note_answered(&mut self, context: &mut Context<'_>) {
         if self.answers.is_empty() {
-            if !self.is_receiving {
-                self.since_ns = context.now.mono_ns;
-            }
+            self.pace.rest(context.now);
             self.say_continue(context);
         }
     }

@@ -1,9 +1,10 @@
 //! Conduit over HTTP: paths, parameters and the shapes of refusals.
 
+use super::streams::{StreamPath, StreamRoute};
 use crate::Encoding;
 use crate::answer::Refusal;
-use crate::codec::check_stream_name;
-use crate::command::{Command, From, Report, Subscribe};
+use crate::codec::{check_group_name, check_stream_name};
+use crate::command::{Command, From, Report, Subscribe, decimal};
 use crate::error::{ErrorCode, Violation};
 use crate::http::{Method, parameter, percent_decode, reason};
 use crate::limits::Limits;
@@ -17,7 +18,7 @@ pub(crate) enum Route {
     Enqueue,
     /// `GET /v1/stats?stream=`.
     Stats,
-    /// `GET /health`, `/v1/metrics`, `/metrics`.
+    /// `GET /health`, `/v1/metrics`, `/metrics`, `/v1/streams`.
     Report(Report),
     /// `GET /v1/histograms?format=`.
     Histograms,
@@ -25,19 +26,23 @@ pub(crate) enum Route {
     Subscribe,
     /// `GET /v1/publish`, upgraded.
     Publish,
+    /// A path below `/v1/streams/`.
+    Stream(StreamRoute),
 }
 
 impl Route {
     /// The route of a path as it came. `None`: there is no such path.
     pub(crate) fn of(path: &str) -> Option<Self> {
-        if memchr::memchr(b'%', path.as_bytes()).is_some() {
+        let route = if memchr::memchr(b'%', path.as_bytes()).is_some() {
             // Escapes are equivalent to what they stand for (RFC 3986, section 6.2.2.2), but an escaped slash does not
             // separate segments. Bad escapes name nothing.
             let decoded = percent_decode(path, false).ok()?;
             let slashes = |text: &str| text.bytes().filter(|byte| *byte == b'/').count();
-            return if slashes(path) == slashes(&decoded) { Self::of_plain(&decoded) } else { None };
-        }
-        Self::of_plain(path)
+            if slashes(path) == slashes(&decoded) { Self::of_plain(&decoded) } else { None }
+        } else {
+            Self::of_plain(path)
+        };
+        route.or_else(|| StreamPath::of(path).map(|path| Self::Stream(path.route)))
     }
 
     fn of_plain(path: &str) -> Option<Self> {
@@ -47,6 +52,7 @@ impl Route {
             "/health" => Some(Self::Report(Report::Health)),
             "/v1/metrics" => Some(Self::Report(Report::Metrics)),
             "/metrics" => Some(Self::Report(Report::Prometheus)),
+            "/v1/streams" => Some(Self::Report(Report::Streams)),
             "/v1/histograms" => Some(Self::Histograms),
             "/v1/subscribe" => Some(Self::Subscribe),
             "/v1/publish" => Some(Self::Publish),
@@ -58,6 +64,7 @@ impl Route {
     pub(crate) const fn takes(self, method: Method) -> bool {
         match self {
             Self::Enqueue => matches!(method, Method::Post),
+            Self::Stream(route) => route.takes(method),
             _ => matches!(method, Method::Get | Method::Head),
         }
     }
@@ -66,13 +73,23 @@ impl Route {
     pub(crate) const fn allow(self) -> &'static str {
         match self {
             Self::Enqueue => "POST",
+            Self::Stream(route) => route.allow(),
             _ => "GET, HEAD",
         }
     }
 
-    /// Whether a draining server refuses it. Reading figures stays possible to the end.
-    pub(crate) const fn is_refused_when_draining(self) -> bool {
-        matches!(self, Self::Enqueue | Self::Subscribe | Self::Publish)
+    /// Whether a draining server refuses it. Reading stays possible to the end.
+    pub(crate) const fn is_refused_when_draining(self, method: Method) -> bool {
+        match self {
+            Self::Enqueue | Self::Subscribe | Self::Publish => true,
+            Self::Stream(_) => !matches!(method, Method::Get | Method::Head),
+            Self::Stats | Self::Report(_) | Self::Histograms => false,
+        }
+    }
+
+    /// Whether a request with this method brings settings.
+    pub(crate) const fn takes_settings(self, method: Method) -> bool {
+        matches!((self, method), (Self::Stream(_), Method::Put))
     }
 
     /// Speaks WebSocket only.
@@ -87,6 +104,7 @@ impl Route {
             Self::Stats => Endpoint::Stats,
             Self::Report(Report::Health) => Endpoint::Health,
             Self::Report(Report::Metrics | Report::Prometheus) => Endpoint::Metrics,
+            Self::Report(Report::Streams) | Self::Stream(_) => Endpoint::Streams,
             Self::Report(_) | Self::Histograms => Endpoint::Histograms,
             Self::Subscribe => Endpoint::Subscribe,
             Self::Publish => Endpoint::Publish,
@@ -113,7 +131,7 @@ pub(crate) fn query_command<'q>(route: Route, query: &'q str, limits: &Limits) -
             Some(_) => Err(Violation::new(ErrorCode::InvalidField, "`format` is json, hlog or hgrm")),
         },
         Route::Report(report) => Ok(Command::Report(report)),
-        Route::Enqueue | Route::Subscribe | Route::Publish => {
+        Route::Enqueue | Route::Subscribe | Route::Publish | Route::Stream(_) => {
             Err(Violation::new(ErrorCode::Internal, "the path does not answer queries"))
         }
     }
@@ -141,30 +159,59 @@ pub(crate) fn subscribe<'q>(query: &'q str, encoding: Encoding, limits: &Limits)
         Some("ack") => true,
         Some(_) => return Err(Violation::new(ErrorCode::InvalidField, "`refill` can only be `ack`")),
     };
-    // More than fits is more than the server allows anyway.
-    let max_inflight = number(query, "maxInflight", 1)?.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let group = parameter(query, "group")?;
+    if let Some(group) = &group {
+        check_group_name(group, limits)?;
+    }
+    let ephemeral = flag(query, "ephemeral")?;
+    if ephemeral && group.is_some() {
+        return Err(Violation::new(
+            ErrorCode::InvalidField,
+            "`group` and `ephemeral` exclude each other: give one of them",
+        ));
+    }
+    let from = match parameter(query, "from")? {
+        None => From::default(),
+        Some(from) => From::parse(&from).ok_or_else(|| Violation::new(ErrorCode::InvalidField, FROM_WRONG))?,
+    };
     Ok(Subscribe {
         stream,
         encoding,
         credit: number(query, "credit", 0)?.unwrap_or(0).min(limits.credit_max),
         refill_on_ack,
         ack_wait_ms: number(query, "ackWaitMs", 1)?,
-        max_inflight,
-        group: None,
-        from: From::default(),
-        ephemeral: false,
-        hello: false,
-        max_deliver: None,
+        max_inflight: number(query, "maxInflight", 1)?.map(saturated),
+        group,
+        from,
+        ephemeral,
+        hello: flag(query, "hello")?,
+        max_deliver: number(query, "maxDeliver", 0)?.map(saturated),
     })
 }
 
+const FROM_WRONG: &str =
+    "`from` is first, new, seq:N, time:T (RFC 3339, its `+` escaped as %2B) or last:N, where N is at least 1";
+
+/// A number that is more than fits is more than the server allows, or than anybody will count to.
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 /// A parameter that is a decimal number of at least `min`.
-fn number(query: &str, name: &'static str, min: u64) -> Result<Option<u64>, Violation> {
+pub(super) fn number(query: &str, name: &'static str, min: u64) -> Result<Option<u64>, Violation> {
     let Some(text) = parameter(query, name)? else { return Ok(None) };
-    let is_number = !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
-    match is_number.then(|| text.parse().ok()).flatten() {
+    match decimal(&text) {
         Some(number) if number >= min => Ok(Some(number)),
         _ => Err(Violation::new(ErrorCode::InvalidField, format!("`{name}` is a whole number from {min}"))),
+    }
+}
+
+/// A parameter that says yes or no; absent, it says no.
+fn flag(query: &str, name: &'static str) -> Result<bool, Violation> {
+    match parameter(query, name)?.as_deref() {
+        None | Some("0" | "false") => Ok(false),
+        Some("1" | "true") => Ok(true),
+        Some(_) => Err(Violation::new(ErrorCode::InvalidField, format!("`{name}` is 1 or true, 0 or false"))),
     }
 }
 

@@ -13,10 +13,11 @@ mod gather;
 mod link;
 mod unanswered;
 
-use crate::answer::{Answer, Delivery, Refusal};
+use crate::answer::{Answer, Delivery, Receipt, Refusal};
 use crate::codec::{self, Encoding, FrameError, LastStream};
-use crate::command::{Command, Nack, Publish};
+use crate::command::{Command, Publish};
 use crate::ids::{Seq, Token};
+use crate::streams::Subscribed;
 use crate::{Context, ErrorCode, Inbox, Limits, Step, Telemetry, Violation};
 use frame::{HEADER_BYTES_MAX, Header, Whole};
 use gather::{Gather, Kind};
@@ -39,6 +40,9 @@ const NOT_UTF_8: &str = "the text message is not UTF-8";
 
 /// Bytes of an answer beyond its id, stream and `ref`, roughly.
 const PUBLISHED_BYTES_EXPECTED: usize = 48;
+
+/// Bytes of a message that comes once or hardly ever, roughly.
+const RARE_BYTES_EXPECTED: usize = 120;
 
 /// What a WebSocket connection is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -298,12 +302,11 @@ impl WsSession {
     /// See `Session::answer`.
     pub fn answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
         match answer {
-            Answer::Published { id, stream, seq, .. } => self.unanswered.take(token, |reference| {
+            &Answer::Published { id, stream, seq, promise, duplicate } => self.unanswered.take(token, |reference| {
                 let encoding = self.link.encoding();
+                let receipt = Receipt { id, stream, seq, promise, duplicate };
                 let expected_bytes = PUBLISHED_BYTES_EXPECTED + id.len() + stream.len() + reference.len();
-                self.link.say(expected_bytes, context, |out| {
-                    codec::encode_ok(encoding, id, stream, *seq, reference, out);
-                });
+                self.link.say(expected_bytes, context, |out| codec::encode_ok(encoding, &receipt, reference, out));
             }),
             Answer::Refused(refusal) if token == Token::NONE => self.link.refuse(refusal, None, context),
             Answer::Refused(refusal) => {
@@ -331,12 +334,15 @@ impl WsSession {
         if !self.link.is_open() {
             return;
         }
-        let text = format!("{{\"gap\":{{\"from\":{},\"to\":{}}}}}", from.0, to.0);
         let encoding = self.link.encoding();
-        self.link.say(text.len(), context, |out| match encoding {
-            Encoding::Json => out.extend_from_slice(text.as_bytes()),
-            Encoding::MessagePack => codec::transcode(Encoding::Json, encoding, text.as_bytes(), out),
-        });
+        self.link.say(RARE_BYTES_EXPECTED, context, |out| codec::encode_gap(encoding, from, to, out));
+    }
+
+    /// What a consumer hears first when it asked for it: `{"subscribed":{...}}`.
+    #[cold]
+    pub fn greet(&mut self, subscribed: &Subscribed, context: &mut Context<'_>) {
+        let encoding = self.link.encoding();
+        self.link.say(RARE_BYTES_EXPECTED, context, |out| codec::encode_subscribed(encoding, subscribed, out));
     }
 
     /// See `Session::close`: an error frame, then a close frame with the code of the table (RFC 6455, section 7.4).
@@ -434,6 +440,9 @@ fn step<'s>(
                     context,
                 );
             }
+            if let Err(violation) = codec::check_deliver_at(&publish.options, context.now, context.limits) {
+                return refuse(violation.code, violation.message, reference, link, context);
+            }
             let token = reference.map_or(Token::NONE, |reference| unanswered.push(reference));
             let publish = Publish { pausable: role == Role::Publisher, ..publish };
             Step::Command { token, command: Command::Publish(publish) }
@@ -450,10 +459,7 @@ fn step<'s>(
         }
         Ok(codec::Frame::Ack(targets)) => Step::Command { token: Token::NONE, command: Command::Ack(targets) },
         Ok(codec::Frame::AckUpTo(seq)) => Step::Command { token: Token::NONE, command: Command::AckUpTo(seq) },
-        Ok(codec::Frame::Nack { targets, delay_ms }) => Step::Command {
-            token: Token::NONE,
-            command: Command::Nack(Nack { targets, delay_ms, dead: false, error: None }),
-        },
+        Ok(codec::Frame::Nack(nack)) => Step::Command { token: Token::NONE, command: Command::Nack(nack) },
         Err(FrameError::Refused { violation, reference }) => {
             refuse(violation.code, violation.message, reference, link, context)
         }
