@@ -7,6 +7,7 @@ use crate::progress::Display;
 use crate::reference::{self, ReferenceOptions};
 use crate::report::{Report, files, text};
 use crate::run::{RunFault, run};
+use crate::survival::crash::{self, CrashOptions};
 use crate::sweep::{self, SweepOptions};
 use crate::wire::Codec;
 use clap::{Args, Parser, Subcommand};
@@ -26,6 +27,8 @@ pub enum Ending {
     Usage,
     /// No connection: 3.
     NoConnection,
+    /// Nothing was wrong, and nothing follows from it: a trial did not do what it was to do. 3 too.
+    Void,
 }
 
 impl From<Ending> for ExitCode {
@@ -34,14 +37,15 @@ impl From<Ending> for ExitCode {
             Ending::Passed => 0,
             Ending::Failed => 1,
             Ending::Usage => 2,
-            Ending::NoConnection => 3,
+            Ending::NoConnection | Ending::Void => 3,
         })
     }
 }
 
 /// Loads a Conduit server, checks every message, and reports what it saw.
 ///
-/// Exit codes: 0 all is well, 1 messages were lost, doubled or reordered or requests failed, 2 wrong usage, 3 no connection.
+/// Exit codes: 0 all is well, 1 messages were lost, doubled or reordered or requests failed, 2 wrong usage, 3 no connection,
+/// or a trial that proves nothing.
 #[derive(Debug, Parser)]
 #[command(name = "conduit-loadtest", version)]
 pub struct Cli {
@@ -61,6 +65,8 @@ enum Task {
     Yardstick(ReferenceOptions),
     /// Measure every floor against its reference, in interleaved rounds, and print the ratios.
     Floors(FloorOptions),
+    /// Kill a server under load again and again, and check that it has kept everything that it acknowledged.
+    Crash(CrashOptions),
     /// The smallest possible relay that speaks enough of the wire to be measured. Started by `yardstick relay`.
     #[command(hide = true)]
     RelayServer {
@@ -267,6 +273,7 @@ fn execute(task: Task) -> anyhow::Result<Ending> {
         Task::Sweep(options) => sweep::execute(&options),
         Task::Yardstick(options) => reference::execute(&options),
         Task::Floors(options) => floors::execute(&options),
+        Task::Crash(options) => crash::execute(&options),
         Task::RelayServer { port } => {
             reference::relay::serve(port, &crate::run::interruption())?;
             Ok(Ending::Passed)

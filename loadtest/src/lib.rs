@@ -24,6 +24,7 @@ pub mod reference;
 pub mod report;
 mod role;
 pub mod run;
+pub mod survival;
 pub mod sweep;
 pub mod verify;
 pub mod wire;

@@ -1,0 +1,201 @@
+//! One trial: a server in a data directory, its lives and deaths, and the rounds of load that it goes through.
+
+use super::audit;
+use super::broker::{Broker, Launch, NotUp};
+use super::dice::Dice;
+use super::load::{Amount, Load, courses, lock};
+use super::rest::{Rest, path_segment};
+use super::socket::Broken;
+use super::tally::{Figures, Rule, Wrong, Wrongs};
+use crate::plan::Target;
+use std::time::Duration;
+
+/// A server that takes longer to get ready has stalled. Recovery of what a round writes takes a fraction of a second.
+pub(crate) const READY: Duration = Duration::from_secs(60);
+
+/// A server that is told to end and has not after so long is killed, which is wrong.
+pub(crate) const LEAVE: Duration = Duration::from_secs(20);
+
+/// The trial cannot go on; what is wrong has been noted.
+#[derive(Debug)]
+pub(crate) struct Over;
+
+/// What goes on across rounds.
+#[derive(Debug)]
+pub(crate) struct Trial {
+    pub(crate) launch: Launch,
+    pub(crate) amount: Amount,
+    pub(crate) streams: u32,
+    pub(crate) dice: Dice,
+    pub(crate) broker: Option<Broker>,
+    /// Where the server listens, while it does.
+    pub(crate) target: Option<Target>,
+    pub(crate) load: Option<Load>,
+    pub(crate) rounds: u64,
+    pub(crate) figures: Figures,
+    pub(crate) wrongs: Wrongs,
+    /// How long each start took until the server was ready.
+    pub(crate) ready: Vec<Duration>,
+}
+
+impl Trial {
+    pub(crate) fn new(launch: Launch, amount: Amount, streams: u32, seed: u64) -> Self {
+        Self {
+            launch,
+            amount,
+            streams,
+            dice: Dice::new(seed),
+            broker: None,
+            target: None,
+            load: None,
+            rounds: 0,
+            figures: Figures::default(),
+            wrongs: Wrongs::default(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// Starts the server and does not wait.
+    pub(crate) fn start(&mut self) -> Result<&mut Broker, Over> {
+        match Broker::start(&self.launch) {
+            Ok(broker) => Ok(self.broker.insert(broker)),
+            Err(not_up) => Err(self.died(&not_up)),
+        }
+    }
+
+    /// Waits until the server that was started is ready, and lets the load have it. `Ok(None)`: it ended itself, as it
+    /// was told to by its failpoint.
+    pub(crate) fn wait_ready(&mut self) -> Result<Option<Target>, Over> {
+        let broker = self.broker.as_mut().ok_or(Over)?;
+        match broker.wait_ready(READY) {
+            Ok(target) => {
+                self.ready.push(broker.age());
+                self.target = Some(target.clone());
+                if let Some(load) = &self.load {
+                    load.gate.open(target.clone());
+                }
+                Ok(Some(target))
+            }
+            Err(NotUp::Ended(status, _)) if self.launch.failpoint.is_some() && is_kill(status) => Ok(None),
+            Err(not_up) => Err(self.died(&not_up)),
+        }
+    }
+
+    /// Starts the server and waits until it is ready. For servers without a failpoint.
+    pub(crate) fn start_and_wait(&mut self) -> Result<Target, Over> {
+        self.launch.failpoint = None;
+        self.start()?;
+        self.wait_ready()?.ok_or(Over)
+    }
+
+    /// The server is about to be ended: no new connections.
+    pub(crate) fn close_gate(&mut self) {
+        self.target = None;
+        if let Some(load) = &self.load {
+            load.gate.close();
+        }
+    }
+
+    /// Ends the server by SIGKILL; false when its failpoint had ended it before. That it was gone for any other reason
+    /// is wrong.
+    pub(crate) fn kill(&mut self) -> Result<bool, Over> {
+        self.close_gate();
+        let Some(mut broker) = self.broker.take() else { return Ok(false) };
+        if broker.kill() {
+            return Ok(true);
+        }
+        match broker.ended() {
+            Some(status) if self.launch.failpoint.is_some() && is_kill(status) => Ok(false),
+            status => {
+                let words = broker.words();
+                self.wrongs.add(Wrong::Died, || format!("it ended by itself: {status:?}\n{words}"));
+                Err(Over)
+            }
+        }
+    }
+
+    /// Begins a round: fresh streams, and the load on them.
+    pub(crate) fn begin_round(&mut self) -> Result<(), Over> {
+        let target = self.target.clone().ok_or(Over)?;
+        // Logs keep their segments; in every other round there is none, so that segments go while messages come.
+        let has_logs = self.rounds.is_multiple_of(2);
+        let courses = courses(&format!("trial/{}", self.rounds), self.streams, has_logs);
+        self.rounds += 1;
+        match Load::start(&target, courses, self.amount, &mut self.dice) {
+            Ok(load) => {
+                self.load = Some(load);
+                Ok(())
+            }
+            Err(broken) => Err(self.broke(&broken)),
+        }
+    }
+
+    /// Ends a round: everything is answered, read back, judged, and deleted.
+    pub(crate) fn end_round(&mut self) -> Result<(), Over> {
+        let Some(mut load) = self.load.take() else { return Ok(()) };
+        load.settle();
+        let audited = self.target.clone().map_or(Ok(()), |target| audit_load(&target, &load));
+        for tally in &load.tallies {
+            let mut tally = lock(tally);
+            if audited.is_ok() {
+                tally.judge();
+            }
+            self.figures.join(&tally.figures);
+            self.wrongs.join(&tally.wrongs);
+        }
+        audited.map_err(|broken| self.broke(&broken))
+    }
+
+    /// Ends the server in order; anything but `code` is wrong.
+    pub(crate) fn leave(&mut self, code: i32) -> Result<(), Over> {
+        self.close_gate();
+        let Some(mut broker) = self.broker.take() else { return Ok(()) };
+        let status = broker.terminate(LEAVE);
+        if status.and_then(|status| status.code()) == Some(code) {
+            return Ok(());
+        }
+        let words = broker.words();
+        self.wrongs.add(Wrong::ExitCode, || format!("{status:?} in place of {code} after SIGTERM\n{words}"));
+        Err(Over)
+    }
+
+    fn died(&mut self, not_up: &NotUp) -> Over {
+        self.wrongs.add(Wrong::Died, || not_up.to_string());
+        Over
+    }
+
+    /// A connection broke although nobody ended the server.
+    fn broke(&mut self, broken: &Broken) -> Over {
+        let words = self.broker.as_ref().map(Broker::words).unwrap_or_default();
+        self.wrongs.add(Wrong::Died, || format!("while it was not to be disturbed: {broken}\n{words}"));
+        Over
+    }
+}
+
+fn is_kill(status: std::process::ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    status.signal() == Some(rustix::process::Signal::KILL.as_raw())
+}
+
+/// Reads back what must be there, then deletes the streams, so that their segments can go.
+fn audit_load(target: &Target, load: &Load) -> Result<(), Broken> {
+    for (course, tally) in load.courses.iter().zip(&load.tallies) {
+        match course.rule {
+            Rule::Log | Rule::Control => audit::read_back(target, tally)?,
+            Rule::Work(_) => {
+                for (group, name) in course.groups.iter().enumerate() {
+                    audit::drain(target, tally, group, name)?;
+                }
+            }
+        }
+    }
+    let mut rest = Rest::open(target)?;
+    for course in &load.courses {
+        let path = format!("/v1/streams/{}", path_segment(&course.name));
+        let reply = rest.ask("DELETE", &path, "")?;
+        if reply.status != 200 {
+            return Err(Broken(format!("DELETE {path}: {}", reply.words())));
+        }
+    }
+    Ok(())
+}
