@@ -18,6 +18,7 @@ mod clock;
 mod connection;
 mod control;
 mod deadline;
+mod disk;
 mod error;
 pub mod failpoint;
 mod host;

@@ -86,6 +86,8 @@ impl Host {
     fn note(&mut self, ready: Ready) {
         match ready {
             Ready::Listener(position) => self.accept(position),
+            // It has woken the shard; outcomes are taken in every round.
+            Ready::Disk => {}
             Ready::Connection { id, readable, ended, writable } => {
                 let Some(connection) = self.connections.find(id) else { return };
                 connection.readable |= readable;

@@ -36,6 +36,8 @@ pub(crate) enum Ready {
         /// The kernel takes bytes again.
         writable: bool,
     },
+    /// The log's disk has outcomes to be taken.
+    Disk,
 }
 
 /// The sockets of one shard.
@@ -47,8 +49,10 @@ pub(crate) struct Readiness {
 }
 
 /// Listeners count down from here; connections never get that far (a generation of 2^32-1 would be needed).
-const LISTENER_BASE: u64 = u64::MAX - 1;
-/// The bell's, above the listeners'.
+const LISTENER_BASE: u64 = u64::MAX - 2;
+/// The disk's, above the listeners'.
+const DISK: u64 = u64::MAX - 1;
+/// The bell's, above the disk's.
 const BELL: u64 = u64::MAX;
 
 impl Readiness {
@@ -67,6 +71,16 @@ impl Readiness {
     pub(crate) fn watch_bell(&self, event: impl AsFd) -> io::Result<()> {
         let data = EventData::new_u64(BELL);
         Ok(epoll::add(&self.set, event, data, EventFlags::IN | EventFlags::ET)?)
+    }
+
+    /// Watches the ring of the shard's log: it is told of as long as a completion waits to be taken.
+    pub(crate) fn watch_ring(&self, ring: impl AsFd) -> io::Result<()> {
+        Ok(epoll::add(&self.set, ring, EventData::new_u64(DISK), EventFlags::IN)?)
+    }
+
+    /// Watches the event of the log's thread: each finished job is told of once.
+    pub(crate) fn watch_keeper(&self, event: impl AsFd) -> io::Result<()> {
+        Ok(epoll::add(&self.set, event, EventData::new_u64(DISK), EventFlags::IN | EventFlags::ET)?)
     }
 
     /// Watches a connection: it is told of once each time that something arrives or that room appears.
@@ -95,7 +109,9 @@ impl Readiness {
             if data == BELL {
                 continue;
             }
-            ready.push(if data > LISTENER_BASE - 64 {
+            ready.push(if data == DISK {
+                Ready::Disk
+            } else if data > LISTENER_BASE - 64 {
                 Ready::Listener((LISTENER_BASE - data) as usize)
             } else {
                 Ready::Connection {
