@@ -13,9 +13,11 @@ pub(crate) struct Consumer {
     pub(crate) connection: ConnectionId,
     /// The stream's key.
     pub(crate) stream: u32,
+    /// The group's index in its stream.
+    pub(crate) group: u32,
     pub(crate) encoding: Encoding,
     /// A settled delivery gives its credit back.
-    pub(crate) refill: bool,
+    pub(crate) is_refilled: bool,
     pub(crate) ack_wait_ns: u64,
     pub(crate) inflight_max: u32,
     /// Deliveries that it may still be given.
@@ -34,12 +36,13 @@ pub(crate) struct Consumer {
 
 impl Consumer {
     /// A consumer without credit.
-    pub(crate) fn new(connection: ConnectionId, stream: u32, encoding: Encoding) -> Self {
+    pub(crate) fn new(connection: ConnectionId, stream: u32, group: u32, encoding: Encoding) -> Self {
         Self {
             connection,
             stream,
+            group,
             encoding,
-            refill: false,
+            is_refilled: false,
             ack_wait_ns: 0,
             inflight_max: 0,
             credit: 0,
@@ -51,6 +54,14 @@ impl Consumer {
             ready_prev: NONE,
             ready_next: NONE,
         }
+    }
+
+    /// A delivery has ended: one credit comes back, if the consumer wants it so and may hold it.
+    #[inline]
+    pub(crate) const fn refill(&mut self, credit_max: u64) -> bool {
+        let refilled = self.is_refilled && self.credit < credit_max;
+        self.credit += refilled as u64;
+        refilled
     }
 
     /// It may be delivered to: it has credit, room in flight, and room in its byte window.
@@ -130,6 +141,14 @@ impl Consumers {
     #[inline]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<&mut Consumer> {
         self.list.get_mut(index as usize)?.as_mut()
+    }
+
+    /// Indices of the consumers of a stream, or of one group of it. Looks at every consumer of the shard: deletions are rare.
+    pub(crate) fn of(&self, stream: u32, group: Option<u32>) -> Vec<u32> {
+        let is_of =
+            |consumer: &Consumer| consumer.stream == stream && group.is_none_or(|group| consumer.group == group);
+        let found = self.list.iter().enumerate().filter(|(_, consumer)| consumer.as_ref().is_some_and(is_of));
+        found.map(|(index, _)| index as u32).collect()
     }
 
     /// Adds a consumer whose slot is free.
@@ -223,7 +242,7 @@ mod tests {
     use super::*;
 
     fn consumer(slot: u32, generation: u32) -> Consumer {
-        let mut consumer = Consumer::new(ConnectionId::new(slot, generation), 0, Encoding::Json);
+        let mut consumer = Consumer::new(ConnectionId::new(slot, generation), 0, 0, Encoding::Json);
         consumer.credit = 10;
         consumer.inflight_max = 10;
         consumer

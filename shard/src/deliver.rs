@@ -1,6 +1,7 @@
-//! Deliver: while a stream has a backlog and a consumer that can take it, they are brought together.
+//! Deliver: while a group has a backlog and a consumer that can take it, they are brought together.
 
-use crate::expire::{Timer, tick_at, tick_of};
+use crate::expire::{Timer, Unfinished, tick_at, tick_of};
+use crate::group::Next;
 use crate::pool::Size;
 use crate::shard::Shard;
 use crate::{Effect, Effects, StreamKey};
@@ -10,36 +11,63 @@ use conduit_protocol::{ConnectionId, Delivery, Encoding, Now, Seq, codec};
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
 
 impl Shard {
-    /// Delivers what a stream has, as far as one call may.
+    /// Delivers what a stream has to all of its groups, as far as one call may.
     #[inline]
     pub(crate) fn deliver_all(&mut self, now: Now, key: u32, effects: &mut Effects) {
-        let Some(stream) = self.streams.at(key) else { return };
-        if !stream.group.ready.is_empty() && stream.has_backlog() {
-            let mut work = self.limits.work_max;
-            self.deliver_some(now, key, &mut work, effects);
+        let Some(groups) = self.streams.at(key).map(|stream| stream.groups.slots()) else { return };
+        let mut work = self.limits.work_max;
+        for group in 0..groups {
+            self.deliver_some(now, key, group, &mut work, effects);
         }
     }
 
-    /// Delivers what a stream has, until `work` is used up; then the stream waits for the next deadline.
-    pub(crate) fn deliver_some(&mut self, now: Now, key: u32, work: &mut usize, effects: &mut Effects) {
+    /// Delivers what a stream has to one of its groups, as far as one call may.
+    #[inline]
+    pub(crate) fn deliver_to_group(&mut self, now: Now, key: u32, group: u32, effects: &mut Effects) {
+        let mut work = self.limits.work_max;
+        self.deliver_some(now, key, group, &mut work, effects);
+    }
+
+    /// Delivers to a group until `work` is used up; then it waits for its turn at the next deadline.
+    #[inline]
+    pub(crate) fn deliver_some(&mut self, now: Now, key: u32, group: u32, work: &mut usize, effects: &mut Effects) {
+        let Some(stream) = self.streams.at(key) else { return };
+        let Some(waiting) = stream.groups.at(group) else { return };
+        if !waiting.ready.is_empty() && waiting.has_backlog(&stream.held) {
+            self.deliver_backlog(now, key, group, work, effects);
+        }
+    }
+
+    fn deliver_backlog(&mut self, now: Now, key: u32, group_index: u32, work: &mut usize, effects: &mut Effects) {
         let Some(stream) = self.streams.at_mut(key) else { return };
-        while let Some(index) = stream.group.ready.first() {
+        let Some(group) = stream.groups.at_mut(group_index) else { return };
+        while let Some(index) = group.ready.first() {
             if *work == 0 {
-                if stream.has_backlog() && !stream.is_queued {
-                    stream.is_queued = true;
-                    self.unfinished.push_back(key);
+                if group.has_backlog(&stream.held) && !group.is_queued {
+                    group.is_queued = true;
+                    self.unfinished.push_back(Unfinished::Deliver { stream: key, group: group_index });
                 }
                 return;
             }
-            let next_seq = stream.next_seq();
-            let Some((seq, attempt)) = stream.group.take_next(next_seq) else { return };
-            *work -= 1;
-            let Some(consumer) = self.consumers.at_mut(index) else { return };
-            let Some(message) = stream.message(seq) else {
-                debug_assert!(false, "what is to be delivered is stored");
+            let next = group.next(&stream.held, &stream.gaps);
+            let Next::Message { seq, attempt, source } = next else {
+                let Next::Gap(gap) = next else { return };
+                *work -= 1;
+                if let Some(consumer) = self.consumers.at(index) {
+                    let connection = consumer.connection;
+                    effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
+                }
                 continue;
             };
+            let Some(message) = stream.held.message(seq) else {
+                debug_assert!(false, "a shard without a log holds every message in memory");
+                return;
+            };
+            *work -= 1;
+            let Some(consumer) = self.consumers.at_mut(index) else { return };
+            group.take(seq, source);
             let latency_ns = now.mono_ns.saturating_sub(message.published.mono_ns);
+            let tells_latency = attempt.get() == 1 && message.published.mono_ns >= group.latency_from_ns;
             let envelope_bytes = message.envelope().len() as u64;
             consumer.outbox_bytes = consumer.outbox_bytes.saturating_add(message.delivery_bytes());
             consumer.credit -= 1;
@@ -51,11 +79,9 @@ impl Shard {
                 consumer.ack_timer = Some(self.timers.add(tick_of(now), tick, Timer::AckWait { consumer: index }));
             }
             let connection = consumer.connection;
-            let start = stream.start();
-            let blocks = &mut self.memory.flights;
-            stream.group.flights.add(seq, start, (index, consumer), attempt, now.mono_ns, blocks);
-            stream.group.credit -= 1;
-            self.consumers.rotate(index, &mut stream.group.ready, self.limits.outbox_bytes_max);
+            group.flights.deliver(seq, (index, consumer), attempt, now.mono_ns, &mut self.memory.flights);
+            group.credit -= 1;
+            self.consumers.rotate(index, &mut group.ready, self.limits.outbox_bytes_max);
 
             stream.figures.delivered += 1;
             self.totals.delivered += 1;
@@ -63,10 +89,11 @@ impl Shard {
             self.totals.inflight_now += 1;
             self.totals.credit_spent += 1;
             self.totals.credit_now -= 1;
-            if attempt.get() == 1 {
+            if tells_latency {
                 stream.figures.latencies_mut().deliver.record(latency_ns);
                 self.publish_to_deliver.record(latency_ns);
-            } else {
+            }
+            if attempt.get() > 1 {
                 stream.figures.redelivered += 1;
                 self.totals.redelivered += 1;
             }
@@ -94,7 +121,7 @@ impl Shard {
             debug_assert!(false, "a stream key is valid until the next input");
             return NOTHING;
         };
-        let Some(message) = stream.message(seq.0) else {
+        let Some(message) = stream.held.message(seq.0) else {
             debug_assert!(false, "a delivered message is stored until the next input");
             return NOTHING;
         };
@@ -109,14 +136,14 @@ impl Shard {
             let size = Size::of(self.scratch.len()).bytes();
             is_kept = !self.scratch.is_empty()
                 && self.memory.bytes_held.saturating_add(size) <= self.limits.shard_bytes_max
-                && stream.bytes_held().saturating_add(size) <= self.limits.stream_bytes_max;
-            if is_kept && let Some(message) = stream.message_mut(seq.0) {
+                && stream.bytes_held().saturating_add(size) <= stream.bytes_max(&self.limits);
+            if is_kept && let Some(message) = stream.held.message_mut(seq.0) {
                 let held = message.keep_transcoded(&self.scratch, &mut self.memory.buffers);
                 is_kept = held > 0;
-                stream.hold(held, &mut self.memory);
+                stream.held.hold_bytes(held, &mut self.memory);
             }
         }
-        let Some(message) = stream.message(seq.0) else { return NOTHING };
+        let Some(message) = stream.held.message(seq.0) else { return NOTHING };
         let envelope = if message.encoding() == encoding {
             message.envelope()
         } else if is_kept && let Some(transcoded) = message.transcoded() {

@@ -14,13 +14,34 @@ pub(crate) enum Timer {
         /// Index of the consumer.
         consumer: u32,
     },
-    /// A delayed message of a stream is due.
+    /// A delayed message of a group is due.
     Delayed {
         /// Key of the stream.
         stream: u32,
+        /// Index of the group.
+        group: u32,
     },
     /// Some streams may have been unused for too long.
     Sweep,
+}
+
+/// Work that one call left to the next deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfinished {
+    /// A group has deliveries left to make.
+    Deliver {
+        /// Key of the stream.
+        stream: u32,
+        /// Index of the group.
+        group: u32,
+    },
+    /// A stream has messages left to release.
+    Trim {
+        /// Key of the stream.
+        stream: u32,
+    },
+    /// Deleted streams have messages left to give up.
+    Bury,
 }
 
 /// The tick that has begun.
@@ -37,7 +58,7 @@ pub(crate) const fn tick_at(ns: u64) -> u64 {
 const SWEEP_STREAMS: usize = 256;
 /// A sweep of all streams takes this part of the time that a stream may be unused.
 const SWEEP_SHARE: u64 = 4;
-/// Deliveries of one stream before the next unfinished one has its turn.
+/// Deliveries of one group, or releases of one stream, before the next unfinished one has its turn.
 const TURN: usize = 64;
 
 impl Shard {
@@ -51,7 +72,7 @@ impl Shard {
         {
             match timer {
                 Timer::AckWait { consumer } => self.expire_acks(now, consumer, &mut work),
-                Timer::Delayed { stream } => self.return_delayed(now, stream, &mut work),
+                Timer::Delayed { stream, group } => self.return_delayed(now, stream, group, &mut work),
                 Timer::Sweep => self.sweep(now),
             }
             // Counted last, so that every timer gets at least one thing done.
@@ -60,33 +81,48 @@ impl Shard {
         self.go_on(now, effects);
     }
 
-    /// Streams with work left take turns.
+    /// Those with work left take turns.
     fn go_on(&mut self, now: Now, effects: &mut Effects) {
         let mut work = self.limits.work_max;
         while work > 0
-            && let Some(key) = self.unfinished.pop_front()
+            && let Some(unfinished) = self.unfinished.pop_front()
         {
-            if let Some(stream) = self.streams.at_mut(key) {
-                stream.is_queued = false;
-            }
             let mut turn = work.min(TURN);
             work -= turn;
-            self.deliver_some(now, key, &mut turn, effects);
+            match unfinished {
+                Unfinished::Deliver { stream: key, group } => {
+                    if let Some(waiting) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) {
+                        waiting.is_queued = false;
+                    }
+                    self.deliver_some(now, key, group, &mut turn, effects);
+                }
+                Unfinished::Trim { stream: key } => {
+                    self.trim_some(key, &mut turn);
+                    self.after_release(key, effects);
+                }
+                Unfinished::Bury => {
+                    self.bury_some(&mut turn);
+                    if !self.buried.is_empty() {
+                        self.unfinished.push_back(Unfinished::Bury);
+                    }
+                }
+            }
             work += turn;
             // A turn that found nothing to do is not free: many of them in a row end the call too.
             work = work.saturating_sub(1);
         }
     }
 
-    /// Puts a stream into the queue of those with work left.
-    fn queue(&mut self, key: u32) {
+    /// Puts a group into the queue of those with deliveries left to make.
+    fn queue(&mut self, key: u32, index: u32) {
         if let Some(stream) = self.streams.at_mut(key)
-            && !stream.is_queued
-            && stream.has_backlog()
-            && !stream.group.ready.is_empty()
+            && let Some(group) = stream.groups.at_mut(index)
+            && !group.is_queued
+            && group.has_backlog(&stream.held)
+            && !group.ready.is_empty()
         {
-            stream.is_queued = true;
-            self.unfinished.push_back(key);
+            group.is_queued = true;
+            self.unfinished.push_back(Unfinished::Deliver { stream: key, group: index });
         }
     }
 
@@ -94,17 +130,18 @@ impl Shard {
     fn expire_acks(&mut self, now: Now, index: u32, work: &mut usize) {
         let Some(consumer) = self.consumers.at_mut(index) else { return };
         consumer.ack_timer = None;
-        let (key, ack_wait_ns) = (consumer.stream, consumer.ack_wait_ns);
+        let (key, group, ack_wait_ns) = (consumer.stream, consumer.group, consumer.ack_wait_ns);
         let mut next_ns = None;
         while let Some(seq) = self.consumers.at(index).and_then(|consumer| consumer.flights.head()) {
-            let Some(flight) = self.streams.at(key).and_then(|stream| stream.group.flights.at(seq)) else { break };
+            let flights = self.streams.at(key).and_then(|stream| Some(&stream.groups.at(group)?.flights));
+            let Some(flight) = flights.and_then(|flights| flights.at(seq)) else { break };
             let due_ns = flight.delivered_ns.saturating_add(ack_wait_ns);
             if due_ns > now.mono_ns || *work == 0 {
                 next_ns = Some(due_ns);
                 break;
             }
             *work -= 1;
-            self.settle(now, index, key, seq, Settlement::Return);
+            self.settle(now, index, seq, Settlement::Return);
             self.totals.ack_timeouts += 1;
         }
         if let Some(next_ns) = next_ns {
@@ -113,19 +150,19 @@ impl Shard {
                 consumer.ack_timer = Some(timer);
             }
         }
-        self.refresh(index, key);
-        self.queue(key);
+        self.refresh(index);
+        self.queue(key, group);
     }
 
-    /// Brings back a stream's delayed messages that are due, and sets its timer for the next one.
-    fn return_delayed(&mut self, now: Now, key: u32, work: &mut usize) {
-        let Some(stream) = self.streams.at_mut(key) else { return };
-        stream.group.delay_timer = None;
-        while *work > 0 && stream.group.return_delayed(now.mono_ns) {
+    /// Brings back a group's delayed messages that are due, and sets its timer for the next one.
+    fn return_delayed(&mut self, now: Now, key: u32, index: u32, work: &mut usize) {
+        let Some(group) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(index)) else { return };
+        group.delay_timer = None;
+        while *work > 0 && group.return_delayed(now.mono_ns) {
             *work -= 1;
         }
-        self.set_delay_timer(now, key);
-        self.queue(key);
+        self.set_delay_timer(now, key, index);
+        self.queue(key, index);
     }
 
     /// Looks at the next streams and forgets those that have been unused for too long.
@@ -139,13 +176,37 @@ impl Shard {
                 .at(key)
                 .is_some_and(|stream| stream.is_unused() && stream.used_ns.saturating_add(idle_ns) <= now.mono_ns);
             if is_idle {
-                if let Some((timer, _)) = self.streams.at(key).and_then(|stream| stream.group.delay_timer) {
-                    self.timers.remove(timer);
-                }
-                self.streams.remove(key);
+                self.forget_stream(key);
             }
         }
         self.start_sweeping(now);
+    }
+
+    /// Takes a stream without consumers out of the tables, with its groups and timers.
+    pub(crate) fn forget_stream(&mut self, key: u32) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        if let Some(timer) = stream.age_timer.take() {
+            self.timers.remove(timer);
+        }
+        for index in 0..stream.groups.slots() {
+            self.forget_group(key, index);
+        }
+        self.streams.remove(key);
+    }
+
+    /// Takes a group without consumers out of its stream, with its timer.
+    pub(crate) fn forget_group(&mut self, key: u32, index: u32) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        let Some(mut group) = stream.groups.remove(index) else { return };
+        group.flights.clear_some(u64::MAX, &mut self.memory.flights);
+        self.totals.groups_now -= 1;
+        if let Some((timer, _)) = group.delay_timer {
+            self.timers.remove(timer);
+        }
+        if group.is_queued {
+            let entry = Unfinished::Deliver { stream: key, group: index };
+            self.unfinished.retain(|unfinished| *unfinished != entry);
+        }
     }
 
     /// Puts the next sweep on the wheel, if there is anything to look at.

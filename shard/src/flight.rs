@@ -1,6 +1,8 @@
-//! Deliveries in flight: what was delivered to whom, in which order, and not yet settled.
+//! What a group was given and is not done with: each message from its first delivery (or its first delay) until it is
+//! done.
 //!
-//! A group keeps them by seq; within it those of one consumer form a list in delivery order. The ack deadline is the
+//! A group keeps them by seq. An entry is either *in flight* at a consumer or *waiting* to be delivered again; the queues
+//! of the group say when. The deliveries in flight of one consumer form a list in delivery order. The ack deadline is the
 //! same for all deliveries of a consumer, so the head of its list is always the first to pass it.
 
 use crate::consumer::Consumer;
@@ -9,19 +11,35 @@ use std::num::NonZeroU32;
 
 /// No seq: streams count from 1.
 const NONE: u64 = 0;
+/// No consumer: the entry waits.
+const WAITING: u32 = u32::MAX;
 
-/// One delivery in flight.
+/// One message that a group was given and is not done with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Flight {
-    /// Whom it was delivered to: an index into the shard's consumers.
-    pub(crate) consumer: u32,
-    /// 1 for the first delivery.
-    pub(crate) attempt: NonZeroU32,
-    /// When, in `Now::mono_ns`.
+    /// Whom it was delivered to: an index into the shard's consumers, or `WAITING`.
+    consumer: u32,
+    /// Deliveries so far, and one: an entry that was never delivered (it waits for its time) has 1 here.
+    attempts_and_one: NonZeroU32,
+    /// When the last delivery was, in `Now::mono_ns`.
     pub(crate) delivered_ns: u64,
     /// Seqs of the consumer's deliveries before and after this one.
     prev: u64,
     next: u64,
+}
+
+impl Flight {
+    /// Deliveries so far.
+    #[inline]
+    pub(crate) const fn attempts(&self) -> u32 {
+        self.attempts_and_one.get() - 1
+    }
+
+    /// Whom it is in flight to: an index into the shard's consumers.
+    #[inline]
+    pub(crate) const fn consumer(&self) -> Option<u32> {
+        if self.consumer == WAITING { None } else { Some(self.consumer) }
+    }
 }
 
 /// One consumer's list of deliveries in flight, oldest delivery first.
@@ -51,24 +69,43 @@ impl FlightList {
     }
 }
 
-/// The deliveries in flight of one group.
+/// What one group was given and is not done with.
 #[derive(Debug)]
 pub(crate) struct Flights {
     by_seq: SeqRing<Flight>,
+    /// Entries that are in flight.
+    in_flight: u64,
 }
 
 impl Flights {
     /// None.
     pub(crate) const fn new() -> Self {
-        Self { by_seq: SeqRing::new() }
+        Self { by_seq: SeqRing::new(), in_flight: 0 }
     }
 
-    /// How many.
+    /// How many, in flight or waiting.
+    #[inline]
     pub(crate) const fn len(&self) -> u64 {
         self.by_seq.len()
     }
 
-    /// The delivery of a seq.
+    /// How many are in flight.
+    pub(crate) const fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// How many wait to be delivered again.
+    pub(crate) const fn waiting(&self) -> u64 {
+        self.by_seq.len() - self.in_flight
+    }
+
+    /// The lowest seq.
+    #[inline]
+    pub(crate) fn lowest(&self) -> Option<u64> {
+        self.by_seq.lowest()
+    }
+
+    /// The entry of a seq.
     #[inline]
     pub(crate) fn at(&self, seq: u64) -> Option<&Flight> {
         self.by_seq.at(seq)
@@ -80,24 +117,26 @@ impl Flights {
         self.by_seq.at(seq).map(|flight| flight.next).filter(|next| *next != NONE)
     }
 
-    /// Adds a delivery at the end of its consumer's list. `start` is the stream's first seq that may still be in use.
+    /// A message is delivered, for the first time or again: it goes to the end of its consumer's list.
     #[inline]
-    #[allow(clippy::too_many_arguments, reason = "each is one plain number of the delivery")]
-    pub(crate) fn add(
+    pub(crate) fn deliver(
         &mut self,
         seq: u64,
-        start: u64,
         (index, consumer): (u32, &mut Consumer),
         attempt: NonZeroU32,
         delivered_ns: u64,
         blocks: &mut Blocks<Flight>,
     ) {
         let list = &mut consumer.flights;
-        let flight = Flight { consumer: index, attempt, delivered_ns, prev: list.tail, next: NONE };
-        if !self.by_seq.insert(seq, start, flight, blocks) {
-            debug_assert!(false, "a seq is in flight once, and never below the stream's first message");
-            return;
+        let attempts_and_one = attempt.saturating_add(1);
+        let flight = Flight { consumer: index, attempts_and_one, delivered_ns, prev: list.tail, next: NONE };
+        if let Some(waiting) = self.by_seq.at_mut(seq) {
+            debug_assert!(waiting.consumer == WAITING, "a seq is in flight once");
+            *waiting = flight;
+        } else {
+            self.by_seq.insert(seq, flight, blocks);
         }
+        self.in_flight += 1;
         if list.tail == NONE {
             list.head = seq;
             list.is_unordered = false;
@@ -111,15 +150,48 @@ impl Flights {
         list.len += 1;
     }
 
-    /// Takes a delivery out, if it is in flight at this consumer.
+    /// A message that was never delivered to this group waits, after so many attempts: for its time, or because recovery
+    /// found it so. `false` when it has an entry already.
+    pub(crate) fn wait(&mut self, seq: u64, attempts: u32, blocks: &mut Blocks<Flight>) -> bool {
+        let attempts_and_one = NonZeroU32::MIN.saturating_add(attempts);
+        let waiting = Flight { consumer: WAITING, attempts_and_one, delivered_ns: 0, prev: NONE, next: NONE };
+        self.by_seq.insert(seq, waiting, blocks)
+    }
+
+    /// Ends a delivery that is in flight at this consumer; the entry goes.
     #[inline(always)]
-    pub(crate) fn take(
+    pub(crate) fn finish(
         &mut self,
         seq: u64,
         (index, consumer): (u32, &mut Consumer),
         blocks: &mut Blocks<Flight>,
     ) -> Option<Flight> {
         let flight = self.by_seq.remove_if(seq, blocks, |flight| flight.consumer == index)?;
+        self.unlink(&flight, consumer);
+        self.trim(blocks);
+        Some(flight)
+    }
+
+    /// Ends a delivery that is in flight at this consumer; the entry stays and waits.
+    #[inline]
+    pub(crate) fn give_back(&mut self, seq: u64, (index, consumer): (u32, &mut Consumer)) -> Option<Flight> {
+        let entry = self.by_seq.at_mut(seq).filter(|flight| flight.consumer == index)?;
+        let flight = *entry;
+        entry.consumer = WAITING;
+        self.unlink(&flight, consumer);
+        Some(flight)
+    }
+
+    /// Removes an entry that waits.
+    pub(crate) fn forget(&mut self, seq: u64, blocks: &mut Blocks<Flight>) -> Option<Flight> {
+        let flight = self.by_seq.remove_if(seq, blocks, |flight| flight.consumer == WAITING);
+        self.trim(blocks);
+        flight
+    }
+
+    /// Takes a delivery out of its consumer's list.
+    #[inline(always)]
+    fn unlink(&mut self, flight: &Flight, consumer: &mut Consumer) {
         let list = &mut consumer.flights;
         if flight.prev == NONE {
             list.head = flight.next;
@@ -132,12 +204,19 @@ impl Flights {
             next.prev = flight.prev;
         }
         list.len -= 1;
-        Some(flight)
+        self.in_flight -= 1;
     }
 
-    /// The stream's first message moved up to `start`: nothing below it comes into flight again.
+    /// Gives up at most so many blocks of entries, all of which wait; `true` when none is left.
+    pub(crate) fn clear_some(&mut self, blocks_max: u64, blocks: &mut Blocks<Flight>) -> bool {
+        debug_assert!(self.in_flight == 0, "consumers leave before their group's entries are given up");
+        self.by_seq.clear_some(blocks_max, blocks, |_, _| ())
+    }
+
     #[inline]
-    pub(crate) fn trim_to(&mut self, start: u64, blocks: &mut Blocks<Flight>) {
-        self.by_seq.trim_to(start, blocks);
+    fn trim(&mut self, blocks: &mut Blocks<Flight>) {
+        if self.by_seq.has_empty_front() {
+            self.by_seq.trim_empty(blocks);
+        }
     }
 }

@@ -1,30 +1,46 @@
 //! A group: consumers that share a stream's messages, each message going to one of them.
 //!
-//! For now every stream has exactly one, the default group; named groups with cursors of their own come later, and a
-//! message is then released when the last of them is done with it.
+//! A message is done for a group when it is below the cursor and not outstanding (`flights` has no entry of it), or when
+//! it is in `skip`.
 
 use crate::consumer::ReadyList;
-use crate::flight::Flights;
+use crate::flight::{Flight, Flights};
+use crate::held::Held;
+use crate::log::SeqRange;
+use crate::ring::Blocks;
 use crate::wheel::TimerId;
+use conduit_protocol::streams::GroupSettings;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::num::NonZeroU32;
 
 /// A queue that once was longer than this gives its memory back when it is empty.
 const QUEUE_KEPT: usize = 1_024;
+/// A queue may hold so many entries of messages that are gone before it is looked through.
+const STALE_KEPT: usize = 64;
 
 /// The progress of one group through its stream.
 #[derive(Debug)]
 pub(crate) struct Group {
+    /// Its name; empty for the default group, and for ephemeral ones, which have none.
+    pub(crate) name: Box<str>,
+    /// It is one connection's own: it holds nothing back and ends with the connection.
+    pub(crate) is_ephemeral: bool,
+    /// Somebody made it on purpose: it keeps its stream from being forgotten.
+    pub(crate) is_put: bool,
+    pub(crate) settings: GroupSettings,
     /// The next seq that was never delivered.
     cursor: u64,
-    /// Messages that came back, with the attempts made so far: lowest seq first, all of them before fresh ones.
-    returned: BinaryHeap<Reverse<(u64, u32)>>,
-    /// Messages that come back later: when (`Now::mono_ns`), seq, attempts made so far.
-    delayed: BinaryHeap<Reverse<(u64, u64, u32)>>,
+    /// At or above the cursor and done, rising: only recovery knows such.
+    skip: VecDeque<SeqRange>,
+    /// Messages that came back, lowest seq first: all of them before fresh ones. Entries of messages that were released
+    /// meanwhile stay until they are met.
+    returned: BinaryHeap<Reverse<u64>>,
+    /// Messages that come back later: when (`Now::mono_ns`), and which. Likewise.
+    delayed: BinaryHeap<Reverse<(u64, u64)>>,
     /// The timer of the earliest delayed message, and when that is.
     pub(crate) delay_timer: Option<(TimerId, u64)>,
-    /// Delivered and not settled.
+    /// Delivered or delayed, and not done.
     pub(crate) flights: Flights,
     /// Consumers that may be delivered to, in turn.
     pub(crate) ready: ReadyList,
@@ -32,13 +48,49 @@ pub(crate) struct Group {
     pub(crate) consumers: u32,
     /// Credit that they hold.
     pub(crate) credit: u64,
+    /// It is in the shard's queue of groups with deliveries left to make.
+    pub(crate) is_queued: bool,
+    /// Messages published before this (`Now::mono_ns`) say nothing about the broker's latency: nobody waited for them.
+    pub(crate) latency_from_ns: u64,
+}
+
+/// What could be delivered next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// This message, as this attempt. It stays next until [`Group::take`].
+    Message {
+        /// Its seq.
+        seq: u64,
+        /// 1 for the first delivery.
+        attempt: NonZeroU32,
+        /// Where it comes from.
+        source: Source,
+    },
+    /// The cursor has passed messages that were lost on the disk: the consumers are to be told.
+    Gap(SeqRange),
+    /// Nothing.
+    Nothing,
+}
+
+/// Which of a group's queues a message comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// It came back.
+    Returned,
+    /// It is at the cursor.
+    Fresh,
 }
 
 impl Group {
-    /// A group at the start of its stream.
-    pub(crate) const fn new() -> Self {
+    /// A group whose first message is the one at `cursor`, or the first one after it.
+    pub(crate) fn new(name: &str, cursor: u64) -> Self {
         Self {
-            cursor: 1,
+            name: name.into(),
+            is_ephemeral: false,
+            is_put: false,
+            settings: GroupSettings::default(),
+            cursor,
+            skip: VecDeque::new(),
             returned: BinaryHeap::new(),
             delayed: BinaryHeap::new(),
             delay_timer: None,
@@ -46,47 +98,126 @@ impl Group {
             ready: ReadyList::new(),
             consumers: 0,
             credit: 0,
+            is_queued: false,
+            latency_from_ns: 0,
         }
     }
 
-    /// Something could be delivered now; `next_seq` is the stream's.
-    #[inline]
-    pub(crate) fn has_backlog(&self, next_seq: u64) -> bool {
-        self.cursor < next_seq || !self.returned.is_empty()
+    /// A new group begins here.
+    pub(crate) const fn begin_at(&mut self, seq: u64) {
+        self.cursor = seq;
     }
 
-    /// Takes what is to be delivered next, and which attempt that is.
+    /// The next seq that was never delivered.
     #[inline]
-    pub(crate) fn take_next(&mut self, next_seq: u64) -> Option<(u64, NonZeroU32)> {
-        if !self.returned.is_empty()
-            && let Some(Reverse((seq, attempts))) = self.returned.pop()
-        {
-            if self.returned.is_empty() && self.returned.capacity() > QUEUE_KEPT {
-                self.returned = BinaryHeap::new();
+    pub(crate) const fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// Everything below it is done.
+    #[inline]
+    pub(crate) fn floor(&self) -> u64 {
+        self.flights.lowest().map_or(self.cursor, |lowest| lowest.min(self.cursor))
+    }
+
+    /// It is done with a message.
+    pub(crate) fn is_done(&self, seq: u64) -> bool {
+        if seq < self.cursor {
+            return self.flights.at(seq).is_none();
+        }
+        self.skip.iter().any(|range| (range.from..=range.to).contains(&seq))
+    }
+
+    /// Something may be there to be delivered now. It errs on one side only: what was released meanwhile still counts.
+    #[inline]
+    pub(crate) fn has_backlog(&self, held: &Held) -> bool {
+        self.cursor < held.visible() || !self.returned.is_empty()
+    }
+
+    /// What is to be delivered next; `gaps` are the stream's. Passes over what is not there any more.
+    #[inline]
+    pub(crate) fn next(&mut self, held: &Held, gaps: &[SeqRange]) -> Next {
+        while let Some(Reverse(seq)) = self.returned.peek().copied() {
+            if let Some(flight) = self.flights.at(seq)
+                && held.is_held(seq)
+            {
+                let attempt = NonZeroU32::MIN.saturating_add(flight.attempts());
+                return Next::Message { seq, attempt, source: Source::Returned };
             }
-            return Some((seq, NonZeroU32::MIN.saturating_add(attempts)));
+            self.pop_returned();
         }
-        if self.cursor < next_seq {
-            let seq = self.cursor;
-            self.cursor += 1;
-            return Some((seq, NonZeroU32::MIN));
+        if self.cursor >= held.visible() {
+            return Next::Nothing;
         }
-        None
+        if !held.is_held(self.cursor) || !self.skip.is_empty() {
+            if let Some(gap) = self.pass(held, gaps) {
+                return Next::Gap(gap);
+            }
+            if self.cursor >= held.visible() {
+                return Next::Nothing;
+            }
+        }
+        Next::Message { seq: self.cursor, attempt: NonZeroU32::MIN, source: Source::Fresh }
     }
 
-    /// A message comes back at once, after so many attempts.
-    pub(crate) fn give_back(&mut self, seq: u64, attempts: NonZeroU32) {
-        self.returned.push(Reverse((seq, attempts.get())));
+    /// Moves the cursor to the next message that is held and not skipped; stops behind a gap on the way.
+    #[cold]
+    fn pass(&mut self, held: &Held, gaps: &[SeqRange]) -> Option<SeqRange> {
+        loop {
+            let next = held.next_held(self.cursor, held.visible()).unwrap_or(held.visible());
+            let first_at_cursor = gaps.partition_point(|gap| gap.to < self.cursor);
+            if let Some(gap) = gaps.get(first_at_cursor).filter(|gap| gap.from < next) {
+                let from = gap.from.max(self.cursor);
+                // A gap is never held, so the cursor stays at or below the next message.
+                self.cursor = gap.to.saturating_add(1).min(next);
+                return Some(SeqRange { from, to: gap.to });
+            }
+            self.cursor = next;
+            while self.skip.front().is_some_and(|range| range.to < self.cursor) {
+                self.skip.pop_front();
+            }
+            match self.skip.front() {
+                Some(range) if range.from <= self.cursor => self.cursor = range.to.saturating_add(1),
+                _ => return None,
+            }
+        }
     }
 
-    /// A message comes back at `due_ns`.
-    pub(crate) fn give_back_at(&mut self, due_ns: u64, seq: u64, attempts: NonZeroU32) {
-        self.delayed.push(Reverse((due_ns, seq, attempts.get())));
+    /// The message that [`Self::next`] named is being delivered.
+    #[inline]
+    pub(crate) fn take(&mut self, seq: u64, source: Source) {
+        match source {
+            Source::Returned => {
+                debug_assert!(self.returned.peek() == Some(&Reverse(seq)), "only what is next is taken");
+                self.pop_returned();
+            }
+            Source::Fresh => {
+                debug_assert!(self.cursor == seq, "only what is next is taken");
+                self.cursor = seq + 1;
+            }
+        }
+    }
+
+    fn pop_returned(&mut self) {
+        self.returned.pop();
+        if self.returned.is_empty() && self.returned.capacity() > QUEUE_KEPT {
+            self.returned = BinaryHeap::new();
+        }
+    }
+
+    /// A message that waits is to be delivered again at once.
+    pub(crate) fn give_back(&mut self, seq: u64) {
+        self.returned.push(Reverse(seq));
+    }
+
+    /// A message that waits is to be delivered again at `due_ns`.
+    pub(crate) fn give_back_at(&mut self, due_ns: u64, seq: u64) {
+        self.delayed.push(Reverse((due_ns, seq)));
     }
 
     /// When the earliest delayed message comes back.
     pub(crate) fn next_delayed_ns(&self) -> Option<u64> {
-        self.delayed.peek().map(|Reverse((due_ns, ..))| *due_ns)
+        self.delayed.peek().map(|Reverse((due_ns, _))| *due_ns)
     }
 
     /// Moves one delayed message that is due to those that came back.
@@ -94,12 +225,32 @@ impl Group {
         if self.next_delayed_ns().is_none_or(|due_ns| due_ns > now_ns) {
             return false;
         }
-        if let Some(Reverse((_, seq, attempts))) = self.delayed.pop() {
-            self.returned.push(Reverse((seq, attempts)));
+        if let Some(Reverse((_, seq))) = self.delayed.pop()
+            && self.flights.at(seq).is_some()
+        {
+            self.returned.push(Reverse(seq));
         }
         if self.delayed.is_empty() && self.delayed.capacity() > QUEUE_KEPT {
             self.delayed = BinaryHeap::new();
         }
         true
+    }
+
+    /// A message that waits was released: the group has nothing to do with it any more.
+    pub(crate) fn forget(&mut self, seq: u64, blocks: &mut Blocks<Flight>) {
+        if self.flights.forget(seq, blocks).is_none() {
+            return;
+        }
+        // Its entry in a queue is left behind. When those are most of what the queues hold, they are looked through, so
+        // that the queues are bounded by what waits.
+        let (waiting, queued) = (self.flights.waiting() as usize, self.returned.len() + self.delayed.len());
+        if queued > 2 * waiting + STALE_KEPT {
+            let flights = &self.flights;
+            let waits = |seq: u64| flights.at(seq).is_some_and(|flight| flight.consumer().is_none());
+            self.returned.retain(|Reverse(seq)| waits(*seq));
+            self.delayed.retain(|Reverse((_, seq))| waits(*seq));
+            self.returned.shrink_to(QUEUE_KEPT);
+            self.delayed.shrink_to(QUEUE_KEPT);
+        }
     }
 }

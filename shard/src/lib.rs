@@ -10,8 +10,9 @@
 //! 5. equal inputs give equal effects: the only randomness is a generator seeded at construction.
 //!
 //! Where things are, in the order in which a message meets them: `publish` stores it, `deliver` gives it to a
-//! consumer, `settle` takes the consumer's word for it, `expire` does what time does; `subscribe` is where consumers
-//! come and go. The state that they work on: `streams` > `stream` > `group` > `flight`, `consumer`, `memory`, `wheel`.
+//! consumer, `settle` takes the consumer's word for it, `release` lets it go, `expire` does what time does; `subscribe` is
+//! where consumers come and go. The state that they work on: `streams` > `stream` > `held`, `groups` > `group` > `flight`;
+//! `consumer`, `memory`, `wheel`.
 #![forbid(unsafe_code)]
 
 pub mod effect;
@@ -28,7 +29,9 @@ mod expire;
 mod figures;
 mod flight;
 mod group;
+mod groups;
 mod hash;
+mod held;
 mod id_index;
 mod memory;
 mod message;
@@ -36,7 +39,9 @@ mod message_id;
 mod pause;
 mod pool;
 mod publish;
+mod release;
 mod ring;
+mod settings;
 mod settle;
 mod sketch;
 mod stream;

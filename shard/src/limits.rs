@@ -54,6 +54,19 @@ pub struct Limits {
     pub stream_idle_ms: u64,
     /// Bytes of free message buffers kept for reuse. Above it they go back to the allocator.
     pub free_bytes_max: u64,
+    /// Groups of one stream, ephemeral readers included. More: 503 `TooManyGroups`.
+    pub groups_per_stream_max: usize,
+    /// Groups of all streams of one shard, ephemeral readers included. More: 503 `TooManyGroups`.
+    pub groups_max: usize,
+    /// Deliveries of one message before it goes to the dead letters, where neither stream nor group say anything else.
+    /// 0: for ever.
+    pub max_deliver_default: u32,
+    /// Milliseconds in which a repeated dedup id is recognised, where the stream says nothing else. 0: never.
+    pub dedup_window_ms_default: u64,
+    /// Longest such window that a stream may ask for. Longer: cut to it.
+    pub dedup_window_ms_max: u64,
+    /// Dedup ids that one shard remembers. More: 429 `Backpressure` for publishes that carry one.
+    pub dedup_entries_max: usize,
     /// Streams that one snapshot lists. Further ones are in its totals only, and counted as `streams_omitted`.
     pub snapshot_streams_max: usize,
 }
@@ -83,6 +96,12 @@ impl Default for Limits {
             retry_after_ms: 1_000,
             stream_idle_ms: 3_600_000,
             free_bytes_max: 32 << 20,
+            groups_per_stream_max: 64,
+            groups_max: 100_000,
+            max_deliver_default: 10,
+            dedup_window_ms_default: 120_000,
+            dedup_window_ms_max: 24 * 60 * 60 * 1000,
+            dedup_entries_max: 1_000_000,
             snapshot_streams_max: 10_000,
         }
     }
@@ -108,6 +127,7 @@ impl Limits {
             ("outbox_bytes_max", self.outbox_bytes_max),
             ("ack_wait_ms_min", self.ack_wait_ms_min),
             ("work_max", self.work_max as u64),
+            ("groups_per_stream_max", self.groups_per_stream_max as u64),
         ];
         for (name, value) in at_least_one {
             if value == 0 {
@@ -123,6 +143,10 @@ impl Limits {
             ("pause_at_per_mille", self.pause_at_per_mille, "1000", 1_000),
             ("ack_wait_ms_max", self.ack_wait_ms_max, "three years", WAIT_MS_MAX),
             ("nack_delay_ms_max", self.nack_delay_ms_max, "three years", WAIT_MS_MAX),
+            ("groups_per_stream_max", self.groups_per_stream_max as u64, "groups_max", self.groups_max as u64),
+            ("groups_max", self.groups_max as u64, "2^32 - 2", u64::from(u32::MAX - 1)),
+            ("dedup_window_ms_default", self.dedup_window_ms_default, "dedup_window_ms_max", self.dedup_window_ms_max),
+            ("dedup_window_ms_max", self.dedup_window_ms_max, "three years", WAIT_MS_MAX),
             ("pause_ms_max", self.pause_ms_max, "three years", WAIT_MS_MAX),
             ("stream_idle_ms", self.stream_idle_ms, "three years", WAIT_MS_MAX),
             ("streams_max", self.streams_max as u64, "2^32 - 2", u64::from(u32::MAX - 1)),

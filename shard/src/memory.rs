@@ -2,6 +2,8 @@
 
 use crate::consumer::Consumer;
 use crate::flight::Flight;
+use crate::group::Group;
+use crate::log::Location;
 use crate::message::Message;
 use crate::pool::Buffers;
 use crate::ring::{BLOCK_SLOTS, Blocks};
@@ -20,8 +22,10 @@ pub(crate) struct Memory {
     pub(crate) buffers: Buffers,
     /// Index of the messages.
     pub(crate) messages: Blocks<Message>,
-    /// Index of the in-flight deliveries.
+    /// What groups were given and are not done with.
     pub(crate) flights: Blocks<Flight>,
+    /// Places of messages in the log.
+    pub(crate) locations: Blocks<Location>,
     /// Messages held by all streams.
     pub(crate) messages_held: u64,
     /// Bytes held by all streams, in whole buffers.
@@ -36,6 +40,7 @@ impl Memory {
             buffers: Buffers::new(limits.free_bytes_max),
             messages: Blocks::new(FREE_BLOCKS_MAX),
             flights: Blocks::new(FREE_BLOCKS_MAX),
+            locations: Blocks::new(FREE_BLOCKS_MAX),
             messages_held: 0,
             bytes_held: 0,
             index_bytes_max: index_bytes_max(limits),
@@ -48,13 +53,17 @@ impl Memory {
         self.index_bytes() >= self.index_bytes_max
     }
 
-    /// Bytes of the index. Every in-flight delivery has its message, so one message block stands for one of each kind.
+    /// Bytes of the index: blocks and directories of messages, of their places in the log, and of what groups were given.
     pub(crate) const fn index_bytes(&self) -> u64 {
-        self.messages.used() as u64 * block_pair_bytes() + self.messages.directory() as u64 * DIRECTORY_BYTES
+        let blocks = self.messages.used() * Blocks::<Message>::block_bytes()
+            + self.flights.used() * Blocks::<Flight>::block_bytes()
+            + self.locations.used() * Blocks::<Location>::block_bytes();
+        let entries = self.messages.directory() + self.flights.directory() + self.locations.directory();
+        blocks as u64 + (entries * size_of::<usize>()) as u64
     }
 }
 
-/// Bytes of a directory entry in the ring of messages and in that of the in-flight deliveries.
+/// Bytes of a directory entry in the ring of messages and in that of what a group was given.
 const DIRECTORY_BYTES: u64 = 2 * size_of::<usize>() as u64;
 
 const fn block_pair_bytes() -> u64 {
@@ -77,7 +86,8 @@ pub(crate) fn bytes_max(limits: &Limits) -> u64 {
         .shard_messages_max
         .min((limits.consumers_max as u64).saturating_mul(limits.consumer_inflight_max.into()));
     let ids = in_flight.saturating_mul(40);
-    let streams = (limits.streams_max as u64).saturating_mul((size_of::<Stream>() + 2 * sketch::BYTES + 512) as u64);
+    let streams = (limits.streams_max as u64)
+        .saturating_mul((size_of::<Stream>() + size_of::<Group>() + 2 * sketch::BYTES + 512) as u64);
     let consumers = (limits.consumers_max as u64).saturating_mul(2 * size_of::<Consumer>() as u64)
         + u64::from(limits.connection_slots_max) * 4;
     let timers = (limits.consumers_max as u64 + limits.streams_max as u64) * 64;

@@ -109,7 +109,7 @@ impl Shard {
         let Some(stream) = self.streams.at_mut(key) else {
             return Err(Refused { code: ErrorCode::Internal, message: "the stream is gone", stream: None });
         };
-        let seq = stream.append(now, message, &mut self.memory);
+        let seq = stream.append(now, message, false, &mut self.memory);
         self.totals.published += 1;
         self.totals.published_bytes += publish.envelope.bytes.len() as u64;
         Ok((key, seq))
@@ -118,14 +118,15 @@ impl Shard {
     /// Is there room for one more message of this size, in its stream and in the shard?
     fn check_room(&self, stream: Option<u32>, size: u64) -> Result<(), (ErrorCode, &'static str)> {
         let limits = &self.limits;
-        if size > limits.stream_bytes_max {
+        let stream = stream.and_then(|key| self.streams.at(key));
+        if size > stream.map_or(limits.stream_bytes_max, |stream| stream.bytes_max(limits)) {
             return Err(TOO_LARGE);
         }
-        if let Some(stream) = stream.and_then(|key| self.streams.at(key)) {
-            if stream.messages_held() >= limits.stream_messages_max {
+        if let Some(stream) = stream {
+            if stream.messages_held() >= stream.messages_max(limits) {
                 return Err((ErrorCode::Backpressure, "the stream holds as many messages as it may; retry later"));
             }
-            if stream.bytes_held().saturating_add(size) > limits.stream_bytes_max {
+            if stream.bytes_held().saturating_add(size) > stream.bytes_max(limits) {
                 return Err((ErrorCode::Backpressure, "the stream holds as many bytes as it may; retry later"));
             }
         }

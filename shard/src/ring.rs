@@ -1,16 +1,19 @@
 //! A sparse, ordered map from seq to a value: blocks of slots behind a directory.
 //!
-//! Finding a value is a shift and two indexings. A block whose slots are all empty goes back to a bounded free list, so
-//! in steady state nothing is allocated, an empty ring holds nothing but an empty directory, and one old value that
-//! stays behind costs its block plus one directory entry for every [`BLOCK_SLOTS`] later seqs.
+//! Finding a value is a shift and two indexings; finding the next one looks at one bit mask for every [`BLOCK_SLOTS`]
+//! seqs. A block whose slots are all empty goes back to a bounded free list, so in steady state nothing is allocated, an
+//! empty ring holds nothing but an empty directory, and one old value that stays behind costs its block plus one
+//! directory entry for every [`BLOCK_SLOTS`] later seqs.
 
 use std::collections::VecDeque;
 
-/// Slots of one block.
-pub(crate) const BLOCK_SLOTS: u64 = 32;
+/// Slots of one block: the bits of its mask.
+pub(crate) const BLOCK_SLOTS: u64 = u32::BITS as u64;
+/// An empty directory that once was longer than this gives its memory back.
+const DIRECTORY_KEPT: usize = 1_024;
 
 /// The block that a seq lives in.
-const fn block_of(seq: u64) -> u64 {
+pub(crate) const fn block_of(seq: u64) -> u64 {
     seq / BLOCK_SLOTS
 }
 
@@ -20,7 +23,8 @@ const fn slot_of(seq: u64) -> usize {
 
 #[derive(Debug)]
 pub(crate) struct Block<T> {
-    used: u32,
+    /// Bit n: slot n holds a value.
+    mask: u32,
     slots: [Option<T>; BLOCK_SLOTS as usize],
 }
 
@@ -56,11 +60,11 @@ impl<T> Blocks<T> {
 
     fn take(&mut self) -> Box<Block<T>> {
         self.used += 1;
-        self.free.pop().unwrap_or_else(|| Box::new(Block { used: 0, slots: [const { None }; BLOCK_SLOTS as usize] }))
+        self.free.pop().unwrap_or_else(|| Box::new(Block { mask: 0, slots: [const { None }; BLOCK_SLOTS as usize] }))
     }
 
     fn give_back(&mut self, block: Box<Block<T>>) {
-        debug_assert!(block.used == 0, "only empty blocks are given back");
+        debug_assert!(block.mask == 0, "only empty blocks are given back");
         self.used -= 1;
         if self.free.len() < self.free_max {
             self.free.push(block);
@@ -68,7 +72,8 @@ impl<T> Blocks<T> {
     }
 }
 
-/// The ring. Values are inserted at any seq from the ring's start on; the start moves up only by the two `trim`s.
+/// The ring. Values may be inserted at any seq; its directory spans from the lowest to the highest block in use, and
+/// over blocks that were in use until somebody trims it.
 #[derive(Debug)]
 pub(crate) struct SeqRing<T> {
     directory: VecDeque<Option<Box<Block<T>>>>,
@@ -88,9 +93,9 @@ impl<T> SeqRing<T> {
         self.len
     }
 
-    /// The lowest seq that may still be inserted. Other rings over the same seqs follow it with [`Self::trim_to`].
-    pub(crate) const fn start(&self) -> u64 {
-        self.first * BLOCK_SLOTS
+    /// The blocks that may hold values: from this number up to, and without, that one.
+    pub(crate) fn span(&self) -> std::ops::Range<u64> {
+        self.first..self.first + self.directory.len() as u64
     }
 
     #[inline]
@@ -105,6 +110,22 @@ impl<T> SeqRing<T> {
         self.directory.get_mut(index as usize)?.as_deref_mut()
     }
 
+    /// Which seqs of a block hold values: bit n stands for seq `number * BLOCK_SLOTS + n`.
+    #[inline]
+    pub(crate) fn mask(&self, number: u64) -> u32 {
+        let index = number.checked_sub(self.first);
+        index.and_then(|index| self.directory.get(index as usize)?.as_deref()).map_or(0, |block| block.mask)
+    }
+
+    /// The lowest seq that holds a value.
+    #[inline]
+    pub(crate) fn lowest(&self) -> Option<u64> {
+        self.span().find_map(|number| match self.mask(number) {
+            0 => None,
+            mask => Some(number * BLOCK_SLOTS + u64::from(mask.trailing_zeros())),
+        })
+    }
+
     /// The value at a seq.
     #[inline]
     pub(crate) fn at(&self, seq: u64) -> Option<&T> {
@@ -117,33 +138,37 @@ impl<T> SeqRing<T> {
         self.block_mut(seq)?.slots[slot_of(seq)].as_mut()
     }
 
-    /// Stores a value and says whether it could: below the ring's start and in a slot that is taken nothing is stored.
-    /// A ring without directory starts at `start` (at the latest at the seq itself).
+    /// Stores a value and says whether it could: in a slot that is taken nothing is stored.
     #[inline]
-    pub(crate) fn insert(&mut self, seq: u64, start: u64, value: T, blocks: &mut Blocks<T>) -> bool {
+    pub(crate) fn insert(&mut self, seq: u64, value: T, blocks: &mut Blocks<T>) -> bool {
         let number = block_of(seq);
         if self.directory.is_empty() {
-            self.first = number.min(block_of(start));
+            self.first = number;
         }
-        let Some(index) = number.checked_sub(self.first) else { return false };
-        if self.directory.len() as u64 <= index {
-            self.grow(index, blocks);
+        if number < self.first || self.directory.len() as u64 <= number - self.first {
+            self.grow(number, blocks);
         }
-        let Some(entry) = self.directory.get_mut(index as usize) else { return false };
+        let Some(entry) = self.directory.get_mut((number - self.first) as usize) else { return false };
         let block = entry.get_or_insert_with(|| blocks.take());
         let slot = &mut block.slots[slot_of(seq)];
         if slot.is_some() {
             return false;
         }
         *slot = Some(value);
-        block.used += 1;
+        block.mask |= 1 << slot_of(seq);
         self.len += 1;
         true
     }
 
+    /// Makes the directory reach to a block, at whichever end it is.
     #[cold]
-    fn grow(&mut self, index: u64, blocks: &mut Blocks<T>) {
-        while self.directory.len() as u64 <= index {
+    fn grow(&mut self, number: u64, blocks: &mut Blocks<T>) {
+        while number < self.first {
+            self.directory.push_front(None);
+            self.first -= 1;
+            blocks.directory += 1;
+        }
+        while self.directory.len() as u64 <= number - self.first {
             self.directory.push_back(None);
             blocks.directory += 1;
         }
@@ -167,9 +192,9 @@ impl<T> SeqRing<T> {
         let entry = self.directory.get_mut(index)?;
         let block = entry.as_mut()?;
         let value = block.slots[slot_of(seq)].take_if(|value| is_wanted(value))?;
-        block.used -= 1;
+        block.mask &= !(1 << slot_of(seq));
         self.len -= 1;
-        if block.used == 0
+        if block.mask == 0
             && let Some(block) = entry.take()
         {
             blocks.give_back(block);
@@ -177,34 +202,43 @@ impl<T> SeqRing<T> {
         Some(value)
     }
 
-    /// The start could be moved up.
+    /// The directory could be shorter.
     #[inline]
     pub(crate) fn has_empty_front(&self) -> bool {
         matches!(self.directory.front(), Some(None))
     }
 
-    /// Moves the start up to the first block that holds a value. Without values the directory is given up.
+    /// Shortens the directory to begin with a block that holds a value. Without values it is given up.
     pub(crate) fn trim_empty(&mut self, blocks: &mut Blocks<T>) {
-        while matches!(self.directory.front(), Some(None)) {
-            self.pop_front(blocks);
+        while self.has_empty_front() {
+            self.directory.pop_front();
+            self.first += 1;
+            blocks.directory -= 1;
         }
-    }
-
-    /// Moves the start up to the block of `seq`, over empty blocks only.
-    pub(crate) fn trim_to(&mut self, seq: u64, blocks: &mut Blocks<T>) {
-        while self.first < block_of(seq) && matches!(self.directory.front(), Some(None)) {
-            self.pop_front(blocks);
-        }
-    }
-
-    fn pop_front(&mut self, blocks: &mut Blocks<T>) {
-        self.directory.pop_front();
-        self.first += 1;
-        blocks.directory -= 1;
-        // A directory that was long once gives its memory back when it is empty.
-        if self.directory.is_empty() && self.directory.capacity() > 1024 {
+        if self.directory.is_empty() && self.directory.capacity() > DIRECTORY_KEPT {
             self.directory = VecDeque::new();
         }
+    }
+
+    /// Gives up at most `blocks_max` blocks from the front with everything in them; `true` when the ring is empty.
+    pub(crate) fn clear_some(&mut self, blocks_max: u64, blocks: &mut Blocks<T>, mut each: impl FnMut(u64, T)) -> bool {
+        for _ in 0..blocks_max {
+            let Some(entry) = self.directory.pop_front() else { break };
+            if let Some(mut block) = entry {
+                for (slot, value) in block.slots.iter_mut().enumerate() {
+                    if let Some(value) = value.take() {
+                        self.len -= 1;
+                        each(self.first * BLOCK_SLOTS + slot as u64, value);
+                    }
+                }
+                block.mask = 0;
+                blocks.give_back(block);
+            }
+            self.first += 1;
+            blocks.directory -= 1;
+        }
+        self.trim_empty(blocks);
+        self.directory.is_empty()
     }
 }
 
@@ -217,10 +251,10 @@ mod tests {
     fn a_value_is_found_where_it_was_put_and_nowhere_else() {
         let mut blocks = Blocks::new(4);
         let mut ring = SeqRing::new();
-        assert!(ring.insert(1, 1, 'a', &mut blocks));
-        assert!(ring.insert(500, 1, 'b', &mut blocks));
+        assert!(ring.insert(1, 'a', &mut blocks));
+        assert!(ring.insert(500, 'b', &mut blocks));
         assert_eq!((ring.at(1), ring.at(500), ring.at(2), ring.at(499)), (Some(&'a'), Some(&'b'), None, None));
-        assert!(!ring.insert(500, 1, 'c', &mut blocks), "a slot is taken once");
+        assert!(!ring.insert(500, 'c', &mut blocks), "a slot is taken once");
         assert_eq!(blocks.used(), 2, "the blocks between are not there");
     }
 
@@ -229,14 +263,14 @@ mod tests {
         let mut blocks = Blocks::new(1);
         let mut ring = SeqRing::new();
         for seq in 1..=1_000 {
-            assert!(ring.insert(seq, 1, seq, &mut blocks));
+            assert!(ring.insert(seq, seq, &mut blocks));
         }
         for seq in 1..=1_000 {
             assert_eq!(ring.remove(seq, &mut blocks), Some(seq));
             ring.trim_empty(&mut blocks);
         }
         assert_eq!((ring.len(), blocks.used(), blocks.directory(), blocks.free.len()), (0, 0, 0, 1));
-        assert!(ring.insert(1_001, 1_001, 1, &mut blocks));
+        assert!(ring.insert(1_001, 1, &mut blocks));
         assert_eq!(ring.at(1_001), Some(&1));
     }
 
@@ -244,9 +278,9 @@ mod tests {
     fn a_value_left_behind_costs_one_block() {
         let mut blocks = Blocks::new(8);
         let mut ring = SeqRing::new();
-        assert!(ring.insert(1, 1, 0, &mut blocks));
+        assert!(ring.insert(1, 0, &mut blocks));
         for seq in 2..=100_000 {
-            assert!(ring.insert(seq, 1, seq, &mut blocks));
+            assert!(ring.insert(seq, seq, &mut blocks));
             ring.remove(seq, &mut blocks).unwrap();
             ring.trim_empty(&mut blocks);
         }
@@ -258,17 +292,35 @@ mod tests {
     }
 
     #[test]
-    fn a_following_ring_takes_low_seqs_until_it_is_trimmed() {
+    fn a_ring_grows_at_both_ends() {
         let mut blocks = Blocks::new(8);
         let mut ring = SeqRing::new();
-        assert!(ring.insert(640, 1, 'x', &mut blocks));
-        assert!(ring.insert(2, 1, 'y', &mut blocks));
+        assert!(ring.insert(640, 'x', &mut blocks));
+        assert!(ring.insert(2, 'y', &mut blocks));
+        assert!(ring.insert(5_000, 'z', &mut blocks));
+        assert_eq!((ring.lowest(), ring.span()), (Some(2), 0..157));
         ring.remove(2, &mut blocks);
-        ring.trim_to(320, &mut blocks);
-        assert!(!ring.insert(2, 1, 'z', &mut blocks));
-        assert!(ring.insert(320, 1, 'z', &mut blocks));
-        ring.trim_to(10_000, &mut blocks);
-        assert_eq!((ring.at(320), ring.at(640)), (Some(&'z'), Some(&'x')), "a trim never passes a value");
+        assert_eq!(ring.lowest(), Some(640));
+        ring.trim_empty(&mut blocks);
+        assert_eq!((ring.span(), blocks.directory()), (20..157, 137), "a trim never passes a value");
+        assert!(ring.insert(3, 'y', &mut blocks));
+        assert_eq!((ring.at(3), ring.at(640), ring.at(5_000)), (Some(&'y'), Some(&'x'), Some(&'z')));
+    }
+
+    #[test]
+    fn a_ring_is_cleared_in_pieces() {
+        let mut blocks = Blocks::new(8);
+        let mut ring = SeqRing::new();
+        for seq in [3, 4, 40, 200] {
+            ring.insert(seq, seq * 10, &mut blocks);
+        }
+        let mut gone = Vec::new();
+        assert!(!ring.clear_some(1, &mut blocks, |seq, value| gone.push((seq, value))));
+        assert_eq!((gone.as_slice(), ring.len()), ([(3, 30), (4, 40)].as_slice(), 2));
+        assert!(!ring.clear_some(1, &mut blocks, |seq, value| gone.push((seq, value))));
+        assert!(ring.clear_some(1, &mut blocks, |seq, value| gone.push((seq, value))), "empty blocks are skipped");
+        assert_eq!(gone[2..], [(40, 400), (200, 2_000)]);
+        assert_eq!((ring.len(), blocks.used(), blocks.directory()), (0, 0, 0));
     }
 
     proptest::proptest! {
@@ -280,18 +332,20 @@ mod tests {
             for (step, seq) in steps {
                 match step {
                     0 | 1 => {
-                        let wanted = ring.start() <= seq && !model.contains_key(&seq);
-                        // An emptied ring starts anew wherever it is told to.
-                        let wanted = wanted || (ring.directory.is_empty() && !model.contains_key(&seq));
-                        let stored = ring.insert(seq, 0, seq, &mut blocks);
-                        assert_eq!(stored, wanted);
-                        if stored { model.insert(seq, seq); }
+                        let wanted = !model.contains_key(&seq);
+                        assert_eq!(ring.insert(seq, seq, &mut blocks), wanted);
+                        model.insert(seq, seq);
                     }
                     2 => assert_eq!(ring.remove(seq, &mut blocks), model.remove(&seq)),
                     _ => ring.trim_empty(&mut blocks),
                 }
                 assert_eq!(ring.len(), model.len() as u64);
-                for probe in 0..400 { assert_eq!(ring.at(probe), model.get(&probe)); }
+                assert_eq!(ring.lowest(), model.keys().next().copied());
+                for probe in 0..400 {
+                    assert_eq!(ring.at(probe), model.get(&probe));
+                    let is_in_mask = ring.mask(block_of(probe)) >> (probe % BLOCK_SLOTS) & 1 == 1;
+                    assert_eq!(is_in_mask, model.contains_key(&probe));
+                }
                 let in_use: std::collections::BTreeSet<u64> = model.keys().map(|seq| block_of(*seq)).collect();
                 assert_eq!(blocks.used(), in_use.len());
                 assert_eq!(blocks.directory(), ring.directory.len());

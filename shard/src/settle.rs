@@ -1,10 +1,9 @@
 //! Settle: a consumer says what became of its deliveries.
 
 use crate::Effects;
-use crate::consumer::Consumer;
 use crate::expire::{Timer, tick_at, tick_of};
 use crate::shard::Shard;
-use conduit_protocol::command::Targets;
+use conduit_protocol::command::{Nack, Targets};
 use conduit_protocol::{ConnectionId, MessageRef, Now, Seq, time::NS_PER_MS};
 
 /// How a delivery ends.
@@ -24,21 +23,14 @@ impl Shard {
         self.totals.acks_ignored += targets.len() as u64 - settled;
     }
 
-    pub(crate) fn nack(
-        &mut self,
-        now: Now,
-        connection: ConnectionId,
-        targets: &Targets<'_>,
-        delay_ms: u64,
-        effects: &mut Effects,
-    ) {
-        let settlement = match delay_ms.min(self.limits.nack_delay_ms_max) {
+    pub(crate) fn nack(&mut self, now: Now, connection: ConnectionId, nack: &Nack<'_>, effects: &mut Effects) {
+        let settlement = match nack.delay_ms.min(self.limits.nack_delay_ms_max) {
             0 => Settlement::Return,
             delay_ms => Settlement::ReturnAt(now.mono_ns.saturating_add(delay_ms.saturating_mul(NS_PER_MS))),
         };
-        let settled = self.settle_all(now, connection, targets, settlement, effects);
+        let settled = self.settle_all(now, connection, &nack.targets, settlement, effects);
         self.totals.nacked += settled;
-        self.totals.nacks_ignored += targets.len() as u64 - settled;
+        self.totals.nacks_ignored += nack.targets.len() as u64 - settled;
     }
 
     /// Acks everything in flight at a consumer up to and including a seq.
@@ -48,18 +40,18 @@ impl Shard {
             return;
         };
         let Some(consumer) = self.consumers.at(index) else { return };
-        let key = consumer.stream;
+        let (key, group) = (consumer.stream, consumer.group);
         let may_stop_early = consumer.flights.is_ordered();
         let mut next = consumer.flights.head();
         while let Some(seq) = next {
-            next = self.streams.at(key).and_then(|stream| stream.group.flights.after(seq));
+            next = self.streams.at(key).and_then(|stream| stream.groups.at(group)?.flights.after(seq));
             if seq <= up_to.0 {
-                self.settle(now, index, key, seq, Settlement::Ack);
+                self.settle(now, index, seq, Settlement::Ack);
             } else if may_stop_early {
                 break;
             }
         }
-        self.after_settling(now, index, key, effects);
+        self.after_settling(now, index, effects);
     }
 
     /// Settles what the targets name; how many of them were in flight.
@@ -73,25 +65,25 @@ impl Shard {
         effects: &mut Effects,
     ) -> u64 {
         let Some(index) = self.consumers.find(connection) else { return 0 };
-        let Some(key) = self.consumers.at(index).map(|consumer| consumer.stream) else { return 0 };
         let mut settled = 0;
         for target in targets {
             let seq = match target {
                 MessageRef::Seq(seq) => Some(seq.0),
-                MessageRef::Id(id) => self.seq_of(index, key, id),
+                MessageRef::Id(id) => self.seq_of(index, id),
             };
-            settled += u64::from(seq.is_some_and(|seq| self.settle(now, index, key, seq, settlement)));
+            settled += u64::from(seq.is_some_and(|seq| self.settle(now, index, seq, settlement)));
         }
         if settled > 0 {
-            self.after_settling(now, index, key, effects);
+            self.after_settling(now, index, effects);
         }
         settled
     }
 
     /// The lowest seq in flight at a consumer whose message has this id.
-    fn seq_of(&mut self, index: u32, key: u32, id: &str) -> Option<u64> {
-        let stream = self.streams.at(key)?;
+    fn seq_of(&mut self, index: u32, id: &str) -> Option<u64> {
         let consumer = self.consumers.at_mut(index)?;
+        let stream = self.streams.at(consumer.stream)?;
+        let group = stream.groups.at(consumer.group)?;
         if consumer.ids.is_none() {
             // The first ack by id: what is in flight is indexed now, and every later delivery as it is made.
             let mut ids = Box::<crate::id_index::IdIndex>::default();
@@ -100,7 +92,7 @@ impl Shard {
                 if let Some(message) = stream.message(seq) {
                     ids.insert(self.seeded.hash(0, message.id_bytes()), seq);
                 }
-                next = stream.group.flights.after(seq);
+                next = group.flights.after(seq);
             }
             consumer.ids = Some(ids);
         }
@@ -110,22 +102,26 @@ impl Shard {
 
     /// Ends one delivery, if it is in flight at this consumer.
     #[inline(always)]
-    pub(crate) fn settle(&mut self, now: Now, index: u32, key: u32, seq: u64, settlement: Settlement) -> bool {
-        let Some(stream) = self.streams.at_mut(key) else { return false };
+    pub(crate) fn settle(&mut self, now: Now, index: u32, seq: u64, settlement: Settlement) -> bool {
         let Some(consumer) = self.consumers.at_mut(index) else { return false };
-        let Some(flight) = stream.group.flights.take(seq, (index, consumer), &mut self.memory.flights) else {
-            return false;
+        let (key, group_index) = (consumer.stream, consumer.group);
+        let Some(stream) = self.streams.at_mut(key) else { return false };
+        let Some(group) = stream.groups.at_mut(group_index) else { return false };
+        let ended = match settlement {
+            Settlement::Ack => group.flights.finish(seq, (index, consumer), &mut self.memory.flights),
+            Settlement::Return | Settlement::ReturnAt(_) => group.flights.give_back(seq, (index, consumer)),
         };
+        let Some(flight) = ended else { return false };
         self.totals.inflight_now -= 1;
         if let Some(ids) = &mut consumer.ids
-            && let Some(message) = stream.message(seq)
+            && let Some(message) = stream.held.message(seq)
         {
             ids.remove(self.seeded.hash(0, message.id_bytes()), seq);
         }
         // However a delivery ends, its credit comes back: a window that only acks refill would shrink with every
         // nack and every missed deadline, until its consumer starves.
-        if refill(consumer, self.limits.credit_max) {
-            stream.group.credit += 1;
+        if consumer.refill(self.limits.credit_max) {
+            group.credit += 1;
             self.totals.credit_now += 1;
             self.totals.credit_refilled += 1;
         }
@@ -137,44 +133,48 @@ impl Shard {
                 stream.figures.latencies_mut().ack.record(latency_ns);
                 self.deliver_to_ack.record(latency_ns);
                 self.totals.acked += 1;
-                stream.release(seq, &mut self.memory);
+                self.note_done(key, group_index, seq);
             }
-            Settlement::Return => stream.group.give_back(seq, flight.attempt),
-            Settlement::ReturnAt(due_ns) => {
-                stream.group.give_back_at(due_ns, seq, flight.attempt);
-                self.set_delay_timer(now, key);
-            }
+            Settlement::Return => self.come_back(now, key, group_index, seq, None),
+            Settlement::ReturnAt(due_ns) => self.come_back(now, key, group_index, seq, Some(due_ns)),
         }
         true
     }
 
-    /// What ended deliveries make possible: publishers go on, the consumer can take more, its stream delivers.
-    #[inline(always)]
-    fn after_settling(&mut self, now: Now, index: u32, key: u32, effects: &mut Effects) {
-        self.resume_when_roomy(key, effects);
-        self.refresh(index, key);
-        self.deliver_all(now, key, effects);
+    /// A message came back from a consumer and waits: it is to be delivered again, at once or at `due_ns`.
+    pub(crate) fn come_back(&mut self, now: Now, key: u32, group: u32, seq: u64, due_ns: Option<u64>) {
+        let Some(waiting) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) else { return };
+        match due_ns {
+            None => waiting.give_back(seq),
+            Some(due_ns) => {
+                waiting.give_back_at(due_ns, seq);
+                self.set_delay_timer(now, key, group);
+            }
+        }
     }
 
-    /// Makes sure that the wheel wakes a stream for its earliest delayed message.
-    pub(crate) fn set_delay_timer(&mut self, now: Now, key: u32) {
-        let Some(stream) = self.streams.at_mut(key) else { return };
-        let Some(due_ns) = stream.group.next_delayed_ns() else { return };
-        if let Some((timer, set_ns)) = stream.group.delay_timer {
+    /// What ended deliveries make possible: publishers go on, the consumer can take more, its group delivers.
+    #[inline(always)]
+    fn after_settling(&mut self, now: Now, index: u32, effects: &mut Effects) {
+        let Some((key, group)) = self.consumers.at(index).map(|consumer| (consumer.stream, consumer.group)) else {
+            return;
+        };
+        self.resume_when_roomy(key, effects);
+        self.refresh(index);
+        self.deliver_to_group(now, key, group, effects);
+    }
+
+    /// Makes sure that the wheel wakes a group for its earliest delayed message.
+    pub(crate) fn set_delay_timer(&mut self, now: Now, key: u32, index: u32) {
+        let Some(group) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(index)) else { return };
+        let Some(due_ns) = group.next_delayed_ns() else { return };
+        if let Some((timer, set_ns)) = group.delay_timer {
             if set_ns <= due_ns {
                 return;
             }
             self.timers.remove(timer);
         }
-        let timer = self.timers.add(tick_of(now), tick_at(due_ns), Timer::Delayed { stream: key });
-        stream.group.delay_timer = Some((timer, due_ns));
+        let timer = self.timers.add(tick_of(now), tick_at(due_ns), Timer::Delayed { stream: key, group: index });
+        group.delay_timer = Some((timer, due_ns));
     }
-}
-
-/// Gives one credit back to a consumer that wants it so.
-#[inline]
-fn refill(consumer: &mut Consumer, credit_max: u64) -> bool {
-    let refilled = consumer.refill && consumer.credit < credit_max;
-    consumer.credit += u64::from(refilled);
-    refilled
 }

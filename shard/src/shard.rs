@@ -1,9 +1,10 @@
 //! The state machine itself: what one shard owns, and which input goes where.
 
 use crate::consumer::Consumers;
-use crate::expire::Timer;
+use crate::expire::{Timer, Unfinished};
 use crate::figures::LatencyHistogram;
 use crate::hash::Seeded;
+use crate::held::Held;
 use crate::memory::Memory;
 use crate::message_id::MessageIds;
 use crate::pause::{Marks, Paused};
@@ -30,8 +31,10 @@ pub struct Shard {
     pub(crate) timers: Wheel<Timer>,
     /// The next look for streams to forget is on the wheel.
     pub(crate) is_sweeping: bool,
-    /// Streams with deliveries left to make, the longest waiting first.
-    pub(crate) unfinished: VecDeque<u32>,
+    /// Work that was left over, the longest waiting first.
+    pub(crate) unfinished: VecDeque<Unfinished>,
+    /// What deleted streams held, given up bit by bit.
+    pub(crate) buried: VecDeque<Held>,
     pub(crate) paused: Paused,
     pub(crate) stream_marks: Marks,
     pub(crate) shard_marks: Marks,
@@ -63,6 +66,7 @@ impl Shard {
             timers: Wheel::new(),
             is_sweeping: false,
             unfinished: VecDeque::new(),
+            buried: VecDeque::new(),
             paused: Paused::default(),
             stream_marks: marks(limits.stream_messages_max, limits.stream_bytes_max),
             shard_marks: marks(limits.shard_messages_max, limits.shard_bytes_max),
@@ -116,7 +120,7 @@ impl Shard {
             Command::Credit(credit) => self.grant(now, origin.connection, *credit, effects),
             Command::Ack(targets) => self.ack(now, origin.connection, targets, effects),
             Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, *seq, effects),
-            Command::Nack(nack) => self.nack(now, origin.connection, &nack.targets, nack.delay_ms, effects),
+            Command::Nack(nack) => self.nack(now, origin.connection, nack, effects),
             Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),
             Command::Stream(_) | Command::Report(_) => refuse(
                 effects,

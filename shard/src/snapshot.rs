@@ -37,6 +37,8 @@ pub struct Totals {
     pub streams_now: u64,
     /// Streams that the list of the snapshot leaves out.
     pub streams_omitted: u64,
+    /// Groups, ephemeral readers included.
+    pub groups_now: u64,
     /// Consumers.
     pub consumers_now: u64,
     /// Messages stored, in-flight ones included.
@@ -69,6 +71,11 @@ pub struct Totals {
     pub ack_timeouts: u64,
     /// Deliveries taken back because their consumer went.
     pub returned: u64,
+    /// Deliveries that ended because their message was released: by a log's retention, a purge or a deletion.
+    pub withdrawn: u64,
+    /// Messages released without an ack of their own: by a log's retention, a purge, a deletion, or because the last of
+    /// several groups is done with them.
+    pub trimmed: u64,
     /// Acks of what was not in flight there.
     pub acks_ignored: u64,
     /// Nacks of what was not in flight there.
@@ -92,6 +99,7 @@ impl Totals {
     pub const fn merge(&mut self, other: &Self) {
         self.streams_now += other.streams_now;
         self.streams_omitted += other.streams_omitted;
+        self.groups_now += other.groups_now;
         self.consumers_now += other.consumers_now;
         self.messages_now += other.messages_now;
         self.bytes_now += other.bytes_now;
@@ -108,6 +116,8 @@ impl Totals {
         self.nacked += other.nacked;
         self.ack_timeouts += other.ack_timeouts;
         self.returned += other.returned;
+        self.withdrawn += other.withdrawn;
+        self.trimmed += other.trimmed;
         self.acks_ignored += other.acks_ignored;
         self.nacks_ignored += other.nacks_ignored;
         self.refused_backpressure += other.refused_backpressure;

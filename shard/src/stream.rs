@@ -1,11 +1,17 @@
-//! One stream: its messages by seq, its group, its figures.
+//! One stream: what it holds, its groups, its settings, its figures.
 
+use crate::Limits;
 use crate::figures::StreamFigures;
-use crate::group::Group;
+use crate::groups::Groups;
+use crate::held::Held;
+use crate::log::SeqRange;
 use crate::memory::Memory;
 use crate::message::Message;
-use crate::ring::SeqRing;
+use crate::settings::Settings;
 use crate::timestamp::rfc3339;
+use crate::wheel::TimerId;
+use conduit_protocol::command::From;
+use conduit_protocol::streams::Durability;
 use conduit_protocol::{Now, StreamStats, TenantId};
 
 /// A stream of one tenant.
@@ -15,16 +21,24 @@ pub(crate) struct Stream {
     pub(crate) name: Box<str>,
     /// Hash of tenant and name.
     pub(crate) hash: u64,
-    /// What the next message gets.
-    next_seq: u64,
-    messages: SeqRing<Message>,
-    bytes: u64,
-    pub(crate) group: Group,
+    /// Names this numbering of messages: when it began, in `Now::unix_ms`.
+    pub(crate) epoch: u64,
+    pub(crate) held: Held,
+    pub(crate) groups: Groups,
+    pub(crate) settings: Settings,
+    /// What an accepted message survives.
+    pub(crate) durability: Durability,
+    /// Seqs that were lost on the disk, rising, without overlap.
+    pub(crate) gaps: Vec<SeqRange>,
+    /// Messages below it may be held although all are done with them: there were more groups once, and now one acks.
+    pub(crate) leftovers_below: u64,
+    /// The timer of a log's oldest message.
+    pub(crate) age_timer: Option<TimerId>,
     pub(crate) figures: StreamFigures,
     /// When it was last published to, subscribed to or left, in `Now::mono_ns`.
     pub(crate) used_ns: u64,
-    /// It is in the shard's queue of streams with deliveries left to make.
-    pub(crate) is_queued: bool,
+    /// It is in the shard's queue of streams with messages left to release.
+    pub(crate) is_trimming: bool,
     /// It reached the pause mark and is not yet below the resume mark.
     pub(crate) is_pausing: bool,
 }
@@ -36,72 +50,110 @@ impl Stream {
             tenant,
             name: name.into(),
             hash,
-            next_seq: 1,
-            messages: SeqRing::new(),
-            bytes: 0,
-            group: Group::new(),
+            epoch: now.unix_ms,
+            held: Held::new(),
+            groups: Groups::new(),
+            settings: Settings::default(),
+            durability: Durability::Memory,
+            gaps: Vec::new(),
+            leftovers_below: 1,
+            age_timer: None,
             figures: StreamFigures::default(),
             used_ns: now.mono_ns,
-            is_queued: false,
+            is_trimming: false,
             is_pausing: false,
         }
     }
 
-    /// Messages stored.
+    /// Messages held.
     #[inline]
     pub(crate) const fn messages_held(&self) -> u64 {
-        self.messages.len()
+        self.held.len()
     }
 
-    /// Bytes stored, in whole buffers.
+    /// Bytes held in memory, in whole buffers.
     #[inline]
     pub(crate) const fn bytes_held(&self) -> u64 {
-        self.bytes
+        self.held.bytes()
     }
 
     /// What the next message gets.
     #[inline]
     pub(crate) const fn next_seq(&self) -> u64 {
-        self.next_seq
+        self.held.next_seq()
     }
 
-    /// The first seq that may still hold a message.
-    #[inline]
-    pub(crate) const fn start(&self) -> u64 {
-        self.messages.start()
-    }
-
-    /// A stored message.
+    /// A message in memory.
     #[inline]
     pub(crate) fn message(&self, seq: u64) -> Option<&Message> {
-        self.messages.at(seq)
+        self.held.message(seq)
     }
 
-    /// A stored message, to be changed.
-    pub(crate) fn message_mut(&mut self, seq: u64) -> Option<&mut Message> {
-        self.messages.at_mut(seq)
+    /// The oldest message that somebody may still need; the next one to come when there is none.
+    pub(crate) fn first(&self) -> u64 {
+        self.held.first().unwrap_or(self.next_seq())
     }
 
-    /// Something could be delivered now.
+    /// Where a group that begins at `from` has its cursor. A seq that was not given yet means the next one: who remembers
+    /// a seq of an earlier numbering misses nothing of this one.
+    pub(crate) fn place_of(&self, from: From) -> u64 {
+        let (first, next) = (self.first(), self.next_seq());
+        match from {
+            From::First => first,
+            From::New => next,
+            From::Seq(seq) => seq.0.clamp(first, next),
+            From::TimeUnixMs(unix_ms) => self.first_since(unix_ms),
+            From::Last(n) => self.held.nth_last(n).unwrap_or(next).max(first),
+        }
+    }
+
+    /// The first message published at this time or later. Messages are taken to be in the order of their times; where the
+    /// clock was set back in between, it is one of the places where the time was reached.
+    fn first_since(&self, unix_ms: u64) -> u64 {
+        let next = self.next_seq();
+        let is_older = |seq: u64| self.message(seq).is_some_and(|message| message.published.unix_ms < unix_ms);
+        let (mut low, mut high) = (self.first(), next);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            // The first message held from the middle on decides for all seqs between.
+            match self.held.next_held(middle, high) {
+                Some(seq) if is_older(seq) => low = seq + 1,
+                _ => high = middle,
+            }
+        }
+        self.held.next_held(low, next).unwrap_or(next)
+    }
+
+    /// Messages that it may hold.
     #[inline]
-    pub(crate) fn has_backlog(&self) -> bool {
-        self.group.has_backlog(self.next_seq)
+    pub(crate) fn messages_max(&self, limits: &Limits) -> u64 {
+        self.settings.messages_max(limits)
     }
 
-    /// Nothing stored, and nobody here.
-    pub(crate) const fn is_unused(&self) -> bool {
-        self.messages.len() == 0 && self.group.consumers == 0 && !self.is_queued
-    }
-
-    /// Stores a message and returns its seq.
+    /// Bytes that it may hold.
     #[inline]
-    pub(crate) fn append(&mut self, now: Now, message: Message, memory: &mut Memory) -> u64 {
-        let seq = self.next_seq;
-        self.next_seq += 1;
-        self.hold(message.held_bytes(), memory);
-        memory.messages_held += 1;
-        let stored = self.messages.insert(seq, seq, message, &mut memory.messages);
-        debug_assert!(stored, "every seq is new");
+    pub(crate) fn bytes_max(&self, limits: &Limits) -> u64 {
+        self.settings.bytes_max(limits)
+    }
+
+    /// Consumers of all its groups.
+    pub(crate) fn consumers(&self) -> u64 {
+        self.groups.iter().map(|group| u64::from(group.consumers)).sum()
+    }
+
+    /// It may be forgotten: nothing is held, nobody is here, and neither it nor a group of it was made on purpose. Where
+    /// its groups are is no loss: all of them are at the end, and a new group of an empty stream begins there too.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.held.len() == 0
+            && !self.is_trimming
+            && !self.settings.is_put()
+            && self.groups.iter().all(|group| group.consumers == 0 && !group.is_queued && !group.is_put)
+    }
+
+    /// Holds a new message and returns its seq.
+    #[inline]
+    pub(crate) fn append(&mut self, now: Now, message: Message, waits_for_commit: bool, memory: &mut Memory) -> u64 {
+        let seq = self.held.append(message, waits_for_commit, memory);
         self.used_ns = now.mono_ns;
         self.figures.published += 1;
         self.figures.rate_in.count(now);
@@ -109,34 +161,20 @@ impl Stream {
         seq
     }
 
-    /// More bytes are held for a message of this stream.
-    pub(crate) fn hold(&mut self, bytes: u64, memory: &mut Memory) {
-        self.bytes += bytes;
-        memory.bytes_held += bytes;
-    }
-
-    /// The group is done with a message: it goes.
-    #[inline]
-    pub(crate) fn release(&mut self, seq: u64, memory: &mut Memory) {
-        let Some(message) = self.messages.remove(seq, &mut memory.messages) else {
-            debug_assert!(false, "a message in flight is stored");
-            return;
-        };
-        let bytes = message.held_bytes();
-        self.bytes -= bytes;
-        memory.bytes_held -= bytes;
-        memory.messages_held -= 1;
-        message.release(&mut memory.buffers);
-        if self.messages.has_empty_front() {
-            self.messages.trim_empty(&mut memory.messages);
-            self.group.flights.trim_to(self.messages.start(), &mut memory.flights);
-        }
-    }
-
-    /// Figures of now.
+    /// Figures of now. `depth` is what is held and not in flight in the default group: with one group, that is what
+    /// waits to be delivered; with several, what is held for others counts too. `inflight`, `consumers` and `credit` are
+    /// sums over all groups, as are the counts of deliveries and acks.
     pub(crate) fn stats(&mut self, now: Now) -> StreamStats {
+        let (mut inflight, mut consumers, mut credit, mut default_inflight) = (0, 0, 0, 0);
+        for group in self.groups.iter() {
+            inflight += group.flights.in_flight();
+            consumers += u64::from(group.consumers);
+            credit += group.credit;
+            if group.name.is_empty() && !group.is_ephemeral {
+                default_inflight = group.flights.in_flight();
+            }
+        }
         let figures = &mut self.figures;
-        let inflight = self.group.flights.len();
         let [lat_p50, lat_p95, lat_p99, ack_p50, ack_p99] = match &mut figures.latencies {
             Some(latencies) => {
                 let [p50, p95, p99] = latencies.deliver.quantiles_ms([0.5, 0.95, 0.99]);
@@ -146,7 +184,7 @@ impl Stream {
             None => [0.0; 5],
         };
         StreamStats {
-            depth: self.messages.len() - inflight,
+            depth: self.held.len().saturating_sub(default_inflight),
             inflight,
             rate_in: figures.rate_in.per_second(now),
             rate_out: figures.rate_out.per_second(now),
@@ -156,13 +194,13 @@ impl Stream {
             ack_p50,
             ack_p99,
             last_ts: figures.last_unix_ms.map(rfc3339),
-            consumers: u64::from(self.group.consumers),
-            credit: self.group.credit,
+            consumers,
+            credit,
             published_total: figures.published,
             delivered_total: figures.delivered,
             acked_total: figures.acked,
             redelivered_total: figures.redelivered,
-            bytes: self.bytes,
+            bytes: self.held.bytes(),
         }
     }
 }

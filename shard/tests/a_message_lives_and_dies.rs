@@ -2,7 +2,7 @@
 
 mod common;
 use common::{Bench, id, limits};
-use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, Publish};
+use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, Publish, PublishOptions};
 
 #[test]
 fn published_before_or_after_the_consumer_came() {
@@ -31,7 +31,15 @@ fn a_message_without_id_gets_one() {
     bench.subscribe(1, "s", 10);
     let mut publish = |id| {
         let envelope = Envelope { encoding: Encoding::Json, bytes: br#"{"n":1}"#, id };
-        bench.command(2, Command::Publish(Publish { stream: "s".into(), envelope, pausable: false }))
+        bench.command(
+            2,
+            Command::Publish(Publish {
+                stream: "s".into(),
+                envelope,
+                pausable: false,
+                options: PublishOptions::default(),
+            }),
+        )
     };
     let absent = publish(EnvelopeId::Absent);
     let made = &absent.published[0].id;

@@ -3,7 +3,7 @@
 mod common;
 use common::world::{Property, Step, World, program};
 use common::{Bench, Delivered, limits};
-use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, Now, Publish, ShardId};
+use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, Now, Publish, PublishOptions, ShardId};
 use conduit_shard::Shard;
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ fn ids_follow_from_the_seed() {
         bench.shard = Shard::new(ShardId(0), 1, limits(), seed);
         bench.now = Now { mono_ns: 5, unix_ms: 6 };
         let envelope = Envelope { encoding: Encoding::Json, bytes: b"{}", id: EnvelopeId::Absent };
-        let publish = Publish { stream: "s".into(), envelope, pausable: false };
+        let publish = Publish { stream: "s".into(), envelope, pausable: false, options: PublishOptions::default() };
         bench.command(1, Command::Publish(publish)).published[0].id.clone()
     };
     assert_eq!(made(1), made(1));

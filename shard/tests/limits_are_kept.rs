@@ -1,7 +1,7 @@
 //! Every limit: the value itself passes, one more has the consequence that `Limits` says.
 
 mod common;
-use common::{Bench, connection, id, limits, message, subscription};
+use common::{Bench, connection, id, limits, message, nack, subscription};
 use conduit_protocol::{Command, ConnectionId, ErrorCode, Origin, ShardId, Subscribe, TenantId, Token};
 use conduit_shard::{Input, Limits};
 
@@ -151,7 +151,7 @@ fn commands_of_connections_that_are_no_consumers_do_nothing() {
         Command::Credit(5),
         Command::Ack(id("m")),
         Command::AckUpTo(conduit_protocol::Seq(9)),
-        Command::Nack { targets: id("m"), delay_ms: 0 },
+        Command::Nack(nack(id("m"), 0)),
     ] {
         assert_eq!(bench.command(3, command), common::Outcome::default());
     }

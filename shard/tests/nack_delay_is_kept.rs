@@ -1,7 +1,7 @@
 //! A nacked message is delivered again not before its delay, and then the lowest seq first.
 
 mod common;
-use common::{Bench, limits, seqs};
+use common::{Bench, limits, nack, seqs};
 use conduit_protocol::{Command, MessageRef};
 use conduit_shard::Limits;
 
@@ -62,9 +62,9 @@ fn a_nack_of_what_is_not_in_flight_here_is_ignored_and_counted() {
     let mut bench = bench_with(2);
     bench.subscribe(1, "s", 1);
     bench.subscribe(2, "s", 1);
-    bench.command(1, Command::Nack { targets: seqs(&[2, 3, 0, u64::MAX]), delay_ms: 0 });
+    bench.command(1, Command::Nack(nack(seqs(&[2, 3, 0, u64::MAX]), 0)));
     let by_id = ["m1", "nothing", ""].map(|id| MessageRef::Id(id.into()));
-    bench.command(1, Command::Nack { targets: by_id.into_iter().collect(), delay_ms: 0 });
+    bench.command(1, Command::Nack(nack(by_id.into_iter().collect(), 0)));
     bench.nack(77, &[1], 0);
     assert_eq!(bench.shard.totals().nacks_ignored, 8);
     assert_eq!(bench.stats("s").inflight, 2);

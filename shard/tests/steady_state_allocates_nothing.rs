@@ -3,8 +3,8 @@
 
 use conduit_protocol::command::Targets;
 use conduit_protocol::{
-    Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, Seq, ShardId, Subscribe,
-    TenantId, Token,
+    Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, PublishOptions, Seq,
+    ShardId, Subscribe, TenantId, Token,
 };
 use conduit_shard::{Effect, Effects, Input, Limits, Shard};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -90,7 +90,15 @@ impl Broker {
     fn publish(&mut self, stream: &str, id: EnvelopeId<'_>) {
         self.now = self.now.plus_ns(1_000);
         let envelope = Envelope { encoding: Encoding::Json, bytes: br#"{"payload":"some bytes of payload"}"#, id };
-        self.command(99_999, Command::Publish(Publish { stream: stream.into(), envelope, pausable: false }));
+        self.command(
+            99_999,
+            Command::Publish(Publish {
+                stream: stream.into(),
+                envelope,
+                pausable: false,
+                options: PublishOptions::default(),
+            }),
+        );
     }
 
     /// Acks everything delivered so far.

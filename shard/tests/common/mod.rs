@@ -3,7 +3,8 @@
 
 pub mod world;
 
-use conduit_protocol::command::Targets;
+use conduit_protocol::command::{Nack, PublishOptions, Targets};
+use conduit_protocol::streams::{StreamAnswer, Subscribed};
 use conduit_protocol::{
     Command, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, MessageRef, Now, Origin, Publish, Seq, ShardId,
     StreamStats, Subscribe, TenantId, Token,
@@ -37,6 +38,11 @@ pub struct Outcome {
     pub published: Vec<Published>,
     pub refused: Vec<(ErrorCode, Option<u32>)>,
     pub subscribed: usize,
+    pub hello: Option<Subscribed>,
+    pub answer: Option<StreamAnswer>,
+    /// (from, to), and whom it was told.
+    pub gaps: Vec<(u64, u64, ConnectionId)>,
+    pub closed: Vec<(ConnectionId, ErrorCode)>,
     pub stats: Option<StreamStats>,
     pub paused: Vec<Origin>,
     pub resumed: Vec<Origin>,
@@ -64,6 +70,10 @@ impl Outcome {
         self.published.extend(other.published);
         self.refused.extend(other.refused);
         self.subscribed += other.subscribed;
+        self.hello = other.hello.or(self.hello.take());
+        self.answer = other.answer.or(self.answer.take());
+        self.gaps.extend(other.gaps);
+        self.closed.extend(other.closed);
         self.stats = other.stats.or(self.stats.take());
         self.paused.extend(other.paused);
         self.resumed.extend(other.resumed);
@@ -116,10 +126,17 @@ impl Bench {
                         let (id, name) = self.shard.published(*stream, *seq);
                         outcome.published.push(Published { seq: seq.0, id: id.to_owned(), stream: name.to_owned() });
                     }
-                    AnswerValue::Subscribed(_) => outcome.subscribed += 1,
+                    AnswerValue::Duplicate { .. } => panic!("nothing here was published twice"),
+                    AnswerValue::Subscribed(hello) => {
+                        outcome.subscribed += 1;
+                        outcome.hello = hello.as_deref().cloned();
+                    }
+                    AnswerValue::Stream(answer) => outcome.answer = Some((**answer).clone()),
                     AnswerValue::Refused { code, retry_after_ms, .. } => outcome.refused.push((*code, *retry_after_ms)),
                     AnswerValue::Stats(stats) => outcome.stats = Some((**stats).clone()),
                 },
+                Effect::Gap { connection, from, to } => outcome.gaps.push((from.0, to.0, *connection)),
+                Effect::Close { connection, code, .. } => outcome.closed.push((*connection, *code)),
                 Effect::Pause { origin } => outcome.paused.push(*origin),
                 Effect::Resume { origin } => outcome.resumed.push(*origin),
             }
@@ -154,7 +171,7 @@ impl Bench {
     }
 
     pub fn nack(&mut self, slot: u32, of: &[u64], delay_ms: u64) -> Outcome {
-        self.command(slot, Command::Nack { targets: seqs(of), delay_ms })
+        self.command(slot, Command::Nack(nack(seqs(of), delay_ms)))
     }
 
     pub fn disconnect(&mut self, slot: u32) -> Outcome {
@@ -196,7 +213,7 @@ impl Bench {
 
 pub fn message<'a>(stream: &'a str, id: &'a str, bytes: &'a [u8]) -> Publish<'a> {
     let envelope = Envelope { encoding: Encoding::Json, bytes, id: EnvelopeId::Given(id.into()) };
-    Publish { stream: stream.into(), envelope, pausable: false }
+    Publish { stream: stream.into(), envelope, pausable: false, options: PublishOptions::default() }
 }
 
 pub fn subscription(stream: &str, credit: u64) -> Subscribe<'_> {
@@ -213,6 +230,10 @@ pub fn subscription(stream: &str, credit: u64) -> Subscribe<'_> {
 
 pub fn seqs(of: &[u64]) -> Targets<'static> {
     of.iter().map(|seq| MessageRef::Seq(Seq(*seq))).collect()
+}
+
+pub fn nack(targets: Targets<'_>, delay_ms: u64) -> Nack<'_> {
+    Nack { targets, delay_ms, dead: false, error: None }
 }
 
 pub fn id(of: &str) -> Targets<'_> {

@@ -1,8 +1,8 @@
 //! A small, obvious model of a broker that runs beside the real one: messages in maps, time in plain numbers, every
 //! rule written out the slow way. Random programs drive both; a property looks at each delivery and at each rest.
 
-use super::{Bench, Delivered, MS, Outcome, id, seqs, subscription};
-use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, Publish, Seq, Subscribe, codec};
+use super::{Bench, Delivered, MS, Outcome, id, nack, seqs, subscription};
+use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, Publish, PublishOptions, Seq, Subscribe, codec};
 use conduit_shard::Limits;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -279,7 +279,8 @@ impl World {
                 let name = name(stream);
                 let envelope =
                     Envelope { encoding: Encoding::Json, bytes: &envelope, id: EnvelopeId::Given(id.into()) };
-                let publish = Publish { stream: name.into(), envelope, pausable: false };
+                let publish =
+                    Publish { stream: name.into(), envelope, pausable: false, options: PublishOptions::default() };
                 let outcome = self.bench.command(900, Command::Publish(publish));
                 assert_eq!(outcome.published.first().map(|published| published.seq), Some(seq));
                 outcome
@@ -360,7 +361,7 @@ impl World {
                 for seq in &list {
                     self.give_back(self.consumers[&slot].stream, *seq, place);
                 }
-                self.bench.command(slot, Command::Nack { targets: seqs(&list), delay_ms })
+                self.bench.command(slot, Command::Nack(nack(seqs(&list), delay_ms)))
             }
             Step::Disconnect { slot } => {
                 if let Some(stream) = self.stream_of(slot) {
