@@ -9,14 +9,28 @@
 //!
 //! The format is drawn byte by byte in `docs/internals/log.md`.
 
+mod batch;
+mod codec;
+mod format;
+mod room;
+mod segments;
+mod start;
+mod writer;
+
 pub mod disk;
 pub mod durable;
+pub mod limits;
 pub mod location;
 pub mod record;
 pub mod storage;
 
+pub use codec::encoded_bytes;
 pub use disk::{DiskError, DiskOutcome, DiskRequest, Ticket};
 pub use durable::Durable;
+pub use format::{BLOCK, FORMAT_VERSION, LogIdentity, SegmentHeader};
+pub use limits::LogLimits;
 pub use location::{Location, SegmentId};
 pub use record::{GroupNumber, GroupRecord, MessageRecord, Outstanding, Record, SeqRange, StreamNumber, StreamRecord};
+pub use start::LogStart;
 pub use storage::{Storage, StorageError};
+pub use writer::{Class, Completed, Log, LogFigures, LogState, Refused};
