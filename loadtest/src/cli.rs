@@ -8,6 +8,8 @@ use crate::reference::{self, ReferenceOptions};
 use crate::report::{Report, files, text};
 use crate::run::{RunFault, run};
 use crate::survival::crash::{self, CrashOptions};
+use crate::survival::diskfault::{self, DiskfaultOptions};
+use crate::survival::powercut::{self, PowercutOptions};
 use crate::sweep::{self, SweepOptions};
 use crate::wire::Codec;
 use clap::{Args, Parser, Subcommand};
@@ -67,6 +69,10 @@ enum Task {
     Floors(FloorOptions),
     /// Kill a server under load again and again, and check that it has kept everything that it acknowledged.
     Crash(CrashOptions),
+    /// End the file system under a loaded server again and again, as a power cut would, and check the same. Needs root.
+    Powercut(PowercutOptions),
+    /// Fill and end the disk of a server, and check what it says, does and keeps. Needs root.
+    Diskfault(DiskfaultOptions),
     /// The smallest possible relay that speaks enough of the wire to be measured. Started by `yardstick relay`.
     #[command(hide = true)]
     RelayServer {
@@ -274,6 +280,8 @@ fn execute(task: Task) -> anyhow::Result<Ending> {
         Task::Yardstick(options) => reference::execute(&options),
         Task::Floors(options) => floors::execute(&options),
         Task::Crash(options) => crash::execute(&options),
+        Task::Powercut(options) => powercut::execute(&options),
+        Task::Diskfault(options) => diskfault::execute(&options),
         Task::RelayServer { port } => {
             reference::relay::serve(port, &crate::run::interruption())?;
             Ok(Ending::Passed)

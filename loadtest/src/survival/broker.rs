@@ -106,11 +106,6 @@ impl Broker {
         self.started.elapsed()
     }
 
-    /// Its process number.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()

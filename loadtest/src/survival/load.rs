@@ -147,7 +147,7 @@ fn join(thread: JoinHandle<()>) {
 }
 
 /// Makes the streams and their groups, so that nothing is released before all of its readers are known.
-fn set_up(target: &Target, courses: &[Course]) -> Result<(), Broken> {
+pub(crate) fn set_up(target: &Target, courses: &[Course]) -> Result<(), Broken> {
     let mut rest = Rest::open(target)?;
     for course in courses {
         let path = format!("/v1/streams/{}", path_segment(&course.name));

@@ -165,7 +165,7 @@ impl Trial {
     }
 
     /// A connection broke although nobody ended the server.
-    fn broke(&mut self, broken: &Broken) -> Over {
+    pub(crate) fn broke(&mut self, broken: &Broken) -> Over {
         let words = self.broker.as_ref().map(Broker::words).unwrap_or_default();
         self.wrongs.add(Wrong::Died, || format!("while it was not to be disturbed: {broken}\n{words}"));
         Over
