@@ -61,6 +61,8 @@ impl Shard {
     /// Stores a message: its stream's key and its seq.
     fn store(&mut self, now: Now, tenant: TenantId, publish: &Publish<'_>) -> Result<(u32, u64), Refused> {
         let mut scratch = std::mem::take(&mut self.scratch);
+        // A delivery that was too much to be stored has left its transcoded bytes.
+        scratch.clear();
         let stored = self.store_with(now, tenant, publish, &mut scratch);
         scratch.clear();
         if scratch.capacity() <= SCRATCH_BYTES_KEPT {
