@@ -10,13 +10,17 @@
 //! The ring's descriptor and the keeper's bell are in the shard's epoll set ([`Readiness`]): an outcome wakes the shard.
 
 mod aligned;
+pub(crate) mod directory;
 mod files;
 mod filling;
 mod folder;
 mod keeper;
+mod layout;
+mod lock;
 mod ring;
 #[cfg(test)]
 pub(crate) mod scratch;
+mod steps;
 
 pub use files::Files;
 
