@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use conduit_protocol::http::HttpDate;
+use conduit_protocol::streams::{Done, StreamAnswer};
 use conduit_protocol::{
     Answer, Command, Context, EnvelopeId, ErrorCode, Inbox, Limits, Now, Refusal, Seq, Session, Step, StreamStats,
     Telemetry, Token, Violation,
@@ -22,6 +23,7 @@ pub(crate) enum Asked {
     Publish { id: String, stream: String },
     Stats,
     Document,
+    Stream { stream: String },
     Subscribe,
 }
 
@@ -137,14 +139,20 @@ impl Peer {
         self.seq += 1;
         let seq = Seq(self.seq);
         match (&asked, self.refusal.clone()) {
-            (Asked::Publish { .. } | Asked::Subscribe, Some(refusal)) => self.give(token, &Answer::Refused(refusal)),
+            (Asked::Publish { .. } | Asked::Subscribe | Asked::Stream { .. }, Some(refusal)) => {
+                self.give(token, &Answer::Refused(refusal));
+            }
             (Asked::Publish { id, stream }, None) => {
-                self.give(token, &Answer::Published { id, stream, seq, promise: Default::default(), duplicate: false })
+                self.give(token, &Answer::Published { id, stream, seq, promise: Default::default(), duplicate: false });
             }
             (Asked::Stats, _) => self.give(token, &Answer::Stats(StreamStats::default())),
             (Asked::Document, _) => {
                 let body = br#"{"status":"ok","ok":true}"#;
                 self.give(token, &Answer::Document { status: 200, content_type: "application/json", body });
+            }
+            (Asked::Stream { stream }, None) => {
+                let done = Done { stream: stream.clone(), group: None, deleted: None, redriven: None };
+                self.give(token, &Answer::Stream(StreamAnswer::Done(done)));
             }
             (Asked::Subscribe, None) => self.give(token, &Answer::Subscribed(None)),
         }
@@ -201,6 +209,7 @@ fn asked(command: &Command<'_>) -> Asked {
         }
         Command::Stats { .. } => Asked::Stats,
         Command::Report(_) => Asked::Document,
+        Command::Stream(command) => Asked::Stream { stream: command.stream.to_string() },
         Command::Subscribe(_) => Asked::Subscribe,
         other => panic!("HTTP has no {other:?}"),
     }
@@ -298,6 +307,15 @@ pub(crate) fn publish(id: &str) -> Vec<u8> {
 /// A request without a body.
 pub(crate) fn get(target: &str, headers: &str) -> Vec<u8> {
     format!("GET {target} HTTP/1.1\r\nHost: x\r\n{headers}\r\n").into_bytes()
+}
+
+/// A request of any method, with a body when there is one.
+pub(crate) fn request(method: &str, target: &str, headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
+    let mut request = format!("{method} {target} HTTP/1.1\r\nHost: x\r\n{headers}{length}\r\n").into_bytes();
+    request.extend_from_slice(body);
+    request
 }
 
 /// A complete WebSocket handshake.
