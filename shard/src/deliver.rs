@@ -1,6 +1,6 @@
 //! Deliver: while a group has a backlog and a consumer that can take it, they are brought together.
 
-use crate::expire::{Timer, Unfinished, tick_at, tick_of};
+use crate::expire::{Timer, tick_at, tick_of};
 use crate::group::Next;
 use crate::pool::Size;
 use crate::shard::Shard;
@@ -45,7 +45,7 @@ impl Shard {
             if *work == 0 {
                 if group.has_backlog(&stream.held) && !group.is_queued {
                     group.is_queued = true;
-                    self.unfinished.push_back(Unfinished::Deliver { stream: key, group: group_index });
+                    self.undelivered.push_back((key, group_index));
                 }
                 return;
             }

@@ -21,6 +21,11 @@ pub(crate) enum Timer {
         /// Index of the group.
         group: u32,
     },
+    /// The oldest message of a log may be too old.
+    Age {
+        /// Key of the stream.
+        stream: u32,
+    },
     /// Some streams may have been unused for too long.
     Sweep,
 }
@@ -28,13 +33,6 @@ pub(crate) enum Timer {
 /// Work that one call left to the next deadline.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unfinished {
-    /// A group has deliveries left to make.
-    Deliver {
-        /// Key of the stream.
-        stream: u32,
-        /// Index of the group.
-        group: u32,
-    },
     /// A stream has messages left to release.
     Trim {
         /// Key of the stream.
@@ -73,6 +71,7 @@ impl Shard {
             match timer {
                 Timer::AckWait { consumer } => self.expire_acks(now, consumer, &mut work),
                 Timer::Delayed { stream, group } => self.return_delayed(now, stream, group, &mut work),
+                Timer::Age { stream } => self.age(now, stream, &mut work, effects),
                 Timer::Sweep => self.sweep(now),
             }
             // Counted last, so that every timer gets at least one thing done.
@@ -81,7 +80,7 @@ impl Shard {
         self.go_on(now, effects);
     }
 
-    /// Those with work left take turns.
+    /// Those with work left take turns: first what may release messages, then what delivers them.
     fn go_on(&mut self, now: Now, effects: &mut Effects) {
         let mut work = self.limits.work_max;
         while work > 0
@@ -90,31 +89,33 @@ impl Shard {
             let mut turn = work.min(TURN);
             work -= turn;
             match unfinished {
-                Unfinished::Deliver { stream: key, group } => {
-                    if let Some(waiting) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) {
-                        waiting.is_queued = false;
-                    }
-                    self.deliver_some(now, key, group, &mut turn, effects);
-                }
                 Unfinished::Trim { stream: key } => {
-                    self.trim_some(key, &mut turn);
-                    self.after_release(key, effects);
+                    self.trim_some(now, key, &mut turn);
+                    self.resume_when_roomy(key, effects);
                 }
-                Unfinished::Bury => {
-                    self.bury_some(&mut turn);
-                    if !self.buried.is_empty() {
-                        self.unfinished.push_back(Unfinished::Bury);
-                    }
-                }
+                Unfinished::Bury => self.bury_some(&mut turn, effects),
             }
             work += turn;
             // A turn that found nothing to do is not free: many of them in a row end the call too.
             work = work.saturating_sub(1);
         }
+        let mut work = self.limits.work_max;
+        while work > 0
+            && let Some((key, group)) = self.undelivered.pop_front()
+        {
+            if let Some(waiting) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) {
+                waiting.is_queued = false;
+            }
+            let mut turn = work.min(TURN);
+            work -= turn;
+            self.deliver_some(now, key, group, &mut turn, effects);
+            work += turn;
+            work = work.saturating_sub(1);
+        }
     }
 
     /// Puts a group into the queue of those with deliveries left to make.
-    fn queue(&mut self, key: u32, index: u32) {
+    pub(crate) fn queue(&mut self, key: u32, index: u32) {
         if let Some(stream) = self.streams.at_mut(key)
             && let Some(group) = stream.groups.at_mut(index)
             && !group.is_queued
@@ -122,7 +123,7 @@ impl Shard {
             && !group.ready.is_empty()
         {
             group.is_queued = true;
-            self.unfinished.push_back(Unfinished::Deliver { stream: key, group: index });
+            self.undelivered.push_back((key, index));
         }
     }
 
@@ -182,7 +183,7 @@ impl Shard {
         self.start_sweeping(now);
     }
 
-    /// Takes a stream without consumers out of the tables, with its groups and timers.
+    /// Takes a stream without consumers out of the tables, with its groups and timers. What it held is given up bit by bit.
     pub(crate) fn forget_stream(&mut self, key: u32) {
         let Some(stream) = self.streams.at_mut(key) else { return };
         if let Some(timer) = stream.age_timer.take() {
@@ -191,7 +192,18 @@ impl Shard {
         for index in 0..stream.groups.slots() {
             self.forget_group(key, index);
         }
-        self.streams.remove(key);
+        let Some(stream) = self.streams.at(key) else { return };
+        if stream.is_trimming {
+            self.unfinished.retain(|unfinished| *unfinished != Unfinished::Trim { stream: key });
+        }
+        if let Some(stream) = self.streams.remove(key)
+            && stream.held.len() > 0
+        {
+            if self.buried.is_empty() {
+                self.unfinished.push_back(Unfinished::Bury);
+            }
+            self.buried.push_back(stream.held);
+        }
     }
 
     /// Takes a group without consumers out of its stream, with its timer.
@@ -204,8 +216,7 @@ impl Shard {
             self.timers.remove(timer);
         }
         if group.is_queued {
-            let entry = Unfinished::Deliver { stream: key, group: index };
-            self.unfinished.retain(|unfinished| *unfinished != entry);
+            self.undelivered.retain(|queued| *queued != (key, index));
         }
     }
 

@@ -215,6 +215,12 @@ impl Group {
         self.delayed.push(Reverse((due_ns, seq)));
     }
 
+    /// Messages that wait for their time.
+    pub(crate) fn delayed(&self) -> u64 {
+        let waits = |seq: u64| self.flights.at(seq).is_some_and(|flight| flight.consumer().is_none());
+        self.delayed.iter().filter(|Reverse((_, seq))| waits(*seq)).count() as u64
+    }
+
     /// When the earliest delayed message comes back.
     pub(crate) fn next_delayed_ns(&self) -> Option<u64> {
         self.delayed.peek().map(|Reverse((due_ns, _))| *due_ns)

@@ -29,6 +29,12 @@ impl Groups {
         self.keepers
     }
 
+    /// It is one group that holds messages back, and nobody else: the usual case.
+    #[inline]
+    pub(crate) const fn is_single_keeper(&self) -> bool {
+        self.len == 1 && self.keepers == 1
+    }
+
     /// Indices in use are below it.
     #[inline]
     pub(crate) fn slots(&self) -> u32 {

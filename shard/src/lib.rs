@@ -11,7 +11,7 @@
 //!
 //! Where things are, in the order in which a message meets them: `publish` stores it, `deliver` gives it to a
 //! consumer, `settle` takes the consumer's word for it, `release` lets it go, `expire` does what time does; `subscribe` is
-//! where consumers come and go. The state that they work on: `streams` > `stream` > `held`, `groups` > `group` > `flight`;
+//! where consumers come and go, `admin` where streams are made and changed. The state that they work on: `streams` > `stream` > `held`, `groups` > `group` > `flight`;
 //! `consumer`, `memory`, `wheel`.
 #![forbid(unsafe_code)]
 
@@ -23,6 +23,7 @@ pub mod placement;
 pub mod shard;
 pub mod snapshot;
 
+mod admin;
 mod consumer;
 mod deliver;
 mod expire;

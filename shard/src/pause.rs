@@ -1,5 +1,8 @@
 //! Publishers that were told to stop reading, and how full a stream or the shard has to be for it.
 
+use crate::shard::Shard;
+use crate::stream::Stream;
+use crate::{Effect, Effects, Limits};
 use conduit_protocol::{Now, Origin, time::NS_PER_MS};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -42,6 +45,16 @@ impl Marks {
     const fn is_roomy(&self, messages: u64, bytes: u64) -> bool {
         messages < self.resume_messages && bytes < self.resume_bytes
     }
+}
+
+/// The marks of a stream: those of all streams, unless it has bounds of its own.
+#[inline]
+pub(crate) fn marks_of(stream: &Stream, limits: &Limits, of_all: Marks) -> Marks {
+    if !stream.settings.has_bounds() {
+        return of_all;
+    }
+    let (messages_max, bytes_max) = (stream.messages_max(limits), stream.bytes_max(limits));
+    Marks::new(messages_max, bytes_max, limits.pause_at_per_mille, limits.resume_at_per_mille)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -115,6 +128,24 @@ impl Paused {
     pub(crate) fn forget(&mut self, origin: Origin) {
         if self.members.remove(&member(origin)) {
             self.queue.retain(|paused| member(paused.origin) != member(origin));
+        }
+    }
+}
+
+impl Shard {
+    /// Messages of several streams may have been released, or streams be gone: resumes publishers that this frees.
+    pub(crate) fn resume_all_when_roomy(&mut self, effects: &mut Effects) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let (messages, bytes) = (self.memory.messages_held, self.memory.bytes_held);
+        self.is_pausing = self.shard_marks.is_pausing(self.is_pausing, messages, bytes);
+        if !self.is_pausing {
+            let streams = &self.streams;
+            self.paused.resume(
+                |key| streams.at(key).is_none_or(|stream| !stream.is_pausing),
+                |origin| effects.push(Effect::Resume { origin }),
+            );
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::effect::Accepted;
 use crate::message::Message;
+use crate::pause::marks_of;
 use crate::shard::{Shard, refuse};
 use crate::{AnswerValue, Effect, Effects, StreamKey};
 use conduit_protocol::{EnvelopeId, ErrorCode, Now, Origin, Publish, Seq, TenantId, Token, codec};
@@ -112,6 +113,7 @@ impl Shard {
             return Err(Refused { code: ErrorCode::Internal, message: "the stream is gone", stream: None });
         };
         let seq = stream.append(now, message, false, &mut self.memory);
+        self.trim_log(now, key);
         self.totals.published += 1;
         self.totals.published_bytes += publish.envelope.bytes.len() as u64;
         Ok((key, seq))
@@ -160,7 +162,7 @@ impl Shard {
     /// Pauses a publisher whose stream, or whose shard, is nearly full.
     fn pause_when_nearly_full(&mut self, now: Now, origin: &Origin, key: u32, effects: &mut Effects) {
         let Some(stream) = self.streams.at_mut(key) else { return };
-        let marks = self.stream_marks;
+        let marks = marks_of(stream, &self.limits, self.stream_marks);
         stream.is_pausing = marks.is_pausing(stream.is_pausing, stream.messages_held(), stream.bytes_held());
         let (messages, bytes) = (self.memory.messages_held, self.memory.bytes_held);
         self.is_pausing = self.shard_marks.is_pausing(self.is_pausing, messages, bytes);
@@ -184,7 +186,7 @@ impl Shard {
     fn resume_those_with_room(&mut self, key: u32, effects: &mut Effects) {
         let Some(stream) = self.streams.at_mut(key) else { return };
         let (stream_was, shard_was) = (stream.is_pausing, self.is_pausing);
-        let marks = self.stream_marks;
+        let marks = marks_of(stream, &self.limits, self.stream_marks);
         stream.is_pausing = marks.is_pausing(stream_was, stream.messages_held(), stream.bytes_held());
         let (messages, bytes) = (self.memory.messages_held, self.memory.bytes_held);
         self.is_pausing = self.shard_marks.is_pausing(shard_was, messages, bytes);

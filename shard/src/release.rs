@@ -1,33 +1,32 @@
 //! Release: messages go when nobody needs them any more.
 //!
 //! A work stream's message goes when every group is done with it: with one group at its ack, with several when the lowest
-//! floor of them passes it. What else makes messages go (a log's retention, a purge) raises the stream's trim mark, and
-//! what is below it goes bit by bit.
+//! floor of them passes it. A log's oldest messages go by age, bytes or number, whatever its groups are at. What else
+//! makes messages go (a purge, a deletion) raises the stream's trim mark or buries what it held. All but an ack's own
+//! release is done bit by bit.
 
 use crate::Effects;
-use crate::expire::Unfinished;
+use crate::expire::{Timer, Unfinished, tick_at, tick_of};
 use crate::held::Released;
 use crate::shard::Shard;
+use crate::stream::Stream;
+use conduit_protocol::{Now, time::NS_PER_MS};
 
 impl Shard {
     /// A group is done with a message, which may be released by it. Every ack comes through here.
     #[inline(always)]
-    pub(crate) fn note_done(&mut self, key: u32, group: u32, seq: u64) {
+    pub(crate) fn note_done(&mut self, now: Now, key: u32, group: u32, seq: u64) {
         let Some(stream) = self.streams.at(key) else { return };
         // The one group of a work stream: what it has acked is needed by nobody.
-        if stream.groups.len() == 1
-            && stream.groups.keepers() == 1
-            && seq >= stream.leftovers_below
-            && !stream.settings.is_log()
-        {
+        if stream.groups.is_single_keeper() && seq >= stream.leftovers_below && !stream.settings.is_log() {
             self.release_message(key, seq);
         } else {
-            self.note_done_by_one_of_several(key, group, seq);
+            self.note_done_by_one_of_several(now, key, group, seq);
         }
     }
 
     #[cold]
-    fn note_done_by_one_of_several(&mut self, key: u32, group: u32, seq: u64) {
+    fn note_done_by_one_of_several(&mut self, now: Now, key: u32, group: u32, seq: u64) {
         let Some(stream) = self.streams.at(key) else { return };
         if stream.settings.is_log() || stream.groups.at(group).is_none_or(|group| group.is_ephemeral) {
             return;
@@ -40,7 +39,7 @@ impl Shard {
         // Only when all are done with the oldest message can any go: otherwise the floors need not be found.
         let first = stream.first();
         if stream.groups.iter().all(|group| group.is_ephemeral || group.is_done(first)) {
-            self.trim_by_floors(key);
+            self.trim_by_floors(now, key);
         }
     }
 
@@ -56,32 +55,41 @@ impl Shard {
     }
 
     /// What all groups of a work stream are done with goes, as far as one call may.
-    pub(crate) fn trim_by_floors(&mut self, key: u32) {
+    pub(crate) fn trim_by_floors(&mut self, now: Now, key: u32) {
         let Some(stream) = self.streams.at(key) else { return };
-        if stream.settings.is_log() {
-            return;
-        }
-        if let Some(floor) = stream.groups.floor() {
-            self.trim(key, floor);
+        if !stream.settings.is_log()
+            && let Some(floor) = stream.groups.floor()
+        {
+            self.trim(now, key, floor);
         }
     }
 
     /// Nobody needs a stream's messages below a seq: they go, as far as one call may, and the rest at the next deadline.
-    pub(crate) fn trim(&mut self, key: u32, to: u64) {
+    pub(crate) fn trim(&mut self, now: Now, key: u32, to: u64) {
         let Some(stream) = self.streams.at_mut(key) else { return };
         stream.held.trim_to(to);
         if !stream.is_trimming {
             let mut work = self.limits.work_max;
-            self.trim_some(key, &mut work);
+            self.trim_some(now, key, &mut work);
+        }
+    }
+
+    /// A log took a message: its oldest ones may have to go, and the newest will have to.
+    #[inline]
+    pub(crate) fn trim_log(&mut self, now: Now, key: u32) {
+        if self.streams.at(key).is_some_and(|stream| stream.settings.is_log() && !stream.is_trimming) {
+            let mut work = self.limits.work_max;
+            self.trim_some(now, key, &mut work);
         }
     }
 
     /// Releases what nobody needs until `work` is used up; then the stream waits for its turn.
-    pub(crate) fn trim_some(&mut self, key: u32, work: &mut usize) {
+    pub(crate) fn trim_some(&mut self, now: Now, key: u32, work: &mut usize) {
         loop {
             let Some(stream) = self.streams.at_mut(key) else { return };
-            let Some(seq) = stream.held.first_to_trim() else {
+            let Some(seq) = next_to_trim(stream, now) else {
                 stream.is_trimming = false;
+                self.set_age_timer(now, key);
                 return;
             };
             if *work == 0 {
@@ -90,48 +98,77 @@ impl Shard {
                 return;
             }
             *work -= 1;
+            stream.held.trim_to(seq + 1);
             self.withdraw(key, seq);
             self.release_message(key, seq);
             self.totals.trimmed += 1;
         }
     }
 
+    /// The oldest message of a log may be too old.
+    pub(crate) fn age(&mut self, now: Now, key: u32, work: &mut usize, effects: &mut Effects) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        stream.age_timer = None;
+        if !stream.is_trimming {
+            self.trim_some(now, key, work);
+        }
+        self.resume_when_roomy(key, effects);
+    }
+
+    /// Makes sure that the wheel wakes a log when its oldest message is too old.
+    fn set_age_timer(&mut self, now: Now, key: u32) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        // One that is set already may fire early: it is then set again.
+        if stream.age_timer.is_none()
+            && stream.settings.is_log()
+            && let Some(due_ns) = stream.held.first().and_then(|seq| too_old_at_ns(stream, seq))
+        {
+            let timer = self.timers.add(tick_of(now), tick_at(due_ns), Timer::Age { stream: key });
+            stream.age_timer = Some(timer);
+        }
+    }
+
     /// A message is about to go although groups may have it outstanding: they forget it. One that is in flight counts as
     /// ended, and its credit comes back; an ack of it that comes later is ignored.
     pub(crate) fn withdraw(&mut self, key: u32, seq: u64) {
-        let Some(stream) = self.streams.at_mut(key) else { return };
-        for index in 0..stream.groups.slots() {
-            let Some(group) = stream.groups.at_mut(index) else { continue };
-            let Some(flight) = group.flights.at(seq) else { continue };
-            let Some(consumer_index) = flight.consumer() else {
-                group.forget(seq, &mut self.memory.flights);
-                continue;
-            };
-            let Some(consumer) = self.consumers.at_mut(consumer_index) else { continue };
-            group.flights.finish(seq, (consumer_index, consumer), &mut self.memory.flights);
-            self.totals.inflight_now -= 1;
-            self.totals.withdrawn += 1;
-            if let Some(ids) = &mut consumer.ids
-                && let Some(message) = stream.held.message(seq)
-            {
-                ids.remove(self.seeded.hash(0, message.id_bytes()), seq);
-            }
-            if consumer.refill(self.limits.credit_max) {
-                group.credit += 1;
-                self.totals.credit_now += 1;
-                self.totals.credit_refilled += 1;
-            }
-            self.consumers.refresh(consumer_index, &mut group.ready, self.limits.outbox_bytes_max);
-            // The consumer may take others now: its group has a turn at the next deadline.
-            if !group.is_queued && !group.ready.is_empty() && group.has_backlog(&stream.held) {
-                group.is_queued = true;
-                self.unfinished.push_back(Unfinished::Deliver { stream: key, group: index });
+        let Some(groups) = self.streams.at(key).map(|stream| stream.groups.slots()) else { return };
+        for index in 0..groups {
+            if self.withdraw_from(key, index, seq) {
+                // Its consumer may take others now: the group has a turn at the next deadline.
+                self.queue(key, index);
             }
         }
     }
 
-    /// Releases at most `work` blocks of the messages of deleted streams.
-    pub(crate) fn bury_some(&mut self, work: &mut usize) {
+    /// One group forgets a message; true when it was in flight.
+    fn withdraw_from(&mut self, key: u32, index: u32, seq: u64) -> bool {
+        let Some(stream) = self.streams.at_mut(key) else { return false };
+        let Some(group) = stream.groups.at_mut(index) else { return false };
+        let Some(flight) = group.flights.at(seq) else { return false };
+        let Some(consumer_index) = flight.consumer() else {
+            group.forget(seq, &mut self.memory.flights);
+            return false;
+        };
+        let Some(consumer) = self.consumers.at_mut(consumer_index) else { return false };
+        group.flights.finish(seq, (consumer_index, consumer), &mut self.memory.flights);
+        self.totals.inflight_now -= 1;
+        self.totals.withdrawn += 1;
+        if let Some(ids) = &mut consumer.ids
+            && let Some(message) = stream.held.message(seq)
+        {
+            ids.remove(self.seeded.hash(0, message.id_bytes()), seq);
+        }
+        if consumer.refill(self.limits.credit_max) {
+            group.credit += 1;
+            self.totals.credit_now += 1;
+            self.totals.credit_refilled += 1;
+        }
+        self.consumers.refresh(consumer_index, &mut group.ready, self.limits.outbox_bytes_max);
+        true
+    }
+
+    /// Gives up at most `work` blocks of what deleted streams held.
+    pub(crate) fn bury_some(&mut self, work: &mut usize, effects: &mut Effects) {
         while *work > 0
             && let Some(held) = self.buried.front_mut()
         {
@@ -140,11 +177,35 @@ impl Shard {
                 self.buried.pop_front();
             }
         }
+        if !self.buried.is_empty() {
+            self.unfinished.push_back(Unfinished::Bury);
+        }
+        self.resume_all_when_roomy(effects);
     }
+}
 
-    /// Messages were released: publishers go on when that made enough room.
-    #[inline]
-    pub(crate) fn after_release(&mut self, key: u32, effects: &mut Effects) {
-        self.resume_when_roomy(key, effects);
+/// The message of a stream that goes next: nobody needs it, or it is the oldest of a log that is too long. Of what may not
+/// be delivered yet nothing goes, since its publisher has to be answered.
+#[inline]
+fn next_to_trim(stream: &Stream, now: Now) -> Option<u64> {
+    let unneeded = stream.held.first_to_trim();
+    if unneeded.is_some() || !stream.settings.is_log() {
+        return unneeded;
     }
+    let first = stream.held.first().filter(|seq| *seq < stream.held.visible())?;
+    let retention = stream.settings.retention();
+    // The newest message stays, however long it is.
+    let is_over = |max: u64, value: u64| max > 0 && value > max && stream.held.len() > 1;
+    let is_too_long =
+        is_over(retention.max_messages, stream.held.len()) || is_over(retention.max_bytes, stream.held.bytes());
+    let is_too_old = || too_old_at_ns(stream, first).is_some_and(|due_ns| due_ns <= now.mono_ns);
+    (is_too_long || is_too_old()).then_some(first)
+}
+
+/// When a message of a log is too old, in `Now::mono_ns`; `None` for never.
+fn too_old_at_ns(stream: &Stream, seq: u64) -> Option<u64> {
+    let max_age_ms = stream.settings.retention().max_age_ms;
+    let published_ns = stream.held.message(seq)?.published.mono_ns;
+    // At its greatest age it is still there; it goes when it is older than that.
+    (max_age_ms > 0).then(|| published_ns.saturating_add(max_age_ms.saturating_mul(NS_PER_MS)).saturating_add(1))
 }

@@ -133,7 +133,7 @@ impl Shard {
                 stream.figures.latencies_mut().ack.record(latency_ns);
                 self.deliver_to_ack.record(latency_ns);
                 self.totals.acked += 1;
-                self.note_done(key, group_index, seq);
+                self.note_done(now, key, group_index, seq);
             }
             Settlement::Return => self.come_back(now, key, group_index, seq, None),
             Settlement::ReturnAt(due_ns) => self.come_back(now, key, group_index, seq, Some(due_ns)),

@@ -31,8 +31,11 @@ pub struct Shard {
     pub(crate) timers: Wheel<Timer>,
     /// The next look for streams to forget is on the wheel.
     pub(crate) is_sweeping: bool,
-    /// Work that was left over, the longest waiting first.
+    /// Work that was left over, the longest waiting first. It may release messages, so it is done before any delivery of
+    /// the same call: what an effect names is there until it is drained.
     pub(crate) unfinished: VecDeque<Unfinished>,
+    /// Groups with deliveries left to make (stream, group), the longest waiting first.
+    pub(crate) undelivered: VecDeque<(u32, u32)>,
     /// What deleted streams held, given up bit by bit.
     pub(crate) buried: VecDeque<Held>,
     pub(crate) paused: Paused,
@@ -66,6 +69,7 @@ impl Shard {
             timers: Wheel::new(),
             is_sweeping: false,
             unfinished: VecDeque::new(),
+            undelivered: VecDeque::new(),
             buried: VecDeque::new(),
             paused: Paused::default(),
             stream_marks: marks(limits.stream_messages_max, limits.stream_bytes_max),
@@ -122,7 +126,8 @@ impl Shard {
             Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, *seq, effects),
             Command::Nack(nack) => self.nack(now, origin.connection, nack, effects),
             Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),
-            Command::Stream(_) | Command::Report(_) => refuse(
+            Command::Stream(command) => self.administer(now, origin, tenant, command, effects),
+            Command::Report(_) => refuse(
                 effects,
                 origin,
                 ErrorCode::Internal,
@@ -135,7 +140,7 @@ impl Shard {
     /// When `Input::Deadline` is wanted, in `Now::mono_ns`; in the past when work was left over.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        if !self.unfinished.is_empty() {
+        if !self.unfinished.is_empty() || !self.undelivered.is_empty() {
             return Some(self.now.mono_ns);
         }
         let timer_ns = self.timers.next_tick().map(|tick| tick.saturating_mul(NS_PER_MS));
@@ -194,6 +199,12 @@ impl Shard {
                 tenant: stream.tenant,
                 name: stream.name.to_string(),
                 stats: stream.stats(now),
+                epoch: stream.epoch,
+                first: stream.held.first(),
+                last: stream.next_seq() - 1,
+                retention: stream.settings.retention(),
+                durability: stream.durability,
+                groups: u64::from(stream.groups.keepers()),
             })
             .collect();
         Snapshot {

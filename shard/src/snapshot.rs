@@ -1,5 +1,6 @@
 //! Figures of one shard at one moment, and how those of several are put together.
 
+use conduit_protocol::streams::{Durability, Retention};
 use conduit_protocol::{ShardId, StreamStats, TenantId};
 use hdrhistogram::Histogram;
 
@@ -27,6 +28,18 @@ pub struct StreamSnapshot {
     pub name: String,
     /// Its figures.
     pub stats: StreamStats,
+    /// Names its numbering of messages: see `StreamInfo::epoch`.
+    pub epoch: u64,
+    /// The oldest message held; absent when there is none.
+    pub first: Option<u64>,
+    /// The newest seq ever given; 0 when none was.
+    pub last: u64,
+    /// When messages go.
+    pub retention: Retention,
+    /// What an accepted message survives.
+    pub durability: Durability,
+    /// Groups, ephemeral readers not included.
+    pub groups: u64,
 }
 
 /// Figures of a whole shard. Those named `_now` are of this moment; all others count since the start.

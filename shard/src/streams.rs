@@ -84,13 +84,14 @@ impl Streams {
         key
     }
 
-    /// Forgets a stream.
-    pub(crate) fn remove(&mut self, key: u32) {
-        let Some(stream) = self.list.get_mut(key as usize).and_then(Option::take) else { return };
+    /// Takes a stream out. Its key is used again.
+    pub(crate) fn remove(&mut self, key: u32) -> Option<Box<Stream>> {
+        let stream = self.list.get_mut(key as usize).and_then(Option::take)?;
         if let Ok(entry) = self.by_name.find_entry(stream.hash, |entry| entry.1 == key) {
             entry.remove();
         }
         self.free.push(key);
+        Some(stream)
     }
 
     /// The next key to be looked at by the sweep; goes round.

@@ -116,12 +116,12 @@ impl Shard {
         self.totals.groups_now += 1;
         if held_back {
             // The first group of a stream may begin behind what was kept for it.
-            self.trim_by_floors(key);
+            self.trim_by_floors(now, key);
         }
         Ok(index)
     }
 
-    fn check_groups_of_shard(&self) -> Result<(), Refused> {
+    pub(crate) fn check_groups_of_shard(&self) -> Result<(), Refused> {
         if self.totals.groups_now >= self.limits.groups_max as u64 {
             return Err((ErrorCode::TooManyGroups, "the shard has as many groups as it may; delete some of them"));
         }
