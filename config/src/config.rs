@@ -1,6 +1,8 @@
 //! The values a server runs with.
 
+use crate::durability::DurabilityRules;
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
 
 /// Everything that can be set, checked. Built by [`crate::resolve()`], or by tests from [`Config::new`].
 #[derive(Debug, Clone)]
@@ -26,6 +28,12 @@ pub struct Config {
     pub mesh_capacity: usize,
     /// Milliseconds a shutdown may take before what is left is cut off; 0 = at once.
     pub shutdown_timeout_ms: u64,
+    /// Where streams are kept through a restart; made when it does not exist. `None`: they live in memory.
+    pub data_dir: Option<PathBuf>,
+    /// What accepted messages survive, by stream; means nothing without a `data_dir`.
+    pub durability: DurabilityRules,
+    /// Bounds of each shard's log; mean nothing without a `data_dir`.
+    pub log: conduit_shard::log::LogLimits,
     /// The least severe diagnostic that is written to standard error.
     pub log_level: LogLevel,
     /// How diagnostics are written.
@@ -50,6 +58,9 @@ impl Config {
             spin_us: 0,
             mesh_capacity: 4_096,
             shutdown_timeout_ms: 30_000,
+            data_dir: None,
+            durability: DurabilityRules::default(),
+            log: conduit_shard::log::LogLimits::default(),
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
             protocol: conduit_protocol::Limits::default(),

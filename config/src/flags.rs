@@ -64,6 +64,8 @@ fn flag(setting: &Setting) -> Arg {
     let value_name = match (setting.flag, setting.unit) {
         ("bind", _) => "ADDRESS",
         ("cpus", _) => "LIST",
+        ("data-dir", _) => "DIR",
+        ("durability", _) => "RULES",
         ("log-level", _) => "LEVEL",
         ("log-format", _) => "FORMAT",
         (_, Unit::Bytes) => "BYTES",

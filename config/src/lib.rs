@@ -17,6 +17,7 @@
 pub mod config;
 pub mod cpus;
 pub mod document;
+pub mod durability;
 pub mod flags;
 pub mod memory;
 pub mod problem;
@@ -29,6 +30,7 @@ pub mod table;
 mod nearest;
 
 pub use config::{Config, LogFormat, LogLevel};
+pub use durability::DurabilityRules;
 pub use flags::Flags;
 pub use memory::MemoryBound;
 pub use problem::{EXIT_CODE, Problem, Problems};

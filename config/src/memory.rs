@@ -5,10 +5,14 @@ use crate::config::Config;
 /// Bytes of bookkeeping for one connection that is idle: an upper estimate, the kernel's socket not included.
 const CONNECTION_IDLE_BYTES: u64 = 4 * 1024;
 
+/// Bytes of one shard's disk: aligned copies of what is being written and read, and the zeros of new segments.
+const DISK_BYTES: u64 = 32 << 20;
+
 /// The memory bound of a configuration. Sums saturate: a bound beyond 16 EiB is no bound anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryBound {
-    /// Messages of all shards, with everything the broker keeps about them, streams and consumers.
+    /// Messages of all shards, with everything the broker keeps about them, streams and consumers. With a data directory,
+    /// what is on its way to the disk and back comes on top.
     pub messages_bytes: u64,
     /// One connection at its very worst: a request being received while its outbox is full of deliveries and of answers
     /// that its peer does not read.
@@ -23,8 +27,9 @@ impl MemoryBound {
     pub fn of(config: &Config) -> Self {
         let shard = &config.shard;
         let request = config.protocol.body_bytes_max.max(config.protocol.message_bytes_max);
+        let log = if config.data_dir.is_some() { config.log.memory_bytes_max().saturating_add(DISK_BYTES) } else { 0 };
         Self {
-            messages_bytes: shard.memory_bytes_max().saturating_mul(u64::from(config.shards)),
+            messages_bytes: shard.memory_bytes_max().saturating_add(log).saturating_mul(u64::from(config.shards)),
             connection_bytes: CONNECTION_IDLE_BYTES
                 .saturating_add(request as u64)
                 .saturating_add(shard.outbox_bytes_max.saturating_mul(2))
@@ -59,6 +64,15 @@ mod tests {
         config.shards = u16::MAX;
         config.shard.shard_bytes_max = 1 << 50;
         assert_eq!(MemoryBound::of(&config).messages_bytes, u64::MAX);
+    }
+
+    #[test]
+    fn a_log_counts_only_where_there_is_one() {
+        let mut config = Config::new(2);
+        let without = MemoryBound::of(&config).messages_bytes;
+        config.data_dir = Some("data".into());
+        let log = config.log.memory_bytes_max() + DISK_BYTES;
+        assert_eq!(MemoryBound::of(&config).messages_bytes, without + 2 * log);
     }
 
     #[test]

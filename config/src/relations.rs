@@ -20,6 +20,17 @@ const AT_MOST: &[AtMost] = &[
     AtMost { lower: "stream-messages-max", upper: "shard-messages-max", why: "a stream lives in one shard" },
     AtMost { lower: "stream-bytes-max", upper: "shard-bytes-max", why: "a stream lives in one shard" },
     AtMost { lower: "ws-max-message-size", upper: "stream-bytes-max", why: "a message must fit its stream" },
+    AtMost {
+        lower: "log-batch-bytes-max",
+        upper: "log-unsynced-bytes-max",
+        why: "a batch is not synced while it fills",
+    },
+    AtMost {
+        lower: "dedup-window-ms",
+        upper: "dedup-window-ms-max",
+        why: "the default must be one that may be asked for",
+    },
+    AtMost { lower: "groups-per-stream-max", upper: "groups-max", why: "a stream lives in one shard" },
     AtMost { lower: "ack-wait-ms-min", upper: "ack-wait-ms", why: "the default must be one that may be asked for" },
     AtMost { lower: "ack-wait-ms", upper: "ack-wait-ms-max", why: "the default must be one that may be asked for" },
 ];
@@ -71,9 +82,15 @@ pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<
             &format!("drop --shards, or name {} CPUs", config.shards),
         ));
     }
+    if config.data_dir.is_some() {
+        problems
+            .extend(log_contradictions(config, origins).into_iter().filter(|(flags, _)| judged(*flags)).map(|it| it.1));
+    } else if judged(["data-dir", "durability"]) {
+        problems.extend(durability_without_a_disk(config, origins));
+    }
     // The core has the last word on its own limits.
     if problems.is_empty()
-        && let Err(reason) = config.shard.validate()
+        && let Err(reason) = config.shard.validate().and_then(|()| config.log.validate())
     {
         problems.push(Problem {
             key: "the limits of a shard".to_owned(),
@@ -83,6 +100,64 @@ pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<
         });
     }
     problems
+}
+
+/// What contradicts itself about the log, each with the settings that it is about.
+fn log_contradictions(config: &Config, origins: &[Origin]) -> Vec<([&'static str; 2], Problem)> {
+    let segment = config.log.segment_bytes;
+    let mut problems = Vec::new();
+    if !segment.is_multiple_of(SEGMENT_STEP) {
+        let rounded = segment.next_multiple_of(SEGMENT_STEP);
+        let remedy = format!("set it to {rounded}");
+        let reason = format!("it is not a multiple of {SEGMENT_STEP}");
+        let problem = contradiction(origins, "segment-bytes", segment, &reason, &remedy);
+        problems.push((["segment-bytes"; 2], problem));
+    }
+    for largest in ["max-json-size", "ws-max-message-size"] {
+        let least = value(config, largest).saturating_mul(MESSAGES_PER_SEGMENT);
+        if segment < least {
+            let reason = format!("it holds fewer than {MESSAGES_PER_SEGMENT} of the largest messages (--{largest})");
+            let remedy = format!("raise it to at least {least}, or lower --{largest} to at most {}", segment / 4);
+            let problem = contradiction(origins, "segment-bytes", segment, &reason, &remedy);
+            problems.push((["segment-bytes", largest], problem));
+        }
+    }
+    let (log, least) = (config.log.log_bytes_max, segment.saturating_mul(SEGMENTS_LEAST));
+    if log != 0 && log < least {
+        let reason = format!("it does not hold {SEGMENTS_LEAST} segments of --segment-bytes = {segment}");
+        let remedy = format!("raise it to at least {least}, set it to 0 for no bound, or lower --segment-bytes");
+        let problem = contradiction(origins, "log-bytes-max", log, &reason, &remedy);
+        problems.push((["log-bytes-max", "segment-bytes"], problem));
+    }
+    let (batch, most) = (config.log.batch_bytes_max, segment.saturating_sub(SEGMENT_STEP));
+    if batch > most {
+        let reason = format!("it does not fit into a segment of --segment-bytes = {segment}");
+        let problem =
+            contradiction(origins, "log-batch-bytes-max", batch, &reason, &format!("lower it to at most {most}"));
+        problems.push((["log-batch-bytes-max", "segment-bytes"], problem));
+    }
+    problems
+}
+
+/// Segments consist of blocks of this size.
+const SEGMENT_STEP: u64 = 4_096;
+/// The largest messages that fit into one segment, at least: fewer would leave most of a segment empty.
+const MESSAGES_PER_SEGMENT: u64 = 4;
+/// One segment that is written, one ready, one in reserve, one on its way out.
+const SEGMENTS_LEAST: u64 = 4;
+
+/// A durability was asked for, and there is no place for it.
+fn durability_without_a_disk(config: &Config, origins: &[Origin]) -> Option<Problem> {
+    let (at, setting) = setting("durability");
+    if origins[at] == Origin::Default || !config.durability.uses_a_disk() {
+        return None;
+    }
+    Some(Problem {
+        key: key(setting, origins[at]),
+        value: Some(config.durability.to_string()),
+        reason: "without --data-dir nothing can be kept on a disk".to_owned(),
+        remedy: "name a directory with --data-dir, or set it to memory".to_owned(),
+    })
 }
 
 /// What passes but is probably not meant.
@@ -98,6 +173,15 @@ pub(crate) fn warnings(config: &Config, cores: usize) -> Vec<String> {
         warnings.push(format!(
             "listening on {} without TLS and without tokens: anyone who reaches the ports may publish and consume",
             config.bind
+        ));
+    }
+    if let Some(data_dir) = &config.data_dir
+        && !config.durability.uses_a_disk()
+    {
+        warnings.push(format!(
+            "--durability {} keeps every stream in memory: {} is used only for streams that ask for more themselves",
+            config.durability,
+            data_dir.display()
         ));
     }
     warnings
@@ -134,6 +218,67 @@ mod tests {
     #[test]
     fn the_defaults_do_not_contradict_each_other() {
         assert_eq!(check(&Config::new(8), &vec![Origin::Default; SETTINGS.len()], &[]), []);
+    }
+
+    fn durable() -> Config {
+        Config { data_dir: Some("data".into()), ..Config::new(1) }
+    }
+
+    fn origins() -> Vec<Origin> {
+        vec![Origin::Default; SETTINGS.len()]
+    }
+
+    #[test]
+    fn a_segment_holds_four_messages_of_the_largest_kind_and_whole_blocks() {
+        for largest in ["max-json-size", "ws-max-message-size"] {
+            let mut config = durable();
+            set(&mut config, "segment-bytes", 256 << 20);
+            set(&mut config, "stream-bytes-max", 1 << 30);
+            set(&mut config, largest, 64 << 20);
+            assert_eq!(check(&config, &origins(), &[]), []);
+            set(&mut config, largest, (64 << 20) + 1);
+            assert_eq!(check(&config, &origins(), &[])[0].key, "--segment-bytes");
+            assert_eq!(check(&config, &origins(), &[largest]), [], "what has no value is not judged");
+            config.data_dir = None;
+            assert_eq!(check(&config, &origins(), &[]), [], "without a log it does not matter");
+        }
+        let mut config = durable();
+        set(&mut config, "segment-bytes", (64 << 20) + 8);
+        assert!(check(&config, &origins(), &[])[0].remedy.contains(&((64 << 20) + 4_096).to_string()));
+    }
+
+    #[test]
+    fn a_log_holds_four_segments_and_a_segment_a_batch() {
+        let mut config = durable();
+        for (flag, fits, does_not) in [
+            ("log-bytes-max", 256 << 20, (256 << 20) - 1),
+            ("log-batch-bytes-max", (64 << 20) - 4_096, (64 << 20) - 4_095),
+        ] {
+            set(&mut config, "log-unsynced-bytes-max", 1 << 30);
+            set(&mut config, flag, fits);
+            assert_eq!(check(&config, &origins(), &[]), [], "{flag} = {fits}");
+            set(&mut config, flag, does_not);
+            let problems = check(&config, &origins(), &[]);
+            assert_eq!((problems.len(), &*problems[0].key), (1, &*format!("--{flag}")));
+            config = durable();
+        }
+        set(&mut config, "log-bytes-max", 0);
+        assert_eq!(check(&config, &origins(), &[]), []);
+    }
+
+    #[test]
+    fn a_durability_that_needs_a_disk_needs_a_directory() {
+        let at = setting("durability").0;
+        let mut given = origins();
+        given[at] = Origin::Flag;
+        for (text, with, without) in [("commit", 0, 1), ("interval(5)", 0, 1), ("memory", 0, 0), ("a=memory", 0, 1)] {
+            let mut config = durable();
+            config.durability = crate::DurabilityRules::parse(text).expect("valid");
+            assert_eq!(check(&config, &given, &[]).len(), with, "{text}");
+            config.data_dir = None;
+            assert_eq!(check(&config, &given, &[]).len(), without, "{text}");
+            assert_eq!(check(&config, &origins(), &[]), [], "nobody asked for it");
+        }
     }
 
     #[test]

@@ -58,7 +58,6 @@ const fn instead(
 /// All of them.
 pub static RESERVED: &[Reserved] = &[
     part("CONDUIT_BACKEND", "an external backend", &["demo"]),
-    part("CONDUIT_DATA_DIR", "durable streams", NONE),
     part("CONDUIT_RULES", "the rules file", NONE),
     part("CONDUIT_TENANT_CONFIG", "tenants", NONE),
     part("CONDUIT_TOKENS", "access tokens", NONE),

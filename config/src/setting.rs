@@ -2,7 +2,9 @@
 
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::cpus;
+use crate::durability::DurabilityRules;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 /// One thing that can be set.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +43,22 @@ pub enum Group {
     Streams,
     /// Consumers, credit and acknowledgements.
     Consumers,
+    /// What is on the disk.
+    Durability,
 }
 
 impl Group {
     /// All headings, in order.
-    pub const ALL: [Self; 7] =
-        [Self::Listen, Self::Threads, Self::Process, Self::Http, Self::WebSocket, Self::Streams, Self::Consumers];
+    pub const ALL: [Self; 8] = [
+        Self::Listen,
+        Self::Threads,
+        Self::Process,
+        Self::Durability,
+        Self::Http,
+        Self::WebSocket,
+        Self::Streams,
+        Self::Consumers,
+    ];
 
     /// The heading's text.
     #[must_use]
@@ -59,6 +71,7 @@ impl Group {
             Self::WebSocket => "WebSocket",
             Self::Streams => "Streams and memory",
             Self::Consumers => "Consumers, credit and acks",
+            Self::Durability => "Durability",
         }
     }
 
@@ -121,6 +134,10 @@ pub(crate) enum Slot<'c> {
     Ip(&'c mut IpAddr),
     /// A CPU list.
     Cpus(&'c mut Option<Vec<usize>>),
+    /// A directory, or none.
+    Path(&'c mut Option<PathBuf>),
+    /// Rules.
+    Durability(&'c mut DurabilityRules),
     /// A severity.
     Level(&'c mut LogLevel),
     /// A format.
@@ -147,6 +164,8 @@ impl Setting {
             Slot::Usize(place) => store(place, self.number(text)?),
             Slot::Ip(place) => *place = text.trim().parse().map_err(|_| self.unfit("it is not an IP address"))?,
             Slot::Cpus(place) => *place = Some(cpus::parse(text).map_err(|reason| self.unfit(reason))?),
+            Slot::Path(place) => *place = parse_path(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Durability(place) => *place = DurabilityRules::parse(text).map_err(|reason| self.unfit(reason))?,
             Slot::Level(place) => *place = LogLevel::from_text(text).ok_or_else(|| self.unfit("no such level"))?,
             Slot::Format(place) => *place = LogFormat::from_text(text).ok_or_else(|| self.unfit("no such format"))?,
         }
@@ -165,6 +184,8 @@ impl Setting {
             Slot::Usize(place) => place.to_string(),
             Slot::Ip(place) => place.to_string(),
             Slot::Cpus(place) => place.as_deref().map_or_else(|| "any".to_owned(), cpus::show),
+            Slot::Path(place) => place.as_ref().map_or_else(|| NO_PATH.to_owned(), |path| path.display().to_string()),
+            Slot::Durability(place) => place.to_string(),
             Slot::Level(place) => place.text().to_owned(),
             Slot::Format(place) => place.text().to_owned(),
         }
@@ -203,6 +224,20 @@ impl Setting {
         };
         Unfit { reason: reason.into(), remedy }
     }
+}
+
+/// The word for the absence of a directory.
+const NO_PATH: &str = "none";
+
+/// A directory, or `none`. A path with bytes that are not UTF-8 has arrived with a mark in their place.
+fn parse_path(text: &str) -> Result<Option<PathBuf>, &'static str> {
+    if text.is_empty() {
+        return Err("it is empty");
+    }
+    if text.contains(['\0', char::REPLACEMENT_CHARACTER]) {
+        return Err("it has bytes that are not UTF-8");
+    }
+    Ok((text != NO_PATH).then(|| PathBuf::from(text)))
 }
 
 /// Writes a number that its bounds have checked. The table's own test proves that every maximum fits its place.

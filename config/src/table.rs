@@ -128,6 +128,72 @@ pub static SETTINGS: &[Setting] = &[
         |config| Slot::Format(&mut config.log_format),
         "Diagnostics as lines for people or as JSON lines.",
     ),
+    row(
+        "data-dir",
+        "CONDUIT_DATA_DIR",
+        Group::Durability,
+        Bounds::Form("a directory, made when it does not exist, or none"),
+        |config| Slot::Path(&mut config.data_dir),
+        "Where streams are kept through a restart, a crash and a power cut. Without it they live in memory.",
+    ),
+    row(
+        "durability",
+        "CONDUIT_DURABILITY",
+        Group::Durability,
+        Bounds::Form(
+            "commit, interval(MS) or memory, for all streams or by name: orders/*=commit,metrics*=interval(50),*=memory",
+        ),
+        |config| Slot::Durability(&mut config.durability),
+        "What an accepted message survives where its stream says nothing else. commit: answered when it is on the disk. interval(MS): answered at once, on the disk within that time. memory: lost with the process. The first pattern that matches counts; * stands for any characters; a name that none matches gets commit.",
+    ),
+    measure(
+        ("segment-bytes", "CONDUIT_SEGMENT_BYTES"),
+        Group::Durability,
+        Unit::Bytes,
+        (65_536, 1 << 30),
+        |config| Slot::U64(&mut config.log.segment_bytes),
+        "One file of a shard's log, a multiple of 4,096, at least four times the largest message. Room on the disk comes back in such pieces; each shard has two more than it has filled.",
+    ),
+    measure(
+        ("log-bytes-max", "CONDUIT_LOG_BYTES_MAX"),
+        Group::Durability,
+        Unit::Bytes,
+        (0, BYTES_MAX),
+        |config| Slot::U64(&mut config.log.log_bytes_max),
+        "Files of one shard's log together, at least four segments; 0 for no bound but the disk. More: 507 storage_full until something was consumed.",
+    ),
+    measure(
+        ("log-batch-bytes-max", "CONDUIT_LOG_BATCH_BYTES_MAX"),
+        Group::Durability,
+        Unit::Bytes,
+        (4_096, 64 << 20),
+        |config| Slot::U64(&mut config.log.batch_bytes_max),
+        "One write of the log. What comes in while one is under way goes into the next.",
+    ),
+    measure(
+        ("log-unsynced-bytes-max", "CONDUIT_LOG_UNSYNCED_BYTES_MAX"),
+        Group::Durability,
+        Unit::Bytes,
+        (4_096, 1 << 30),
+        |config| Slot::U64(&mut config.log.unsynced_bytes_max),
+        "What one shard has accepted for its log and the disk has not confirmed. More: 429 Backpressure.",
+    ),
+    measure(
+        ("ack-log-ms", "CONDUIT_ACK_LOG_MS"),
+        Group::Durability,
+        Unit::Ms,
+        (0, 60_000),
+        |config| Slot::U64(&mut config.log.upkeep_ms),
+        "How long acks wait for a publish to be written together with. After a crash, what was acked within this time may be delivered again.",
+    ),
+    measure(
+        ("log-full-retry-ms", "CONDUIT_LOG_FULL_RETRY_MS"),
+        Group::Durability,
+        Unit::Ms,
+        (1, 3_600_000),
+        |config| Slot::U64(&mut config.log.full_retry_ms),
+        "How often a shard whose disk was full looks whether there is room again.",
+    ),
     measure(
         ("max-request-line", "CONDUIT_MAX_REQUEST_LINE"),
         Group::Http,
@@ -294,7 +360,7 @@ pub static SETTINGS: &[Setting] = &[
         Unit::Bytes,
         (1_024, BYTES_MAX),
         |config| Slot::U64(&mut config.shard.shard_bytes_max),
-        "Bytes of messages one shard holds. More: 429 Backpressure. Times the shards, it is the bulk of the memory bound.",
+        "Bytes of messages one shard holds in memory; with a data directory, what is beyond stays on the disk alone. Without one, more: 429 Backpressure. Times the shards, it is the bulk of the memory bound.",
     ),
     measure(
         ("stream-idle-ms", "CONDUIT_STREAM_IDLE_MS"),
@@ -359,6 +425,62 @@ pub static SETTINGS: &[Setting] = &[
         Bounds::Range(0, 10_000_000),
         |config| Slot::Usize(&mut config.shard.snapshot_streams_max),
         "Streams of one shard that the metrics list by name. Further ones count in the totals only.",
+    ),
+    measure(
+        ("dedup-window-ms", "CONDUIT_DEDUP_WINDOW_MS"),
+        Group::Streams,
+        Unit::Ms,
+        (0, 365 * DAY_MS),
+        |config| Slot::U64(&mut config.shard.dedup_window_ms_default),
+        "How long a dedupId or Idempotency-Key is remembered, where the stream says nothing else; 0: not at all.",
+    ),
+    measure(
+        ("dedup-window-ms-max", "CONDUIT_DEDUP_WINDOW_MS_MAX"),
+        Group::Streams,
+        Unit::Ms,
+        (0, 365 * DAY_MS),
+        |config| Slot::U64(&mut config.shard.dedup_window_ms_max),
+        "Longest such window that a stream may ask for. A longer one is cut to it.",
+    ),
+    row(
+        "dedup-entries-max",
+        "CONDUIT_DEDUP_ENTRIES_MAX",
+        Group::Streams,
+        Bounds::Range(0, 100_000_000),
+        |config| Slot::Usize(&mut config.shard.dedup_entries_max),
+        "Dedup ids that one shard remembers. More: 429 Backpressure for publishes that carry one.",
+    ),
+    measure(
+        ("delay-ms-max", "CONDUIT_DELAY_MS_MAX"),
+        Group::Streams,
+        Unit::Ms,
+        (0, 3 * 365 * DAY_MS),
+        |config| Slot::U64(&mut config.protocol.delay_ms_max),
+        "Longest delayMs and farthest deliverAt of a publish. More: 400 or 1003.",
+    ),
+    row(
+        "groups-per-stream-max",
+        "CONDUIT_GROUPS_PER_STREAM_MAX",
+        Group::Consumers,
+        Bounds::Range(1, 65_536),
+        |config| Slot::Usize(&mut config.shard.groups_per_stream_max),
+        "Groups of one stream, ephemeral readers included. More: 503 TooManyGroups.",
+    ),
+    row(
+        "groups-max",
+        "CONDUIT_GROUPS_MAX",
+        Group::Consumers,
+        Bounds::Range(1, 10_000_000),
+        |config| Slot::Usize(&mut config.shard.groups_max),
+        "Groups of all streams of one shard, ephemeral readers included. More: 503 TooManyGroups.",
+    ),
+    row(
+        "max-deliver",
+        "CONDUIT_MAX_DELIVER",
+        Group::Consumers,
+        Bounds::Range(0, 1_000_000_000),
+        |config| Slot::U32(&mut config.shard.max_deliver_default),
+        "Deliveries of one message before it goes to the dead letters, where stream and group say nothing else; 0: for ever.",
     ),
     row(
         "consumers-max",
@@ -447,66 +569,5 @@ pub fn by_env(env: &str) -> Option<&'static Setting> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeSet;
-
-    #[test]
-    fn flag_and_variable_are_one_name() {
-        for setting in SETTINGS {
-            let from_flag = format!("CONDUIT_{}", setting.flag.replace('-', "_").to_uppercase());
-            assert_eq!(setting.env, from_flag, "the names of --{} differ", setting.flag);
-        }
-    }
-
-    #[test]
-    fn names_are_unique_and_groups_stand_together() {
-        let names: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.env).collect();
-        assert_eq!(names.len(), SETTINGS.len());
-        let order: Vec<_> =
-            SETTINGS.iter().map(|setting| Group::ALL.iter().position(|group| *group == setting.group)).collect();
-        assert!(order.is_sorted(), "a setting stands under another group's heading");
-    }
-
-    #[test]
-    fn every_bound_fits_its_place_and_one_beyond_is_refused() {
-        for setting in SETTINGS {
-            let Bounds::Range(min, max) = setting.bounds else { continue };
-            for inside in [min, max] {
-                let mut config = Config::new(1);
-                setting.set(&mut config, &inside.to_string()).expect("a bound is inclusive");
-                assert_eq!(setting.show(&config), inside.to_string(), "--{} lost its value", setting.flag);
-            }
-            let mut config = Config::new(1);
-            assert!(setting.set(&mut config, &(max + 1).to_string()).is_err(), "--{} takes max + 1", setting.flag);
-            if min > 0 {
-                assert!(setting.set(&mut config, &(min - 1).to_string()).is_err(), "--{} takes min - 1", setting.flag);
-            }
-        }
-    }
-
-    #[test]
-    fn every_default_is_within_its_own_bounds() {
-        for setting in SETTINGS {
-            if setting.flag == "cpus" {
-                continue; // Its default is the absence of a list, which is not a text.
-            }
-            let mut config = Config::new(4);
-            let text = setting.show(&config);
-            setting.set(&mut config, &text).unwrap_or_else(|_| panic!("--{} refuses its default {text}", setting.flag));
-        }
-    }
-
-    #[test]
-    fn no_two_settings_share_a_place() {
-        for setting in SETTINGS {
-            let Bounds::Range(min, max) = setting.bounds else { continue };
-            let mut config = Config::new(1);
-            let before: Vec<_> = SETTINGS.iter().map(|other| other.show(&config)).collect();
-            let other_value = if setting.show(&config) == max.to_string() { min } else { max };
-            setting.set(&mut config, &other_value.to_string()).expect("a bound is inclusive");
-            let changed = SETTINGS.iter().zip(&before).filter(|(other, was)| other.show(&config) != **was).count();
-            assert_eq!(changed, 1, "--{} changes {changed} values", setting.flag);
-        }
-    }
-}
+#[path = "table_tests.rs"]
+mod tests;
