@@ -3,8 +3,10 @@
 
 use conduit_protocol::Encoding::{self, Json, MessagePack};
 use conduit_protocol::codec::{
-    delivery_len, encode_delivery, encode_error, encode_ok, encode_published, encode_stats, insert_id,
+    delivery_len, encode_delivery, encode_error, encode_gap, encode_ok, encode_published, encode_stats,
+    encode_subscribed, insert_id,
 };
+use conduit_protocol::streams::Subscribed;
 use conduit_protocol::{Delivery, ErrorCode, Promise, Receipt, Refusal, Seq, StreamStats};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -46,6 +48,69 @@ fn ok_carries_the_reference() {
     let reference = json!({"n": [1, null]});
     let text = both(|encoding, out| encode_ok(encoding, &plain("m", "s", 3), &encoded(encoding, &reference), out));
     assert_eq!(text, r#"{"ok":{"id":"m","stream":"s","seq":3},"ref":{"n":[1,null]}}"#);
+}
+
+#[test]
+fn a_promise_and_a_repeat_are_told() {
+    let text = |promise, duplicate| {
+        let receipt = Receipt { promise, duplicate, ..plain("m", "s", 3) };
+        let text = both(|encoding, out| encode_ok(encoding, &receipt, &encoded(encoding, &json!(1)), out));
+        let published = both(|encoding, out| encode_published(encoding, &receipt, out));
+        assert_eq!(text, format!(r#"{{"ok":{published},"ref":1}}"#));
+        published
+    };
+    assert_eq!(text(Promise::Unsaid, false), r#"{"id":"m","stream":"s","seq":3}"#);
+    assert_eq!(text(Promise::Durable, false), r#"{"id":"m","stream":"s","seq":3,"durable":true}"#);
+    assert_eq!(text(Promise::Volatile, false), r#"{"id":"m","stream":"s","seq":3,"durable":false}"#);
+    assert_eq!(text(Promise::Unsaid, true), r#"{"id":"m","stream":"s","seq":3,"duplicate":true}"#);
+    assert_eq!(text(Promise::Durable, true), r#"{"id":"m","stream":"s","seq":3,"durable":true,"duplicate":true}"#);
+    assert_eq!(text(Promise::Volatile, true), r#"{"id":"m","stream":"s","seq":3,"durable":false,"duplicate":true}"#);
+}
+
+#[test]
+fn plain_receipts_have_the_bytes_that_they_always_had() {
+    let receipt = plain("m-1", "agents/a", 300);
+    let out = written(Json, |encoding, out| encode_published(encoding, &receipt, out));
+    assert_eq!(out, br#"{"id":"m-1","stream":"agents/a","seq":300}"#);
+    let out = written(MessagePack, |encoding, out| encode_published(encoding, &receipt, out));
+    assert_eq!(out, b"\x83\xa2id\xa3m-1\xa6stream\xa8agents/a\xa3seq\xcd\x01\x2c");
+    let out = written(MessagePack, |encoding, out| encode_ok(encoding, &receipt, b"\x07", out));
+    assert_eq!(out, b"\x82\xa2ok\x83\xa2id\xa3m-1\xa6stream\xa8agents/a\xa3seq\xcd\x01\x2c\xa3ref\x07");
+}
+
+#[test]
+fn a_greeting_tells_where_the_consumer_stands() {
+    let subscribed = Subscribed {
+        stream: "a/b".into(),
+        group: String::new(),
+        epoch: 1_700_000_000_000,
+        first: 4,
+        last: u64::MAX,
+        next: 7,
+    };
+    let text = both(|encoding, out| encode_subscribed(encoding, &subscribed, out));
+    let wanted = r#"{"subscribed":{"stream":"a/b","group":"","epoch":1700000000000,"first":4,"last":18446744073709551615,"next":7}}"#;
+    assert_eq!(text, wanted);
+}
+
+#[test]
+fn a_gap_has_both_its_ends() {
+    let text = both(|encoding, out| encode_gap(encoding, Seq(3), Seq(u64::MAX), out));
+    assert_eq!(text, r#"{"gap":{"from":3,"to":18446744073709551615}}"#);
+}
+
+#[test]
+fn errors_that_tell_when_to_come_back_do_so_by_themselves() {
+    for (code, wanted) in [
+        (ErrorCode::StorageFull, r#"{"error":{"code":"storage_full","message":"m","retryAfterMs":1000}}"#),
+        (ErrorCode::TooManyGroups, r#"{"error":{"code":"TooManyGroups","message":"m","retryAfterMs":10000}}"#),
+        (ErrorCode::StorageFailed, r#"{"error":{"code":"storage_failed","message":"m"}}"#),
+    ] {
+        let mut refusal = Refusal { code, message: "m".into(), retry_after_ms: None };
+        assert_eq!(both(|encoding, out| encode_error(encoding, &refusal, None, out)), wanted);
+        refusal.retry_after_ms = Some(7);
+        assert!(both(|encoding, out| encode_error(encoding, &refusal, None, out)).contains(r#""retryAfterMs":7}"#));
+    }
 }
 
 #[test]

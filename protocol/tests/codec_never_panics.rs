@@ -1,6 +1,8 @@
 //! No input makes a decoder or the transcoder panic, whatever it is cut out of.
 
-use conduit_protocol::codec::{decode_frame, decode_publish, insert_id, transcode};
+use conduit_protocol::codec::{
+    decode_frame, decode_group_settings, decode_publish, decode_stream_settings, insert_id, transcode,
+};
 use conduit_protocol::{Encoding, Limits};
 use proptest::prelude::*;
 
@@ -11,6 +13,8 @@ fn exercise(bytes: &[u8]) {
         for limits in [&Limits::default(), &tight] {
             let _ = decode_frame(encoding, bytes, limits);
             let _ = decode_publish(encoding, bytes, limits);
+            let _ = decode_stream_settings(encoding, bytes, limits);
+            let _ = decode_group_settings(encoding, bytes, limits);
         }
         let mut out = Vec::new();
         for to in [Encoding::Json, Encoding::MessagePack] {
@@ -39,6 +43,14 @@ fn msgpack_like() -> impl Strategy<Value = Vec<u8>> {
             b"\xa7enqueue",
             b"\xa8envelope",
             b"\xa3ref",
+            b"\xa9deliverAt",
+            b"\xa7dedupId",
+            b"\xa5error",
+            b"\xa9retention",
+            b"\xaadurability",
+            b"\xa8interval",
+            b"\xa4from",
+            b"\xc3",
             b"\xd9\x03abc",
             b"\xc4\x01\xff",
             b"\xd4\x01\x02",
@@ -82,6 +94,17 @@ fn json_like() -> impl Strategy<Value = Vec<u8>> {
         "\"enqueue\":{",
         "\"ref\":",
         "\"delayMs\":",
+        "\"deliverAt\":",
+        "\"1970-01-01T00:00:00Z\"",
+        "\"dedupId\":",
+        "\"error\":",
+        "\"dead\":",
+        "\"retention\":{",
+        "\"policy\":\"log\"",
+        "\"durability\":",
+        "\"interval\":",
+        "\"from\":\"seq:1\"",
+        "\"maxDeliver\":",
         "\"s\"",
         "1",
         "-",
@@ -122,9 +145,14 @@ proptest! {
 
 #[test]
 fn on_every_prefix_of_good_messages() {
-    let messages: [&[u8]; 4] = [
+    let messages: [&[u8]; 9] = [
         br#"{"enqueue":{"to":"agents/a/inbox","envelope":{"id":"m\u00e9\ud83d\ude00","n":[-1.5e-3,true,null]}},"ref":{"a":1}}"#,
         br#"{"nack":[1,"two",3],"delayMs":100}"#,
+        br#"{"nack":1,"dead":true,"error":"caf\u00e9 \ud83d\ude00"}"#,
+        br#"{"to":"s","envelope":{},"deliverAt":"2026-11-22T18:59:00.5+01:00","ttlMs":5,"priority":3,"dedupId":"k"}"#,
+        br#"{"retention":{"policy":"log","maxAgeMs":1},"durability":{"interval":5},"deadLetterExpired":false}"#,
+        br#"{"from":"time:2026-11-22T18:59:60Z","ackWaitMs":1,"strange":[{}]}"#,
+        b"\x82\xa9retention\x82\xa6policy\xa3log\xa8maxAgeMs\x05\xaadurability\xa6commit",
         b"\x82\xa7enqueue\x82\xa2to\xa1s\xa8envelope\x82\xa2id\xa1m\xa1p\x93\xcb\x3f\xf8\0\0\0\0\0\0\xc4\x02\x01\x02\xd6\xff\0\0\0\x01\xa3ref\xcd\x01\x02",
         b"\x82\xa4nack\x93\x01\xa3two\xcc\x03\xa7delayMs\x64",
     ];

@@ -2,7 +2,7 @@
 
 mod http_wire;
 
-use conduit_protocol::{ErrorCode, Limits, Refusal};
+use conduit_protocol::{Answer, ErrorCode, Limits, Promise, Refusal, Seq};
 use http_wire::{Answering, Peer, post, publish};
 use serde_json::json;
 
@@ -92,6 +92,45 @@ fn a_full_server_is_a_429_only_when_no_line_got_in() {
 }
 
 #[test]
+fn a_disk_that_lacks_for_every_line_is_told_by_the_status() {
+    let refusal = |code| Refusal { code, message: "no".into(), retry_after_ms: None };
+    for (code, status, wait) in [
+        (ErrorCode::StorageFull, 507, Some("1")),
+        (ErrorCode::StorageFailed, 503, None),
+        (ErrorCode::TooManyStreams, 200, None),
+    ] {
+        let mut peer = Peer::new();
+        peer.refusal = Some(refusal(code));
+        peer.feed(batch("", &[&good("a"), &good("b")]));
+        let response = peer.responses().remove(0);
+        assert_eq!((response.status, response.header("retry-after")), (status, wait), "{}", code.code());
+        assert_eq!(response.json()["results"][1]["error"]["code"], code.code());
+    }
+    // Two different wants: the results say which line had which.
+    let mut peer = Peer::with(Limits::default(), Answering::OnDemand);
+    peer.feed(batch("", &[&good("a"), &good("b")]));
+    for code in [ErrorCode::StorageFull, ErrorCode::Backpressure] {
+        peer.refusal = Some(refusal(code));
+        peer.answer_at(0);
+    }
+    assert_eq!(peer.statuses(), [200]);
+    assert_eq!(peer.responses()[0].header("retry-after"), None);
+}
+
+#[test]
+fn lines_say_what_was_promised_and_what_came_before() {
+    let mut peer = Peer::with(Limits::default(), Answering::OnDemand);
+    peer.feed(batch("", &[&good("a"), &good("b")]));
+    for (id, promise, duplicate) in [("a", Promise::Durable, false), ("b", Promise::Volatile, true)] {
+        let (token, _) = peer.unanswered.remove(0);
+        peer.give(token, &Answer::Published { id, stream: "s", seq: Seq(1), promise, duplicate });
+    }
+    let results = &peer.responses()[0].json()["results"];
+    assert_eq!(results[0], json!({"id":"a","stream":"s","seq":1,"durable":true}));
+    assert_eq!(results[1], json!({"id":"b","stream":"s","seq":1,"durable":false,"duplicate":true}));
+}
+
+#[test]
 fn too_many_lines_store_nothing() {
     let limits = Limits { batch_lines_max: 3, ..Limits::default() };
     let line = good("a");
@@ -141,13 +180,7 @@ fn an_answer_to_a_line_of_an_earlier_batch_is_ignored() {
     peer.feed(batch("", &[&good("b")]));
     peer.give(
         old,
-        &conduit_protocol::Answer::Published {
-            id: "a",
-            stream: "s",
-            seq: conduit_protocol::Seq(1),
-            promise: conduit_protocol::Promise::Unsaid,
-            duplicate: false,
-        },
+        &Answer::Published { id: "a", stream: "s", seq: Seq(1), promise: Promise::Unsaid, duplicate: false },
     );
     assert_eq!(peer.responses().len(), 1);
     peer.answer_at(0);

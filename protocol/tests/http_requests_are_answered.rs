@@ -2,7 +2,7 @@
 
 mod http_wire;
 
-use conduit_protocol::{Encoding, ErrorCode, Limits, Refusal};
+use conduit_protocol::{Answer, Encoding, ErrorCode, Limits, Promise, Refusal, Seq};
 use http_wire::{Answering, Peer, Response, get, post, publish};
 use serde_json::json;
 
@@ -30,6 +30,43 @@ fn a_publish_answers_id_stream_and_seq() {
 }
 
 #[test]
+fn a_plain_answer_has_the_bytes_that_it_always_had() {
+    let mut peer = Peer::new();
+    peer.feed(publish("m1"));
+    let json = "HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-type: application/json\r\ncontent-length: 32\r\n\r\n\
+                {\"id\":\"m1\",\"stream\":\"s\",\"seq\":1}";
+    assert_eq!(String::from_utf8_lossy(&peer.out), json);
+    let mut peer = Peer::new();
+    peer.feed(post("/v1/enqueue", "X-Codec: msgpack\r\n", r#"{"to":"s","envelope":{"id":"m1"}}"#));
+    let msgpack = b"HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\ncontent-type: application/msgpack\r\ncontent-length: 21\r\n\r\n\
+                    \x83\xa2id\xa2m1\xa6stream\xa1s\xa3seq\x01";
+    assert_eq!(peer.out, msgpack);
+}
+
+#[test]
+fn an_answer_says_what_was_promised_and_what_came_before() {
+    for (promise, duplicate, wanted) in [
+        (Promise::Unsaid, true, json!({"id":"m","stream":"s","seq":1,"duplicate":true})),
+        (Promise::Durable, false, json!({"id":"m","stream":"s","seq":1,"durable":true})),
+        (Promise::Volatile, false, json!({"id":"m","stream":"s","seq":1,"durable":false})),
+        (Promise::Durable, true, json!({"id":"m","stream":"s","seq":1,"durable":true,"duplicate":true})),
+    ] {
+        // Around the change of the number of digits of the length, which is guessed.
+        for length in (1..60).chain(900..1_000) {
+            let id = "m".repeat(length);
+            let mut peer = Peer::with(Limits::default(), Answering::OnDemand);
+            peer.feed(publish("x"));
+            let (token, _) = peer.unanswered.remove(0);
+            peer.give(token, &Answer::Published { id: &id, stream: "s", seq: Seq(1), promise, duplicate });
+            let mut body = peer.responses().remove(0).json();
+            assert_eq!(body["id"], json!(id));
+            body["id"] = json!("m");
+            assert_eq!(body, wanted);
+        }
+    }
+}
+
+#[test]
 fn the_length_is_right_for_bodies_of_any_length() {
     // The number of digits is guessed before the body is known: all guesses around the changes of digits are tried.
     for id_bytes in (1..=256).step_by(1) {
@@ -45,6 +82,7 @@ fn the_paths_that_read_ask_for_their_report() {
     for (target, report) in [
         ("/health", "Health"),
         ("/health?verbose=1", "Health"),
+        ("/v1/streams", "Streams"),
         ("/v1/metrics", "Metrics"),
         ("/metrics", "Prometheus"),
         ("/v1/histograms", "HistogramsJson"),
@@ -155,6 +193,9 @@ fn the_shards_refusals_reach_the_client_with_their_wait() {
         (ErrorCode::Backpressure, Some(1_001), 429, Some("2")),
         (ErrorCode::Backpressure, Some(1), 429, Some("1")),
         (ErrorCode::TooManyStreams, None, 503, None),
+        (ErrorCode::StorageFull, None, 507, Some("1")),
+        (ErrorCode::StorageFull, Some(5_000), 507, Some("5")),
+        (ErrorCode::StorageFailed, None, 503, None),
         (ErrorCode::Timeout, None, 504, None),
         (ErrorCode::Internal, None, 500, None),
     ];
@@ -177,7 +218,7 @@ fn an_unknown_stream_is_told_as_before() {
     peer.feed(get("/v1/stats?stream=s", ""));
     let (token, _) = peer.unanswered.remove(0);
     let refusal = Refusal { code: ErrorCode::UnknownStream, message: "no stream `s`".into(), retry_after_ms: None };
-    peer.give(token, &conduit_protocol::Answer::Refused(refusal));
+    peer.give(token, &Answer::Refused(refusal));
     let response = peer.responses().remove(0);
     assert_eq!(response.status, 404);
     assert_eq!(response.json(), json!({"error":"UnknownStream","message":"no stream `s`","code":"UnknownStream"}));

@@ -141,6 +141,50 @@ fn a_nack_may_have_a_delay() {
 }
 
 #[test]
+fn a_nack_may_say_what_went_wrong_and_that_it_is_over() {
+    let wanted = |error: Option<&str>, dead| {
+        let error = error.map(|error| error.to_owned().into());
+        Frame::Nack(Nack { targets: [by_seq(3)].into(), delay_ms: 0, dead, error })
+    };
+    is(&json!({"nack": 3, "error": "no such customer"}), &wanted(Some("no such customer"), false));
+    is(&json!({"nack": 3, "error": ""}), &wanted(Some(""), false));
+    is(&json!({"error": "say \"no\"\n", "dead": true, "nack": 3}), &wanted(Some("say \"no\"\n"), true));
+    is(&json!({"nack": 3, "dead": false}), &wanted(None, false));
+    for wrong in [json!(1), json!("true"), json!(null), json!([])] {
+        fatal(&json!({"nack": 3, "dead": wrong}), ErrorCode::InvalidField);
+    }
+    for wrong in [json!(1), json!(true), json!(null), json!({"message": "no"}), json!(["no"])] {
+        fatal(&json!({"nack": 3, "error": wrong}), ErrorCode::InvalidField);
+    }
+    // They belong to a nack, and mean nothing elsewhere.
+    is(&json!({"ack": 3, "error": 1, "dead": 1}), &Frame::Ack([by_seq(3)].into()));
+}
+
+#[test]
+fn an_error_is_cut_at_a_character() {
+    let max = Limits::default().error_bytes_max;
+    let error_of = |error: &str| {
+        let cut = BOTH.map(|encoding| {
+            let bytes = encode(encoding, &json!({"nack": 1, "error": error}));
+            match decode_frame(encoding, &bytes, &Limits::default()) {
+                Ok(Frame::Nack(Nack { error: Some(error), .. })) => error.into_owned(),
+                other => panic!("{other:?}"),
+            }
+        });
+        assert_eq!(cut[0], cut[1]);
+        cut[0].clone()
+    };
+    let plain = "x".repeat(max);
+    assert_eq!(error_of(&plain), plain);
+    assert_eq!(error_of(&format!("{plain}y")), plain);
+    // A character of two bytes does not fit into the last one.
+    let odd = "x".repeat(max - 1);
+    assert_eq!(error_of(&format!("{odd}é")), odd);
+    // Escapes count as what they stand for.
+    assert_eq!(error_of(&"\n".repeat(max + 1)), "\n".repeat(max));
+}
+
+#[test]
 fn the_first_operation_in_order_counts() {
     is(&json!({"enqueue": 1, "nack": "a", "ackUpTo": 4, "ack": 3, "credit": 2}), &Frame::Credit(2));
     is(&json!({"enqueue": 1, "nack": "a", "ackUpTo": 4, "ack": 3}), &Frame::Ack([by_seq(3)].into()));
@@ -224,6 +268,8 @@ fn members_that_count_may_not_repeat() {
         r#"{"ackUpTo":1,"ackUpTo":1}"#,
         r#"{"nack":1,"nack":1}"#,
         r#"{"nack":1,"delayMs":1,"delayMs":1}"#,
+        r#"{"nack":1,"dead":true,"dead":true}"#,
+        r#"{"nack":1,"error":"a","\u0065rror":"a"}"#,
         r#"{"enqueue":{"to":"s","envelope":{}},"ref":1,"ref":1}"#,
         r#"{"ack":1,"\u0061ck":1}"#,
     ];

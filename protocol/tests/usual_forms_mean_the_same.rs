@@ -72,6 +72,19 @@ fn envelope() -> impl Strategy<Value = String> {
 fn request() -> impl Strategy<Value = String> {
     let publish =
         (text(), envelope()).prop_map(|(to, envelope)| format!(r#"{{"to":{to},"envelope":{envelope}}}"#)).boxed();
+    let options = prop::sample::select(vec![
+        r#""delayMs":5"#,
+        r#""deliverAt":"1970-01-01T00:00:00Z""#,
+        r#""ttlMs":0"#,
+        r#""priority":3"#,
+        r#""dedupId":"k""#,
+        r#""delayMs":1,"ttlMs":1"#,
+    ]);
+    let asking = (publish.clone(), options, any::<bool>()).prop_map(|(publish, options, at_end)| {
+        let members = &publish[1..publish.len() - 1];
+        if at_end { format!("{{{members},{options}}}") } else { format!("{{{options},{members}}}") }
+    });
+    let publish = prop_oneof![3 => publish, 1 => asking].boxed();
     let number = prop_oneof![
         prop::sample::select(vec![0, 1, 9, 10, 127, 128, 255, 256, 65_535, 65_536, 1 << 32, u64::MAX]),
         any::<u64>()

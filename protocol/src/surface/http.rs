@@ -303,10 +303,14 @@ mod tests {
         }
     }
 
+    fn reader(limits: &Limits) -> impl for<'q> Fn(&'q str) -> Result<Subscribe<'q>, Violation> + '_ {
+        move |query| subscribe(query, Encoding::Json, limits)
+    }
+
     #[test]
     fn subscriptions_are_read_and_checked() {
         let limits = Limits { credit_max: 100, ..Limits::default() };
-        let read = |query| subscribe(query, Encoding::Json, &limits);
+        let read = reader(&limits);
         let whole = read("stream=agents%2Fx&credit=7&refill=ack&ackWaitMs=1&maxInflight=4294967296&other=1").unwrap();
         assert_eq!((whole.stream.as_ref(), whole.credit, whole.refill_on_ack), ("agents/x", 7, true));
         assert_eq!((whole.ack_wait_ms, whole.max_inflight), (Some(1), Some(u32::MAX)));
@@ -326,11 +330,52 @@ mod tests {
             "stream=b",
             "refill=%",
         ] {
-            assert_eq!(
-                read(Box::leak(format!("stream=a&{bad}").into_boxed_str())).unwrap_err().code,
-                ErrorCode::InvalidField,
-                "{bad}"
-            );
+            let query = format!("stream=a&{bad}");
+            assert_eq!(read(&query).unwrap_err().code, ErrorCode::InvalidField, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_subscription_names_its_group_and_where_that_begins() {
+        let limits = Limits { group_name_bytes_max: 4, ..Limits::default() };
+        let read = reader(&limits);
+        let plain = read("stream=a").unwrap();
+        assert_eq!((plain.group, plain.from, plain.ephemeral, plain.hello), (None, From::First, false, false));
+        assert_eq!(plain.max_deliver, None);
+        let whole = read("stream=a&group=g%2F1&from=seq:5&hello=1&maxDeliver=0&ephemeral=0").unwrap();
+        assert_eq!((whole.group.as_deref(), whole.from), (Some("g/1"), From::Seq(crate::Seq(5))));
+        assert_eq!((whole.ephemeral, whole.hello, whole.max_deliver), (false, true, Some(0)));
+        let own =
+            read("stream=a&ephemeral=true&hello=false&from=time:1970-01-01T01:00:01%2B01:00&maxDeliver=9999999999");
+        let own = own.unwrap();
+        assert_eq!((own.ephemeral, own.hello, own.from), (true, false, From::TimeUnixMs(1_000)));
+        assert_eq!(own.max_deliver, Some(u32::MAX));
+        assert_eq!(read("stream=a&group=four").unwrap().group.as_deref(), Some("four"));
+        assert_eq!(read("stream=a&group=g&ephemeral=false").unwrap().group.as_deref(), Some("g"));
+        for bad in [
+            "group=",
+            "group",
+            "group=five5",
+            "group=%0A",
+            "group=a&group=b",
+            "group=g&ephemeral=1",
+            "ephemeral=1&group=g",
+            "ephemeral",
+            "ephemeral=yes",
+            "hello=",
+            "hello=2",
+            "hello=1&hello=1",
+            "maxDeliver=-1",
+            "maxDeliver=",
+            "maxDeliver=many",
+            "from=",
+            "from=last",
+            "from=seq:0",
+            "from=time:1970-01-01T01:00:01+01:00",
+            "from=new&from=new",
+        ] {
+            let query = format!("stream=a&{bad}");
+            assert_eq!(read(&query).unwrap_err().code, ErrorCode::InvalidField, "{bad}");
         }
     }
 

@@ -3,7 +3,9 @@
 
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::ws::{INBOX_REST_BYTES_MAX, Role, WsSession};
-use conduit_protocol::{Answer, Context, Delivery, Encoding, Inbox, Limits, Now, Step, Telemetry, Token, Violation};
+use conduit_protocol::{
+    Answer, Context, Delivery, Encoding, Inbox, Limits, Now, Seq, Step, Telemetry, Token, Violation,
+};
 
 pub const CONTINUATION: u8 = 0;
 pub const TEXT: u8 = 1;
@@ -204,6 +206,10 @@ impl Server {
 
     pub fn deliver(&mut self, delivery: &Delivery<'_>) {
         self.session.deliver(delivery, &mut context!(self));
+    }
+
+    pub fn gap(&mut self, from: Seq, to: Seq) {
+        self.session.gap(from, to, &mut context!(self));
     }
 
     pub fn close(&mut self, violation: &Violation) {
