@@ -42,7 +42,9 @@ const FLAG_TIMES: u8 = 8;
 pub fn encoded_bytes(record: &Record<'_>) -> u64 {
     let bytes = match record {
         Record::Message(message) => message_bytes(message),
-        Record::Stream(stream) => STREAM_FIXED + stream.name.len() + stream.settings.len(),
+        Record::Stream(stream) => {
+            STREAM_FIXED + stream.gaps.len() * RANGE_BYTES + stream.name.len() + stream.settings.len()
+        }
         Record::Group(group) => {
             let lists = group.outstanding.len() * OUTSTANDING_BYTES + group.done.len() * RANGE_BYTES;
             GROUP_FIXED + lists + group.name.len() + group.settings.len()
@@ -67,7 +69,7 @@ pub(crate) fn is_encodable(record: &Record<'_>) -> bool {
     let fits = |len: usize| u16::try_from(len).is_ok();
     match record {
         Record::Message(message) => fits(message.id.len()) && fits(message.dedup_id.len()),
-        Record::Stream(stream) => fits(stream.name.len()),
+        Record::Stream(stream) => fits(stream.name.len()) && fits(stream.gaps.len()),
         Record::Group(group) => fits(group.name.len()),
         _ => true,
     }
@@ -158,7 +160,8 @@ fn encode_stream(buffer: &mut Vec<u8>, stream: &StreamRecord<'_>) {
     buffer.extend_from_slice(&stream.next_seq.to_le_bytes());
     buffer.extend_from_slice(&stream.tenant.0.to_le_bytes());
     buffer.extend_from_slice(&(stream.name.len() as u16).to_le_bytes());
-    buffer.extend_from_slice(&[0; 2]);
+    buffer.extend_from_slice(&(stream.gaps.len() as u16).to_le_bytes());
+    encode_ranges(buffer, stream.gaps);
     buffer.extend_from_slice(stream.name.as_bytes());
     buffer.extend_from_slice(stream.settings);
 }
@@ -254,7 +257,7 @@ pub(crate) fn decode<'a>(checked: &Checked<'a>, scratch: &'a mut Scratch) -> Opt
             decode_ranges(bytes.get(RECORD_HEADER..)?, &mut scratch.ranges)?;
             Some(Record::Released { stream: StreamNumber(number), ranges: &scratch.ranges })
         }
-        KIND_STREAM => decode_stream(bytes, StreamNumber(number)).map(Record::Stream),
+        KIND_STREAM => decode_stream(bytes, StreamNumber(number), scratch).map(Record::Stream),
         KIND_GROUP => decode_group(bytes, GroupNumber(number), scratch).map(Record::Group),
         KIND_GROUP_DELETED => Some(Record::GroupDeleted { group: GroupNumber(number) }),
         KIND_STREAM_DELETED => Some(Record::StreamDeleted { stream: StreamNumber(number) }),
@@ -288,9 +291,12 @@ fn decode_message(bytes: &[u8], stream: StreamNumber) -> Option<MessageRecord<'_
     })
 }
 
-fn decode_stream(bytes: &[u8], stream: StreamNumber) -> Option<StreamRecord<'_>> {
+fn decode_stream<'a>(bytes: &'a [u8], stream: StreamNumber, scratch: &'a mut Scratch) -> Option<StreamRecord<'a>> {
     let name_len = usize::from(u16_at(bytes, 36)?);
-    let (name, settings) = bytes.get(STREAM_FIXED..)?.split_at_checked(name_len)?;
+    let gaps_bytes = usize::from(u16_at(bytes, 38)?) * RANGE_BYTES;
+    let (gaps, rest) = bytes.get(STREAM_FIXED..)?.split_at_checked(gaps_bytes)?;
+    let (name, settings) = rest.split_at_checked(name_len)?;
+    decode_ranges(gaps, &mut scratch.ranges)?;
     Some(StreamRecord {
         stream,
         tenant: TenantId(u32_at(bytes, 32)?),
@@ -298,6 +304,7 @@ fn decode_stream(bytes: &[u8], stream: StreamNumber) -> Option<StreamRecord<'_>>
         epoch: u64_at(bytes, 16)?,
         next_seq: u64_at(bytes, 24)?,
         settings,
+        gaps: &scratch.ranges,
     })
 }
 

@@ -63,6 +63,7 @@ proptest! {
     fn streams_come_back(
         stream: u32, tenant: u32, name in ".{0,60}", epoch: u64, next_seq: u64,
         settings in prop::collection::vec(any::<u8>(), 0..100),
+        gaps in ranges(),
     ) {
         comes_back(&Record::Stream(StreamRecord {
             stream: StreamNumber(stream),
@@ -71,6 +72,7 @@ proptest! {
             epoch,
             next_seq,
             settings: &settings,
+            gaps: &gaps,
         }));
     }
 

@@ -74,6 +74,8 @@ pub struct StreamRecord<'a> {
     pub next_seq: u64,
     /// Its settings as a JSON object (`conduit_protocol::streams::StreamSettings`); empty for the defaults.
     pub settings: &'a [u8],
+    /// Seqs that are known to be lost, rising, without overlap: the records that would show it may be gone by now.
+    pub gaps: &'a [SeqRange],
 }
 
 /// A group as it is now: what is below `cursor` is done, except what is outstanding; what is above is not, except what is
