@@ -50,10 +50,20 @@ impl Server {
 
 /// A text as a value in a query: everything but unreserved characters (RFC 3986, section 2.3) and `/` is escaped.
 pub(crate) fn query_value(text: &str) -> String {
+    escaped(text, b"-._~/")
+}
+
+/// A text as one segment of a path: everything but unreserved characters is escaped.
+pub(crate) fn path_segment(text: &str) -> String {
+    escaped(text, b"-._~")
+}
+
+/// Everything but letters, digits and what is `kept` is escaped.
+fn escaped(text: &str, kept: &[u8]) -> String {
     use std::fmt::Write as _;
     let mut escaped = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
+        if byte.is_ascii_alphanumeric() || kept.contains(&byte) {
             escaped.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.
@@ -97,5 +107,6 @@ mod tests {
     fn query_values_survive_any_stream_name() {
         assert_eq!(query_value("agents/Me/inbox"), "agents/Me/inbox");
         assert_eq!(query_value("a b&c=ä+%"), "a%20b%26c%3D%C3%A4%2B%25");
+        assert_eq!(path_segment("agents/Me.dlq ?#"), "agents%2FMe.dlq%20%3F%23");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::address::Server;
 use crate::failure::Failure;
+use crate::object_commands::{DeadLetters, Groups, Streams};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::time::Duration;
 
@@ -87,6 +88,21 @@ pub(crate) enum Command {
     Tail(Tail),
     /// Streams, rates, latencies and consumers, refreshed.
     Top(Top),
+    /// Streams as objects: list, show, create, change, delete, empty.
+    Streams {
+        #[command(subcommand)]
+        action: Option<Streams>,
+    },
+    /// The groups of a stream: list, show, create, change, delete.
+    Groups {
+        #[command(subcommand)]
+        action: Groups,
+    },
+    /// Dead letters: messages that were given up. List, show, publish again, delete.
+    Dlq {
+        #[command(subcommand)]
+        action: Option<DeadLetters>,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -117,9 +133,40 @@ pub(crate) struct Pub {
     /// How messages travel. JSON goes in batches; MessagePack one request a message.
     #[arg(long, value_enum, default_value_t = Codec::Json)]
     pub(crate) codec: Codec,
+    /// Deliver not before so long from now.
+    #[arg(long, value_name = "MS")]
+    delay_ms: Option<u64>,
+    /// Do not deliver after so long from now: the message expires.
+    #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..))]
+    ttl_ms: Option<u64>,
+    /// 0 (usual) to 3: more urgent messages of a stream go first.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=3))]
+    priority: Option<u8>,
+    /// A repeat of this id within the stream's window stores nothing and gets the first answer.
+    #[arg(long, value_name = "ID")]
+    dedup_id: Option<String>,
 }
 
 impl Pub {
+    /// What is asked for beside the envelope, as members of the request: `,"delayMs":5` or nothing.
+    pub(crate) fn options(&self) -> Result<String, Failure> {
+        if self.dedup_id.is_some() && (self.count > 1 || self.envelope().is_none()) {
+            let words = "--dedup-id names one message: give its envelope on the command line, without --count";
+            return Err(Failure::Usage(words.to_owned()));
+        }
+        let mut options = String::new();
+        let mut put = |name: &str, value: Option<serde_json::Value>| {
+            if let Some(value) = value {
+                options += &format!(",\"{name}\":{value}");
+            }
+        };
+        put("delayMs", self.delay_ms.map(Into::into));
+        put("ttlMs", self.ttl_ms.map(Into::into));
+        put("priority", self.priority.map(Into::into));
+        put("dedupId", self.dedup_id.clone().map(Into::into));
+        Ok(options)
+    }
+
     /// The envelope, unless standard input holds the envelopes. An address is not an object, so it cannot be mistaken.
     pub(crate) fn envelope(&self) -> Option<&str> {
         self.envelope.as_deref().filter(|text| *text != "-" && !self.is_address(text))
@@ -164,6 +211,40 @@ pub(crate) struct Sub {
     /// Stop after this long without a message. Without it, wait for ever.
     #[arg(long, value_name = "MS")]
     pub(crate) idle_ms: Option<u64>,
+    /// The group to join; it is created when it does not exist [default: the default group].
+    #[arg(long)]
+    group: Option<String>,
+    /// Where a new group begins: first, new, seq:N, time:RFC3339, last:N.
+    #[arg(long)]
+    from: Option<String>,
+    /// Read for this command alone: nothing is taken from anybody, and no cursor is kept.
+    #[arg(long, conflicts_with = "group")]
+    ephemeral: bool,
+    /// Print first where the stream stands and where the group goes on.
+    #[arg(long)]
+    hello: bool,
+    /// Deliveries of one message before it goes to the dead letters, for a new group; 0: for ever.
+    #[arg(long, value_name = "N")]
+    max_deliver: Option<u32>,
+}
+
+impl Sub {
+    /// What is asked for beside stream and codec, as parameters of the path.
+    pub(crate) fn parameters(&self) -> String {
+        let mut parameters = String::new();
+        let mut put = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                parameters += &format!("&{name}={}", crate::address::query_value(&value));
+            }
+        };
+        put("ackWaitMs", self.ack_wait_ms.map(|ms| ms.to_string()));
+        put("group", self.group.clone());
+        put("from", self.from.clone());
+        put("ephemeral", self.ephemeral.then(|| "1".to_owned()));
+        put("hello", self.hello.then(|| "1".to_owned()));
+        put("maxDeliver", self.max_deliver.map(|count| count.to_string()));
+        parameters
+    }
 }
 
 #[derive(Debug, Args)]
@@ -229,6 +310,11 @@ Examples:
   mkctl sub agents/demo/inbox --count 1 --json   take and ack one message
   mkctl tail agents/demo/inbox                   show ten messages, give them back
   mkctl top --sort depth                         the longest backlogs
+  mkctl pub jobs '{\"n\":1}' --delay-ms 60000      not before a minute from now
+  mkctl sub jobs --group audit --from first      a group of its own, from the start
+  mkctl streams put jobs --durability commit     a stream and its settings
+  mkctl dlq show jobs                            what was given up, and why
+  mkctl dlq redrive jobs                         once more
   mkctl histograms --format hlog > latency.hlog  for HdrHistogram tools
   until mkctl health > /dev/null 2>&1; do sleep 1; done
 
@@ -258,6 +344,38 @@ mod tests {
         let line = ["mkctl", "pub", "s"].iter().chain(line);
         let Command::Pub(asked) = CommandLine::try_parse_from(line).expect("valid").command else { panic!("pub") };
         (asked.envelope().map(str::to_owned), asked.at().map(str::to_owned))
+    }
+
+    fn parsed(line: &[&str]) -> Command {
+        CommandLine::try_parse_from(["mkctl"].iter().chain(line)).expect("valid").command
+    }
+
+    #[test]
+    fn what_a_message_asks_for_goes_beside_its_envelope() {
+        let options = |line: &[&str]| {
+            let Command::Pub(asked) = parsed(line) else { panic!("pub") };
+            asked.options()
+        };
+        assert_eq!(options(&["pub", "s", "{}"]), Ok(String::new()));
+        let all = ["pub", "s", "{}", "--delay-ms", "5", "--ttl-ms", "6", "--priority", "3", "--dedup-id", "a\"b"];
+        assert_eq!(options(&all), Ok(r#","delayMs":5,"ttlMs":6,"priority":3,"dedupId":"a\"b""#.to_owned()));
+        for several in [&["pub", "s", "--dedup-id", "a"][..], &["pub", "s", "{}", "--count", "2", "--dedup-id", "a"]] {
+            assert!(matches!(options(several), Err(Failure::Usage(_))), "{several:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_subscription_asks_for_goes_into_its_path() {
+        let parameters = |line: &[&str]| {
+            let Command::Sub(asked) = parsed(line) else { panic!("sub") };
+            asked.parameters()
+        };
+        assert_eq!(parameters(&["sub", "s"]), "");
+        let all =
+            ["sub", "s", "--group", "a b", "--from", "time:2026-01-01T00:00:00+01:00", "--hello", "--max-deliver", "0"];
+        assert_eq!(parameters(&all), "&group=a%20b&from=time%3A2026-01-01T00%3A00%3A00%2B01%3A00&hello=1&maxDeliver=0");
+        assert_eq!(parameters(&["sub", "s", "--ephemeral", "--ack-wait-ms", "9"]), "&ackWaitMs=9&ephemeral=1");
+        assert!(CommandLine::try_parse_from(["mkctl", "sub", "s", "--ephemeral", "--group", "g"]).is_err());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use crate::address::{Server, query_value};
 use crate::command_line::{Codec, Sub, Tail};
 use crate::failure::Failure;
 use crate::output::{Output, printable};
-use crate::socket::{Delivery, Incoming, Socket};
+use crate::socket::{Delivery, Incoming, Notice, Socket};
+use conduit_protocol::streams::{Gap, Subscribed};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,7 @@ const ACK_BATCH: usize = 64;
 
 /// Takes messages, prints each, and acks what was printed.
 pub(crate) fn subscribe(server: &Server, asked: &Sub, out: &mut Output) -> Result<(), Failure> {
-    let mut path = subscribe_path(&asked.stream, asked.codec);
-    if let Some(ack_wait_ms) = asked.ack_wait_ms {
-        path.push_str(&format!("&ackWaitMs={ack_wait_ms}"));
-    }
+    let path = subscribe_path(&asked.stream, asked.codec) + &asked.parameters();
     let mut socket = Socket::open(server, &path, asked.codec)?;
     let mut window = Window::new(asked.credit, asked.count);
     grant(&mut socket, window.open())?;
@@ -39,6 +37,7 @@ pub(crate) fn subscribe(server: &Server, asked: &Sub, out: &mut Output) -> Resul
                     settle(&mut socket, &mut printed, &mut window, asked.no_ack, out)?;
                 }
             }
+            Incoming::Notice(notice) => tell(&notice, out)?,
             Incoming::Nothing if printed.is_empty() => break,
             Incoming::Nothing => settle(&mut socket, &mut printed, &mut window, asked.no_ack, out)?,
         }
@@ -66,6 +65,7 @@ pub(crate) fn tail(server: &Server, asked: &Tail, out: &mut Output) -> Result<()
                 out.flush()?;
                 shown.push(delivery.seq);
             }
+            Incoming::Notice(notice) => tell(&notice, out)?,
             Incoming::Nothing => break,
         }
     }
@@ -108,6 +108,28 @@ fn settle(
     }
     printed.clear();
     grant(socket, window.open())
+}
+
+/// Says where a subscription begins, or which messages are lost.
+fn tell(notice: &Notice, out: &mut Output) -> Result<(), Failure> {
+    if out.json {
+        return out.value(&match notice {
+            Notice::Subscribed(hello) => json!({ "subscribed": hello }),
+            Notice::Gap(gap) => json!({ "gap": gap }),
+        });
+    }
+    match notice {
+        Notice::Subscribed(hello) => {
+            let group = if hello.group.is_empty() { "the default group".into() } else { printable(&hello.group) };
+            let Subscribed { epoch, first, last, next, .. } = hello;
+            out.line(&format!("epoch {epoch}, held from seq {first}, last seq {last}, {group} goes on with {next}"))?;
+            out.flush()
+        }
+        Notice::Gap(Gap { from, to }) => {
+            out.remark(&format!("lost on the server's disk: seqs {from} to {to}"));
+            Ok(())
+        }
+    }
 }
 
 fn print(delivery: &Delivery, out: &mut Output) -> Result<(), Failure> {

@@ -47,6 +47,17 @@ impl Client {
         self.reply(request.send(body))
     }
 
+    /// Puts a JSON document in its place.
+    pub(crate) fn put(&self, path: &str, document: &Value) -> Result<Reply, Failure> {
+        let request = self.agent.put(format!("{}{path}", self.base)).header("content-type", "application/json");
+        self.reply(request.send(document.to_string().as_bytes()))
+    }
+
+    /// Removes what is there.
+    pub(crate) fn delete(&self, path: &str) -> Result<Reply, Failure> {
+        self.reply(self.agent.delete(format!("{}{path}", self.base)).call())
+    }
+
     /// Asks for a JSON document that only counts when the status is 200.
     pub(crate) fn json(&self, path: &str) -> Result<Value, Failure> {
         let reply = self.get(path)?;

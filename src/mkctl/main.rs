@@ -4,8 +4,11 @@ mod address;
 mod command_line;
 mod consume;
 mod dashboard;
+mod dead_letters;
 mod failure;
 mod http;
+mod object_commands;
+mod objects;
 mod output;
 mod publish;
 mod reports;
@@ -15,6 +18,7 @@ mod top;
 use clap::Parser;
 use command_line::{Command, CommandLine};
 use failure::Failure;
+use object_commands::{DeadLetters, Streams};
 use output::Output;
 use std::process::ExitCode;
 
@@ -44,5 +48,14 @@ fn run(command: Command, global: &command_line::Global, out: &mut Output) -> Res
         Command::Sub(asked) => consume::subscribe(&global.server(asked.at.as_deref())?, &asked, out),
         Command::Tail(asked) => consume::tail(&global.server(asked.at.as_deref())?, &asked, out),
         Command::Top(asked) => top::run(&global.server(asked.at.as_deref())?, &asked, out),
+        Command::Streams { action } => {
+            let action = action.unwrap_or(Streams::Ls { at: None });
+            objects::streams(&global.server(action.at())?, &action, out)
+        }
+        Command::Groups { action } => objects::groups(&global.server(action.at())?, &action, out),
+        Command::Dlq { action } => {
+            let action = action.unwrap_or(DeadLetters::Ls { at: None });
+            dead_letters::run(&global.server(action.at())?, &action, out)
+        }
     }
 }

@@ -52,6 +52,25 @@ impl Output {
         Ok(())
     }
 
+    /// A table: the first column on the left, the others on the right.
+    pub(crate) fn table<const N: usize>(
+        &mut self,
+        titles: &[&str; N],
+        rows: impl Iterator<Item = [String; N]>,
+    ) -> Result<(), Failure> {
+        let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
+        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: [usize; N] = std::array::from_fn(width);
+        for row in &rows {
+            let mut line = String::new();
+            for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+                line += &if at == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
+            }
+            self.line(line.trim_end())?;
+        }
+        Ok(())
+    }
+
     /// Hands what was printed to the reader.
     pub(crate) fn flush(&mut self) -> Result<(), Failure> {
         self.out.flush().map_err(closed)

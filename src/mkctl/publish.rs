@@ -28,6 +28,7 @@ pub(crate) fn run(server: &Server, asked: &Pub, out: &mut Output) -> Result<(), 
     let mut publisher = Publisher {
         client: Client::new(server),
         stream: serde_json::to_string(&asked.stream).map_err(|error| Failure::Usage(error.to_string()))?,
+        options: asked.options()?,
         codec: asked.codec,
         batch: Vec::new(),
         accepted: 0,
@@ -67,6 +68,8 @@ struct Publisher {
     client: Client,
     /// The stream's name as a JSON text.
     stream: String,
+    /// What each message asks for beside being stored, as members of its request.
+    options: String,
     codec: Codec,
     batch: Vec<Line>,
     accepted: u64,
@@ -101,7 +104,10 @@ impl Publisher {
     fn add(&mut self, envelope: &str, number: u64, out: &mut Output) -> Result<(), Failure> {
         // A JSON text may be spread over lines, a batch's line may not. In valid JSON line ends are only white space.
         let envelope = envelope.replace(['\n', '\r'], " ");
-        self.batch.push(Line { number, request: format!(r#"{{"to":{},"envelope":{envelope}}}"#, self.stream) });
+        self.batch.push(Line {
+            number,
+            request: format!(r#"{{"to":{},"envelope":{envelope}{}}}"#, self.stream, self.options),
+        });
         let bytes: usize = self.batch.last().map_or(0, |line| line.request.len()) * self.batch.len();
         if self.batch.len() >= BATCH_LINES || bytes >= BATCH_BYTES || self.codec == Codec::Msgpack {
             self.send(out)?;
@@ -228,7 +234,10 @@ impl Publisher {
                         one.get(name).map_or_else(String::new, |value| printable(value.as_str().unwrap_or_default()))
                     };
                     let seq = one.get("seq").and_then(Value::as_u64).unwrap_or_default();
-                    out.line(&format!("published {} as seq {seq} of {}", text("id"), text("stream")))?;
+                    let has = |name: &str| one.get(name).and_then(Value::as_bool) == Some(true);
+                    let deed = if has("duplicate") { "was published before:" } else { "published" };
+                    let promise = if has("durable") { ", on the disk" } else { "" };
+                    out.line(&format!("{deed} {} as seq {seq} of {}{promise}", text("id"), text("stream")))?;
                 }
                 (_, accepted) => out.line(&format!("published {} messages ({}/s)", grouped(accepted), self.rate()))?,
             }

@@ -4,6 +4,7 @@ use crate::address::Server;
 use crate::command_line::Codec;
 use crate::failure::Failure;
 use conduit_protocol::codec::{self, Encoding};
+use conduit_protocol::streams::{Gap, Subscribed};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::io;
@@ -27,8 +28,20 @@ pub(crate) struct Socket {
 pub(crate) enum Incoming {
     /// A delivery.
     Delivery(Delivery),
+    /// Something about the subscription itself.
+    Notice(Notice),
     /// Nothing came in the time given.
     Nothing,
+}
+
+/// What a server tells a consumer beside messages.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Notice {
+    /// Where it begins.
+    Subscribed(Subscribed),
+    /// What is lost.
+    Gap(Gap),
 }
 
 /// A delivered message.
@@ -107,11 +120,11 @@ impl Socket {
                 Err(error) => return Err(self.broken(&error)),
             };
             match message {
-                Message::Text(text) => return parse(text.as_bytes()).map(Incoming::Delivery),
+                Message::Text(text) => return parse(text.as_bytes()),
                 Message::Binary(packed) => {
                     self.json.clear();
                     codec::transcode(Encoding::MessagePack, Encoding::Json, &packed, &mut self.json);
-                    return parse(&self.json).map(Incoming::Delivery);
+                    return parse(&self.json);
                 }
                 Message::Close(frame) => {
                     let why = frame.map_or_else(|| "without a reason".to_owned(), |frame| frame.to_string());
@@ -166,9 +179,12 @@ fn connect(server: &Server) -> Result<TcpStream, Failure> {
     Err(unreachable(last))
 }
 
-fn parse(json: &[u8]) -> Result<Delivery, Failure> {
+fn parse(json: &[u8]) -> Result<Incoming, Failure> {
     if let Ok(delivery) = serde_json::from_slice(json) {
-        return Ok(delivery);
+        return Ok(Incoming::Delivery(delivery));
+    }
+    if let Ok(notice) = serde_json::from_slice(json) {
+        return Ok(Incoming::Notice(notice));
     }
     match serde_json::from_slice::<ErrorFrame>(json) {
         Ok(frame) => Err(Failure::Refused(format!("{}: {}", frame.error.code, frame.error.message))),
