@@ -59,7 +59,7 @@ impl Shard {
             StreamAction::Delete => self.delete_stream(now, key?, effects),
             StreamAction::Purge => self.purge(now, key?, effects),
             StreamAction::Peek { from, limit } => self.peek(key?, *from, *limit),
-            StreamAction::Redrive { .. } => Err((ErrorCode::UnknownOp, "dead letters are not kept yet")),
+            StreamAction::Redrive { limit } => self.redrive(now, key?, *limit, effects),
             StreamAction::DescribeGroup { group } => self.describe_group(key?, group),
             StreamAction::PutGroup { group, from, settings } => {
                 self.put_group(now, tenant, name, found, group, *from, settings)

@@ -3,7 +3,13 @@
 //! An id is recognised for the stream's window, both ends included, and is then forgotten, oldest first. Time is that of
 //! `Now::mono_ns`: a clock that is set to another date opens no window early.
 
+use crate::Limits;
+use crate::expire::{Timer, tick_at, tick_of};
 use crate::pool::{Buffers, Size};
+use crate::settings::Settings;
+use crate::shard::Shard;
+use crate::wheel::TimerId;
+use conduit_protocol::{ErrorCode, Now, time::NS_PER_MS};
 use hashbrown::HashTable;
 use std::collections::VecDeque;
 
@@ -20,6 +26,8 @@ pub(crate) struct Dedup {
     entries: VecDeque<Entry>,
     /// The number of the first entry; numbers rise by one and are not used again.
     first: u64,
+    /// The timer of the next look for ids to forget.
+    timer: Option<TimerId>,
 }
 
 /// A publish that was accepted under a dedup id.
@@ -59,7 +67,7 @@ pub(crate) struct First<'a> {
 impl Dedup {
     /// None.
     pub(crate) const fn new() -> Self {
-        Self { by_id: HashTable::new(), entries: VecDeque::new(), first: 0 }
+        Self { by_id: HashTable::new(), entries: VecDeque::new(), first: 0, timer: None }
     }
 
     /// Entries kept, some of which may have left the window.
@@ -156,6 +164,122 @@ impl Dedup {
     pub(crate) fn next_ns(&self, window_ns: u64) -> Option<u64> {
         self.entries.front().map(|entry| entry.accepted_ns.saturating_add(window_ns).saturating_add(1))
     }
+}
+
+/// A publish that repeats one that was accepted: the answer of then.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Repeated {
+    /// Key of the stream.
+    pub(crate) stream: u32,
+    /// The message's position.
+    pub(crate) seq: u64,
+    /// The message's id.
+    pub(crate) id: Box<str>,
+}
+
+/// Ids that a publish forgets at most, when they left their window: more than it adds, so that they never pile up.
+const FORGOTTEN_MAX: usize = 4;
+/// Least milliseconds between two looks for ids to forget, of one stream: not each of them needs to wake the shard.
+const FORGET_MS: u64 = 1_000;
+
+impl Shard {
+    /// The publish that was accepted under this dedup id, if the stream still recognises it.
+    pub(crate) fn first_under(&self, now: Now, found: Option<u32>, dedup_id: &str) -> Option<Repeated> {
+        let key = found?;
+        let stream = self.streams.at(key)?;
+        let dedup = stream.dedup.as_ref()?;
+        let window_ns = window_ns(&stream.settings, &self.limits)?;
+        let hash = self.seeded.hash(0, dedup_id.as_bytes());
+        let First { seq, id } = dedup.first(now.mono_ns, window_ns, hash, dedup_id)?;
+        Some(Repeated { stream: key, seq, id: id.into() })
+    }
+
+    /// Is there room for one more dedup id?
+    pub(crate) fn check_dedup_room(
+        &mut self,
+        now: Now,
+        found: Option<u32>,
+        dedup_id: &str,
+    ) -> Result<(), (ErrorCode, &'static str)> {
+        if dedup_id.len() > Dedup::ID_BYTES_MAX {
+            return Err((ErrorCode::InvalidField, "the dedup id is too long"));
+        }
+        if let Some(key) = found {
+            self.forget_ids(now, key, FORGOTTEN_MAX);
+        }
+        if self.dedup_entries >= self.limits.dedup_entries_max {
+            return Err((
+                ErrorCode::Backpressure,
+                "the shard remembers as many dedup ids as it may; retry later, or use shorter windows",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Remembers the answer to a publish under its dedup id.
+    pub(crate) fn remember(&mut self, now: Now, key: u32, dedup_id: &str, first: First<'_>) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        if window_ns(&stream.settings, &self.limits).is_none() {
+            return;
+        }
+        let hash = self.seeded.hash(0, dedup_id.as_bytes());
+        let dedup = stream.dedup.get_or_insert_with(|| Box::new(Dedup::new()));
+        if dedup.add(now.mono_ns, hash, dedup_id, first, &mut self.memory.buffers) {
+            self.dedup_entries += 1;
+        }
+        self.set_dedup_timer(now, key);
+    }
+
+    /// Forgets dedup ids of a stream that left their window, at most so many.
+    fn forget_ids(&mut self, now: Now, key: u32, count_max: usize) -> usize {
+        let Some(stream) = self.streams.at_mut(key) else { return 0 };
+        let Some(dedup) = &mut stream.dedup else { return 0 };
+        let window_ns = window_ns(&stream.settings, &self.limits).unwrap_or(0);
+        let forgotten = dedup.expire(now.mono_ns, window_ns, count_max, &mut self.memory.buffers);
+        self.dedup_entries -= forgotten;
+        forgotten
+    }
+
+    /// Makes sure that the wheel wakes a stream to forget dedup ids: not for each of them, but soon after.
+    fn set_dedup_timer(&mut self, now: Now, key: u32) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        let window_ns = window_ns(&stream.settings, &self.limits).unwrap_or(0);
+        let Some(dedup) = &mut stream.dedup else { return };
+        let Some(next_ns) = dedup.next_ns(window_ns) else { return };
+        if dedup.timer.is_none() {
+            let soon_ns = now.mono_ns.saturating_add(FORGET_MS * NS_PER_MS);
+            let due_ns = if next_ns <= now.mono_ns { next_ns } else { next_ns.max(soon_ns) };
+            dedup.timer = Some(self.timers.add(tick_of(now), tick_at(due_ns), Timer::Dedup { stream: key }));
+        }
+    }
+
+    /// Some dedup ids of a stream may have left their window.
+    pub(crate) fn expire_ids(&mut self, now: Now, key: u32, work: &mut usize) {
+        let Some(dedup) = self.streams.at_mut(key).and_then(|stream| stream.dedup.as_mut()) else { return };
+        dedup.timer = None;
+        *work -= self.forget_ids(now, key, *work);
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        if stream.dedup.as_ref().is_some_and(|dedup| dedup.len() == 0) {
+            stream.dedup = None;
+        }
+        self.set_dedup_timer(now, key);
+    }
+
+    /// A stream is gone, and its dedup ids with it.
+    pub(crate) fn forget_all_ids(&mut self, key: u32) {
+        let dedup = self.streams.at_mut(key).and_then(|stream| stream.dedup.take());
+        let Some(mut dedup) = dedup else { return };
+        if let Some(timer) = dedup.timer {
+            self.timers.remove(timer);
+        }
+        self.dedup_entries -= dedup.clear(&mut self.memory.buffers);
+    }
+}
+
+/// How long a stream recognises a dedup id, in nanoseconds; `None`: not at all.
+fn window_ns(settings: &Settings, limits: &Limits) -> Option<u64> {
+    let window_ms = settings.dedup_window_ms(limits);
+    (window_ms > 0).then(|| window_ms.saturating_mul(NS_PER_MS))
 }
 
 /// What one entry takes at most in memory, in bytes, with ids as long as the wire allows: the entry itself and its place

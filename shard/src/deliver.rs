@@ -1,7 +1,8 @@
 //! Deliver: while a group has a backlog and a consumer that can take it, they are brought together.
 
+use crate::dead_letter::is_last;
 use crate::expire::{Timer, tick_at, tick_of};
-use crate::group::Next;
+use crate::group::{Next, Source};
 use crate::pool::Size;
 use crate::shard::Shard;
 use crate::{Effect, Effects, StreamKey};
@@ -38,36 +39,67 @@ impl Shard {
         }
     }
 
-    fn deliver_backlog(&mut self, now: Now, key: u32, group_index: u32, work: &mut usize, effects: &mut Effects) {
-        let Some(stream) = self.streams.at_mut(key) else { return };
-        let Some(group) = stream.groups.at_mut(group_index) else { return };
+    fn deliver_backlog(&mut self, now: Now, key: u32, group: u32, work: &mut usize, effects: &mut Effects) {
+        if let Some(stream) = self.streams.at_mut(key)
+            && stream.lanes.is_some()
+        {
+            stream.trim_lanes();
+        }
+        while let Some((seq, source)) = self.deliver_run(now, key, group, work, effects) {
+            self.put_aside(now, key, group, seq, source);
+        }
+    }
+
+    /// Delivers to a group until there is nothing left to do, or until its next message must be put aside: which that is.
+    fn deliver_run(
+        &mut self,
+        now: Now,
+        key: u32,
+        group_index: u32,
+        work: &mut usize,
+        effects: &mut Effects,
+    ) -> Option<(u64, Source)> {
+        let stream = self.streams.at_mut(key)?;
+        let group = stream.groups.at_mut(group_index)?;
         while let Some(index) = group.ready.first() {
             if *work == 0 {
                 if group.has_backlog(&stream.held) && !group.is_queued {
                     group.is_queued = true;
                     self.undelivered.push_back((key, group_index));
                 }
-                return;
+                return None;
             }
-            let next = group.next(&stream.held, &stream.gaps);
+            let next = group.next(&stream.held, stream.lanes.as_deref(), &stream.gaps);
             let Next::Message { seq, attempt, source } = next else {
-                let Next::Gap(gap) = next else { return };
                 *work -= 1;
-                if let Some(consumer) = self.consumers.at(index) {
-                    let connection = consumer.connection;
-                    effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
+                match next {
+                    Next::Nothing | Next::Message { .. } => return None,
+                    Next::Passed => {}
+                    Next::Gap(gap) => {
+                        if let Some(consumer) = self.consumers.at(index) {
+                            let connection = consumer.connection;
+                            effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
+                        }
+                    }
                 }
                 continue;
             };
             let Some(message) = stream.held.message(seq) else {
                 debug_assert!(false, "a shard without a log holds every message in memory");
-                return;
+                return None;
             };
             *work -= 1;
-            let Some(consumer) = self.consumers.at_mut(index) else { return };
+            if (message.has_times() && !message.may_be_delivered(now.unix_ms))
+                || (attempt.get() > 1
+                    && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits))
+            {
+                return Some((seq, source));
+            }
+            let consumer = self.consumers.at_mut(index)?;
             group.take(seq, source);
             let latency_ns = now.mono_ns.saturating_sub(message.published.mono_ns);
-            let tells_latency = attempt.get() == 1 && message.published.mono_ns >= group.latency_from_ns;
+            let tells_latency =
+                attempt.get() == 1 && !message.is_delayed() && message.published.mono_ns >= group.latency_from_ns;
             let envelope_bytes = message.envelope().len() as u64;
             consumer.outbox_bytes = consumer.outbox_bytes.saturating_add(message.delivery_bytes());
             consumer.credit -= 1;
@@ -99,6 +131,7 @@ impl Shard {
             }
             effects.push(Effect::Deliver { connection, stream: StreamKey(key), seq: Seq(seq), attempt: attempt.get() });
         }
+        None
     }
 
     /// See [`Shard::delivery`].

@@ -26,6 +26,25 @@ pub(crate) enum Timer {
         /// Key of the stream.
         stream: u32,
     },
+    /// The time of a message that a group put aside has come.
+    Scheduled {
+        /// Key of the stream.
+        stream: u32,
+        /// Index of the group.
+        group: u32,
+    },
+    /// A message of a stream has expired.
+    Expiry {
+        /// Key of the stream.
+        stream: u32,
+    },
+    /// Dedup ids of a stream may have left their window.
+    Dedup {
+        /// Key of the stream.
+        stream: u32,
+    },
+    /// Dead letters that could not be stored are to be tried again.
+    DeadLetters,
     /// Some streams may have been unused for too long.
     Sweep,
 }
@@ -38,6 +57,8 @@ pub(crate) enum Unfinished {
         /// Key of the stream.
         stream: u32,
     },
+    /// Dead letters are left to be written.
+    DeadLetters,
     /// Deleted streams have messages left to give up.
     Bury,
 }
@@ -72,6 +93,10 @@ impl Shard {
                 Timer::AckWait { consumer } => self.expire_acks(now, consumer, &mut work),
                 Timer::Delayed { stream, group } => self.return_delayed(now, stream, group, &mut work),
                 Timer::Age { stream } => self.age(now, stream, &mut work, effects),
+                Timer::Scheduled { stream, group } => self.return_scheduled(now, stream, group, &mut work),
+                Timer::Expiry { stream } => self.expire_messages(now, stream, &mut work, effects),
+                Timer::Dedup { stream } => self.expire_ids(now, stream, &mut work),
+                Timer::DeadLetters => self.retry_letters(now),
                 Timer::Sweep => self.sweep(now),
             }
             // Counted last, so that every timer gets at least one thing done.
@@ -93,6 +118,9 @@ impl Shard {
                     self.trim_some(now, key, &mut turn);
                     self.resume_when_roomy(key, effects);
                 }
+                Unfinished::DeadLetters => {
+                    self.write_letters(now, &mut turn, effects);
+                }
                 Unfinished::Bury => self.bury_some(&mut turn, effects),
             }
             work += turn;
@@ -111,6 +139,14 @@ impl Shard {
             self.deliver_some(now, key, group, &mut turn, effects);
             work += turn;
             work = work.saturating_sub(1);
+        }
+    }
+
+    /// Puts all groups of a stream into the queue of those with deliveries left to make.
+    pub(crate) fn queue_all(&mut self, key: u32) {
+        let slots = self.streams.at(key).map_or(0, |stream| stream.groups.slots());
+        for group in 0..slots {
+            self.queue(key, group);
         }
     }
 
@@ -189,9 +225,13 @@ impl Shard {
         if let Some(timer) = stream.age_timer.take() {
             self.timers.remove(timer);
         }
+        if let Some((timer, _)) = stream.expiry.take().and_then(|expiry| expiry.timer) {
+            self.timers.remove(timer);
+        }
         for index in 0..stream.groups.slots() {
             self.forget_group(key, index);
         }
+        self.forget_all_ids(key);
         let Some(stream) = self.streams.at(key) else { return };
         if stream.is_trimming {
             self.unfinished.retain(|unfinished| *unfinished != Unfinished::Trim { stream: key });
@@ -212,9 +252,10 @@ impl Shard {
         let Some(mut group) = stream.groups.remove(index) else { return };
         group.flights.clear_some(u64::MAX, &mut self.memory.flights);
         self.totals.groups_now -= 1;
-        if let Some((timer, _)) = group.delay_timer {
+        for (timer, _) in [group.delay_timer, group.scheduled.timer].into_iter().flatten() {
             self.timers.remove(timer);
         }
+        self.forget_given_up_by(key, index);
         if group.is_queued {
             self.undelivered.retain(|queued| *queued != (key, index));
         }

@@ -3,9 +3,11 @@
 //! A message is done for a group when it is below the cursor and not outstanding (`flights` has no entry of it), or when
 //! it is in `skip`.
 
+use crate::agenda::Agenda;
 use crate::consumer::ReadyList;
 use crate::flight::{Flight, Flights};
 use crate::held::Held;
+use crate::lanes::{Choice, LaneCursors, Lanes};
 use crate::log::SeqRange;
 use crate::ring::Blocks;
 use crate::wheel::TimerId;
@@ -40,6 +42,11 @@ pub(crate) struct Group {
     delayed: BinaryHeap<Reverse<(u64, u64)>>,
     /// The timer of the earliest delayed message, and when that is.
     pub(crate) delay_timer: Option<(TimerId, u64)>,
+    /// Messages that were put aside until their time comes.
+    pub(crate) scheduled: Agenda,
+    lane_cursors: LaneCursors,
+    /// Some urgent message may wait. It errs on one side only.
+    has_urgent: bool,
     /// Delivered or delayed, and not done.
     pub(crate) flights: Flights,
     /// Consumers that may be delivered to, in turn.
@@ -68,6 +75,8 @@ pub(crate) enum Next {
     },
     /// The cursor has passed messages that were lost on the disk: the consumers are to be told.
     Gap(SeqRange),
+    /// Nothing yet: the cursor has passed so many messages that it is enough for one step.
+    Passed,
     /// Nothing.
     Nothing,
 }
@@ -79,7 +88,24 @@ pub(crate) enum Source {
     Returned,
     /// It is at the cursor.
     Fresh,
+    /// It was chosen among messages of different urgency.
+    Chosen(Choice),
 }
+
+/// Where the cursor came to.
+enum Passed {
+    /// A message that is not urgent.
+    ToMessage,
+    /// The end.
+    ToEnd,
+    /// The other side of a gap.
+    ToGap(SeqRange),
+    /// As far as one step goes.
+    Far,
+}
+
+/// Runs of urgent messages that the cursor passes in one step.
+const RUNS_MAX: usize = 64;
 
 impl Group {
     /// A group whose first message is the one at `cursor`, or the first one after it.
@@ -94,6 +120,9 @@ impl Group {
             returned: BinaryHeap::new(),
             delayed: BinaryHeap::new(),
             delay_timer: None,
+            scheduled: Agenda::new(),
+            lane_cursors: LaneCursors::at(cursor),
+            has_urgent: true,
             flights: Flights::new(),
             ready: ReadyList::new(),
             consumers: 0,
@@ -106,6 +135,12 @@ impl Group {
     /// A new group begins here.
     pub(crate) const fn begin_at(&mut self, seq: u64) {
         self.cursor = seq;
+        self.lane_cursors = LaneCursors::at(seq);
+    }
+
+    /// Its stream has a new urgent message.
+    pub(crate) const fn meet_urgent(&mut self) {
+        self.has_urgent = true;
     }
 
     /// The next seq that was never delivered.
@@ -117,36 +152,35 @@ impl Group {
     /// Everything below it is done.
     #[inline]
     pub(crate) fn floor(&self) -> u64 {
-        self.flights.lowest().map_or(self.cursor, |lowest| lowest.min(self.cursor))
+        let below = self.cursor.min(self.lane_cursors.floor());
+        self.flights.lowest().map_or(below, |lowest| lowest.min(below))
     }
 
-    /// It is done with a message.
+    /// It is done with a message, which is the oldest that its stream holds.
     pub(crate) fn is_done(&self, seq: u64) -> bool {
         if seq < self.cursor {
-            return self.flights.at(seq).is_none();
+            return self.flights.at(seq).is_none() && seq < self.lane_cursors.floor();
         }
-        self.skip.iter().any(|range| (range.from..=range.to).contains(&seq))
+        self.skips(seq)
     }
 
     /// Something may be there to be delivered now. It errs on one side only: what was released meanwhile still counts.
     #[inline]
     pub(crate) fn has_backlog(&self, held: &Held) -> bool {
-        self.cursor < held.visible() || !self.returned.is_empty()
+        self.cursor < held.visible() || !self.returned.is_empty() || self.has_urgent
     }
 
     /// What is to be delivered next; `gaps` are the stream's. Passes over what is not there any more.
     #[inline]
-    pub(crate) fn next(&mut self, held: &Held, gaps: &[SeqRange]) -> Next {
-        while let Some(Reverse(seq)) = self.returned.peek().copied() {
-            if let Some(flight) = self.flights.at(seq)
-                && held.is_held(seq)
-            {
-                let attempt = NonZeroU32::MIN.saturating_add(flight.attempts());
-                return Next::Message { seq, attempt, source: Source::Returned };
-            }
-            self.pop_returned();
+    pub(crate) fn next(&mut self, held: &Held, lanes: Option<&Lanes>, gaps: &[SeqRange]) -> Next {
+        if let Some(lanes) = lanes {
+            return self.next_of_lanes(held, lanes, gaps);
+        }
+        if let Some((seq, attempt)) = self.next_returned(held) {
+            return Next::Message { seq, attempt, source: Source::Returned };
         }
         if self.cursor >= held.visible() {
+            self.has_urgent = false;
             return Next::Nothing;
         }
         if !held.is_held(self.cursor) || !self.skip.is_empty() {
@@ -158,6 +192,77 @@ impl Group {
             }
         }
         Next::Message { seq: self.cursor, attempt: NonZeroU32::MIN, source: Source::Fresh }
+    }
+
+    /// What came back and is to be delivered next.
+    #[inline]
+    fn next_returned(&mut self, held: &Held) -> Option<(u64, NonZeroU32)> {
+        while let Some(Reverse(seq)) = self.returned.peek().copied() {
+            if let Some(flight) = self.flights.at(seq)
+                && held.is_held(seq)
+            {
+                return Some((seq, NonZeroU32::MIN.saturating_add(flight.attempts())));
+            }
+            self.pop_returned();
+        }
+        None
+    }
+
+    /// As [`Self::next`], where some messages are more urgent than others.
+    #[cold]
+    fn next_of_lanes(&mut self, held: &Held, lanes: &Lanes, gaps: &[SeqRange]) -> Next {
+        let returned = self.next_returned(held);
+        let has_fresh = match self.pass_urgent(held, lanes, gaps) {
+            Passed::ToMessage => true,
+            Passed::ToEnd => false,
+            Passed::ToGap(gap) => return Next::Gap(gap),
+            Passed::Far => return Next::Passed,
+        };
+        for _ in 0..RUNS_MAX {
+            let choice = self.lane_cursors.choose(lanes, held.visible(), returned.is_some(), has_fresh);
+            let (seq, attempt) = match (choice, returned) {
+                (None, _) => {
+                    self.has_urgent = false;
+                    return Next::Nothing;
+                }
+                (Some(Choice::Returned), Some(returned)) => returned,
+                (Some(Choice::Urgent { seq, lane, .. }), _) => {
+                    if !held.is_held(seq) || self.flights.at(seq).is_some() || self.skips(seq) {
+                        self.lane_cursors.pass(seq, lane);
+                        continue;
+                    }
+                    (seq, NonZeroU32::MIN)
+                }
+                (Some(Choice::Fresh | Choice::Returned), _) => (self.cursor, NonZeroU32::MIN),
+            };
+            let source = choice.map_or(Source::Fresh, Source::Chosen);
+            return Next::Message { seq, attempt, source };
+        }
+        Next::Passed
+    }
+
+    /// Moves the cursor to the next message that is not urgent.
+    fn pass_urgent(&mut self, held: &Held, lanes: &Lanes, gaps: &[SeqRange]) -> Passed {
+        for _ in 0..RUNS_MAX {
+            if self.cursor >= held.visible() {
+                return Passed::ToEnd;
+            }
+            if (!held.is_held(self.cursor) || !self.skip.is_empty())
+                && let Some(gap) = self.pass(held, gaps)
+            {
+                return Passed::ToGap(gap);
+            }
+            let end = lanes.run_end(self.cursor);
+            if end == self.cursor && end < held.visible() {
+                return Passed::ToMessage;
+            }
+            self.cursor = end.min(held.visible());
+        }
+        Passed::Far
+    }
+
+    fn skips(&self, seq: u64) -> bool {
+        self.skip.iter().any(|range| (range.from..=range.to).contains(&seq))
     }
 
     /// Moves the cursor to the next message that is held and not skipped; stops behind a gap on the way.
@@ -186,6 +291,17 @@ impl Group {
     /// The message that [`Self::next`] named is being delivered.
     #[inline]
     pub(crate) fn take(&mut self, seq: u64, source: Source) {
+        let source = match source {
+            Source::Chosen(choice) => {
+                self.lane_cursors.take(choice);
+                match choice {
+                    Choice::Urgent { .. } => return,
+                    Choice::Returned => Source::Returned,
+                    Choice::Fresh => Source::Fresh,
+                }
+            }
+            source => source,
+        };
         match source {
             Source::Returned => {
                 debug_assert!(self.returned.peek() == Some(&Reverse(seq)), "only what is next is taken");
@@ -195,6 +311,7 @@ impl Group {
                 debug_assert!(self.cursor == seq, "only what is next is taken");
                 self.cursor = seq + 1;
             }
+            Source::Chosen(_) => {}
         }
     }
 

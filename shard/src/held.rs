@@ -280,6 +280,7 @@ mod tests {
     use super::*;
     use crate::Limits;
     use crate::log::SegmentId;
+    use crate::message::Extras;
     use conduit_protocol::{Encoding, Now};
     use std::collections::BTreeSet;
 
@@ -288,7 +289,9 @@ mod tests {
     fn held(last: u64, kept: &BTreeSet<u64>, located: &BTreeSet<u64>, memory: &mut Memory) -> Held {
         let mut held = Held::new();
         for seq in 1..=last {
-            let message = Message::new(Now::default(), "m", Encoding::Json, b"{}", &mut memory.buffers).unwrap();
+            let message =
+                Message::new(Now::default(), "m", Encoding::Json, b"{}", Extras::default(), &mut memory.buffers)
+                    .unwrap();
             assert_eq!(held.append(message, false, memory), seq);
             if located.contains(&seq) {
                 held.located.insert(seq, Location::new(SegmentId(1), seq * 8).unwrap(), &mut memory.locations);

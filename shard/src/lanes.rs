@@ -101,29 +101,26 @@ fn partition(mut low: usize, mut high: usize, is_before: impl Fn(usize) -> bool)
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LaneCursors {
     /// The first seq of each lane that was never delivered; that of the lowest priority first.
-    pub(crate) next: [u64; LANES],
+    next: [u64; LANES],
+    /// The first message of each lane that was never delivered, as far as is known; `NONE` for none.
+    waiting: [u64; LANES],
     guard: Guard,
 }
+
+/// No message: no seq is as high.
+const NONE: u64 = u64::MAX;
 
 impl LaneCursors {
     /// Of a group that begins at this seq.
     pub(crate) const fn at(seq: u64) -> Self {
-        Self { next: [seq; LANES], guard: Guard::new() }
+        Self { next: [seq; LANES], waiting: [NONE; LANES], guard: Guard::new() }
     }
 
-    /// The lowest seq of the lanes that was never delivered.
-    pub(crate) fn floor(&self, lanes: &Lanes) -> Option<u64> {
-        (0..LANES).filter_map(|lane| lanes.next(lane, self.next[lane])).min()
-    }
-
-    /// The first seq of each lane that may be delivered: below `visible`.
-    fn waiting(&self, lanes: &Lanes, visible: u64) -> [Option<u64>; LANES] {
-        std::array::from_fn(|lane| lanes.next(lane, self.next[lane]).filter(|seq| *seq < visible))
-    }
-
-    /// Something in a lane may be delivered.
-    pub(crate) fn has_waiting(&self, lanes: &Lanes, visible: u64) -> bool {
-        self.waiting(lanes, visible).iter().any(Option::is_some)
+    /// The lowest urgent message that was passed by the cursor and never delivered; `u64::MAX` when there is none. It may be
+    /// told too low until the next choice, when messages went meanwhile.
+    #[inline]
+    pub(crate) fn floor(&self) -> u64 {
+        self.waiting.iter().copied().fold(NONE, u64::min)
     }
 
     /// What is next. It stays next until [`Self::take`].
@@ -134,14 +131,15 @@ impl LaneCursors {
         has_returned: bool,
         has_fresh: bool,
     ) -> Option<Choice> {
-        let waiting = self.waiting(lanes, visible);
-        let [low, middle, high] = waiting.map(|seq| seq.is_some());
+        self.waiting = std::array::from_fn(|lane| lanes.next(lane, self.next[lane]).unwrap_or(NONE));
+        let [low, middle, high] = self.waiting.map(|seq| seq < visible);
         let class = self.guard.choose([has_returned, high, middle, low, has_fresh])?;
         match class {
             0 => Some(Choice::Returned),
             1..=LANES => {
                 let lane = LANES - class;
-                waiting[lane].map(|seq| Choice::Urgent { seq, lane })
+                let seq = self.waiting[lane];
+                Some(Choice::Urgent { seq, lane, after: lanes.next(lane, seq + 1).unwrap_or(NONE) })
             }
             _ => Some(Choice::Fresh),
         }
@@ -151,8 +149,9 @@ impl LaneCursors {
     pub(crate) fn take(&mut self, choice: Choice) {
         let class = match choice {
             Choice::Returned => 0,
-            Choice::Urgent { seq, lane } => {
+            Choice::Urgent { seq, lane, after } => {
                 self.next[lane] = seq + 1;
+                self.waiting[lane] = after;
                 LANES - lane
             }
             Choice::Fresh => CLASSES - 1,
@@ -161,7 +160,7 @@ impl LaneCursors {
     }
 
     /// The message that was next is not there any more: its turn costs nobody anything.
-    pub(crate) fn pass(&mut self, seq: u64, lane: usize) {
+    pub(crate) const fn pass(&mut self, seq: u64, lane: usize) {
         self.next[lane] = seq + 1;
     }
 }
@@ -177,6 +176,8 @@ pub(crate) enum Choice {
         seq: u64,
         /// Its lane, counted from 0.
         lane: usize,
+        /// The next message of the lane.
+        after: u64,
     },
     /// The message at the cursor.
     Fresh,
@@ -274,10 +275,23 @@ mod tests {
         }
         assert_eq!([1, 3, 4, 5, 6, 7, 8].map(|seq| lanes.run_end(seq)), [1, 5, 5, 6, 7, 7, 9]);
         assert!(lanes.has(5) && !lanes.has(7));
-        let cursors = LaneCursors { next: [5, 6, 1], ..LaneCursors::at(1) };
-        assert_eq!(cursors.floor(&lanes), Some(6));
-        assert_eq!(cursors.waiting(&lanes, 8), [Some(6), None, None], "what is not visible does not wait");
-        assert!(cursors.has_waiting(&lanes, 7) && !cursors.has_waiting(&lanes, 6));
+    }
+
+    #[test]
+    fn what_is_not_visible_is_not_chosen_and_what_waits_is_known() {
+        let mut lanes = Lanes::default();
+        for (priority, seq) in [(1, 3), (2, 5), (1, 6), (3, 8)] {
+            lanes.add(priority, seq, 9, |_| true);
+        }
+        let mut cursors = LaneCursors::at(4);
+        assert_eq!(cursors.floor(), NONE, "nothing is known yet");
+        assert_eq!(cursors.choose(&lanes, 5, false, false), None);
+        assert_eq!(cursors.floor(), 5);
+        let choice = cursors.choose(&lanes, 8, false, false).unwrap();
+        assert_eq!(choice, Choice::Urgent { seq: 5, lane: 1, after: NONE });
+        cursors.take(choice);
+        assert_eq!(cursors.floor(), 6);
+        assert_eq!(cursors.choose(&lanes, 9, false, false), Some(Choice::Urgent { seq: 8, lane: 2, after: NONE }));
     }
 
     #[test]

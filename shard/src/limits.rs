@@ -67,6 +67,8 @@ pub struct Limits {
     pub dedup_window_ms_max: u64,
     /// Dedup ids that one shard remembers. More: 429 `Backpressure` for publishes that carry one.
     pub dedup_entries_max: usize,
+    /// Longest delay of a publish, in milliseconds. Longer: cut to it.
+    pub delay_ms_max: u64,
     /// Streams that one snapshot lists. Further ones are in its totals only, and counted as `streams_omitted`.
     pub snapshot_streams_max: usize,
 }
@@ -102,6 +104,7 @@ impl Default for Limits {
             dedup_window_ms_default: 120_000,
             dedup_window_ms_max: 24 * 60 * 60 * 1000,
             dedup_entries_max: 1_000_000,
+            delay_ms_max: 365 * 24 * 60 * 60 * 1000,
             snapshot_streams_max: 10_000,
         }
     }
@@ -147,6 +150,7 @@ impl Limits {
             ("groups_max", self.groups_max as u64, "2^32 - 2", u64::from(u32::MAX - 1)),
             ("dedup_window_ms_default", self.dedup_window_ms_default, "dedup_window_ms_max", self.dedup_window_ms_max),
             ("dedup_window_ms_max", self.dedup_window_ms_max, "three years", WAIT_MS_MAX),
+            ("delay_ms_max", self.delay_ms_max, "three years", WAIT_MS_MAX),
             ("pause_ms_max", self.pause_ms_max, "three years", WAIT_MS_MAX),
             ("stream_idle_ms", self.stream_idle_ms, "three years", WAIT_MS_MAX),
             ("streams_max", self.streams_max as u64, "2^32 - 2", u64::from(u32::MAX - 1)),

@@ -1,10 +1,14 @@
 //! One stored message.
 
+use crate::log::MessageRecord;
 use crate::pool::{Buffers, Size};
 use conduit_protocol::{Encoding, Now};
 
 /// A message: its id and its envelope side by side in one pooled buffer, and a copy in the other encoding once a
 /// consumer needed one.
+///
+/// What few messages have costs the others nothing: times stand behind the envelope, eight bytes each, and flags say which
+/// of them are there.
 #[derive(Debug)]
 pub(crate) struct Message {
     buffer: Box<[u8]>,
@@ -18,25 +22,89 @@ pub(crate) struct Message {
     encoding: Encoding,
     class: u8,
     transcoded_class: u8,
+    flags: Flags,
+}
+
+// Messages lie side by side in the blocks of a ring: one cache line each.
+const _: () = assert!(size_of::<Message>() <= 64 && size_of::<Option<Message>>() <= 64);
+
+/// What a message has besides id and envelope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Extras {
+    /// 0 (usual) to 3 (most urgent).
+    pub(crate) priority: u8,
+    /// Not to be delivered before, in milliseconds since 1970; 0: at once.
+    pub(crate) not_before_unix_ms: u64,
+    /// Expires at this time, in milliseconds since 1970; 0: never.
+    pub(crate) expires_unix_ms: u64,
+}
+
+impl Extras {
+    /// As the log says it.
+    pub(crate) const fn of_record(record: &MessageRecord<'_>) -> Self {
+        let MessageRecord { priority, not_before_unix_ms, expires_unix_ms, .. } = *record;
+        Self { priority, not_before_unix_ms, expires_unix_ms }
+    }
+
+    /// There are none.
+    #[inline]
+    pub(crate) const fn is_plain(self) -> bool {
+        self.priority == 0 && self.not_before_unix_ms == 0 && self.expires_unix_ms == 0
+    }
+
+    /// Which times are there.
+    #[inline]
+    const fn flags(self) -> Flags {
+        let not_before = if self.not_before_unix_ms > 0 { Flags::NOT_BEFORE } else { 0 };
+        let expires = if self.expires_unix_ms > 0 { Flags::EXPIRES } else { 0 };
+        Flags(not_before | expires)
+    }
+}
+
+/// Which times follow the envelope. The priority is not kept here: the stream's lanes know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Flags(u8);
+
+impl Flags {
+    const NOT_BEFORE: u8 = 1;
+    const EXPIRES: u8 = 2;
+
+    /// Bytes of the times.
+    #[inline]
+    const fn bytes(self) -> usize {
+        self.0.count_ones() as usize * size_of::<u64>()
+    }
 }
 
 impl Message {
-    /// The buffer for an id and an envelope: its bytes are what counts against the limits.
+    /// The buffer for an id, an envelope and what else there is: its bytes are what counts against the limits.
     #[inline]
-    pub(crate) const fn size_for(id: &str, envelope: &[u8]) -> Size {
-        Size::of(id.len() + envelope.len())
+    pub(crate) const fn size_for(id: &str, envelope: &[u8], extras: Extras) -> Size {
+        Size::of(id.len() + envelope.len() + extras.flags().bytes())
     }
 
     /// Copies id and envelope. `None` when one of them is longer than the record can say (64 KiB, 4 GiB).
     #[inline]
-    pub(crate) fn new(now: Now, id: &str, encoding: Encoding, envelope: &[u8], buffers: &mut Buffers) -> Option<Self> {
+    pub(crate) fn new(
+        now: Now,
+        id: &str,
+        encoding: Encoding,
+        envelope: &[u8],
+        extras: Extras,
+        buffers: &mut Buffers,
+    ) -> Option<Self> {
         let id_len = u16::try_from(id.len()).ok()?;
         let envelope_len = u32::try_from(envelope.len()).ok()?;
-        let size = Self::size_for(id, envelope);
+        let size = Self::size_for(id, envelope, extras);
         let mut buffer = buffers.take(size);
         let (id_part, rest) = buffer.split_at_mut(id.len());
         id_part.copy_from_slice(id.as_bytes());
-        rest[..envelope.len()].copy_from_slice(envelope);
+        let (envelope_part, rest) = rest.split_at_mut(envelope.len());
+        envelope_part.copy_from_slice(envelope);
+        let flags = extras.flags();
+        if flags.0 != 0 {
+            write_times(extras, rest);
+        }
         Some(Self {
             buffer,
             transcoded: Box::default(),
@@ -47,6 +115,7 @@ impl Message {
             encoding,
             class: size.class(),
             transcoded_class: 0,
+            flags,
         })
     }
 
@@ -71,6 +140,40 @@ impl Message {
     pub(crate) fn envelope(&self) -> &[u8] {
         let from = usize::from(self.id_len);
         &self.buffer[from..from + self.envelope_len as usize]
+    }
+
+    /// It may have to wait, or expire.
+    #[inline]
+    pub(crate) const fn has_times(&self) -> bool {
+        self.flags.0 != 0
+    }
+
+    /// It may be delivered at this time, in milliseconds since 1970: it need not wait any more, and has not expired.
+    pub(crate) fn may_be_delivered(&self, unix_ms: u64) -> bool {
+        self.not_before_unix_ms() <= unix_ms && unix_ms < self.expires_unix_ms()
+    }
+
+    /// It had to wait after it was published.
+    #[inline]
+    pub(crate) const fn is_delayed(&self) -> bool {
+        self.flags.0 & Flags::NOT_BEFORE != 0
+    }
+
+    /// It must not be delivered before this time, in milliseconds since 1970; 0: at once.
+    pub(crate) fn not_before_unix_ms(&self) -> u64 {
+        if self.flags.0 & Flags::NOT_BEFORE == 0 { 0 } else { self.time(0) }
+    }
+
+    /// It expires at this time, in milliseconds since 1970; `u64::MAX`: never.
+    pub(crate) fn expires_unix_ms(&self) -> u64 {
+        if self.flags.0 & Flags::EXPIRES == 0 { u64::MAX } else { self.time(self.flags.bytes() - size_of::<u64>()) }
+    }
+
+    /// The time so many bytes behind the envelope.
+    fn time(&self, offset: usize) -> u64 {
+        let from = usize::from(self.id_len) + self.envelope_len as usize + offset;
+        let word = self.buffer.get(from..).and_then(|rest| rest.first_chunk());
+        word.map_or(0, |word| u64::from_le_bytes(*word))
     }
 
     /// The envelope in the other encoding, if it was kept.
@@ -110,5 +213,49 @@ impl Message {
         if self.transcoded_len > 0 {
             buffers.give_back(self.transcoded, self.transcoded_class);
         }
+    }
+}
+
+/// Writes the times that are there, in their order, to the front of what is left of the buffer.
+#[cold]
+fn write_times(extras: Extras, rest: &mut [u8]) {
+    let times = [extras.not_before_unix_ms, extras.expires_unix_ms];
+    for (time, place) in times.into_iter().filter(|time| *time > 0).zip(rest.chunks_exact_mut(size_of::<u64>())) {
+        place.copy_from_slice(&time.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_of_times_is_read_back() {
+        let mut buffers = Buffers::new(1 << 20);
+        for (not_before_unix_ms, expires_unix_ms) in [(0, 0), (5, 0), (0, 6), (u64::MAX, 1), (7, u64::MAX)] {
+            for length in [0, 1, 60, 61, 62, 63, 64, 1_000] {
+                let envelope = vec![b'x'; length];
+                let extras = Extras { priority: 3, not_before_unix_ms, expires_unix_ms };
+                let message =
+                    Message::new(Now::default(), "id", Encoding::Json, &envelope, extras, &mut buffers).unwrap();
+                assert_eq!((message.id(), message.envelope()), ("id", &envelope[..]));
+                assert_eq!(message.not_before_unix_ms(), not_before_unix_ms);
+                let expires = if expires_unix_ms == 0 { u64::MAX } else { expires_unix_ms };
+                assert_eq!(message.expires_unix_ms(), expires);
+                assert_eq!(message.has_times(), not_before_unix_ms > 0 || expires_unix_ms > 0);
+                assert_eq!(message.held_bytes(), Message::size_for("id", &envelope, extras).bytes());
+                // The next message gets the same buffer, full of what this one left there.
+                message.release(&mut buffers);
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_without_times_takes_no_byte_more() {
+        let extras = Extras { priority: 3, ..Extras::default() };
+        assert_eq!(Message::size_for("ab", &[0; 62], extras).bytes(), 64);
+        let extras = Extras { expires_unix_ms: 1, ..Extras::default() };
+        assert_eq!(Message::size_for("ab", &[0; 54], extras).bytes(), 64);
+        assert_eq!(Message::size_for("ab", &[0; 55], extras).bytes(), 80);
     }
 }

@@ -1,11 +1,38 @@
 //! Publish: a message is checked against the limits, stored, answered, and offered to the consumers.
 
+use crate::agenda::Agenda;
+use crate::dedup::{First, Repeated};
 use crate::effect::Accepted;
-use crate::message::Message;
+use crate::group::Group;
+use crate::message::{Extras, Message};
 use crate::pause::marks_of;
 use crate::shard::{Shard, refuse};
 use crate::{AnswerValue, Effect, Effects, StreamKey};
-use conduit_protocol::{EnvelopeId, ErrorCode, Now, Origin, Publish, Seq, TenantId, Token, codec};
+use conduit_protocol::command::{NotBefore, PublishOptions};
+use conduit_protocol::{Encoding, EnvelopeId, ErrorCode, Now, Origin, Publish, Seq, TenantId, Token, codec};
+
+/// Everything that is stored of a message: what the log writes of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NewMessage<'a> {
+    /// Its id.
+    pub(crate) id: &'a str,
+    /// How the envelope is encoded.
+    pub(crate) encoding: Encoding,
+    /// Its envelope, which has the id as a member unless that was impossible.
+    pub(crate) envelope: &'a [u8],
+    /// Its priority and times.
+    pub(crate) extras: Extras,
+    /// What repeats of it are recognised by; empty for none.
+    pub(crate) dedup_id: &'a str,
+}
+
+/// What became of a publish.
+enum Stored {
+    /// It is a new message.
+    New { stream: u32, seq: u64 },
+    /// It was accepted before.
+    Repeated(Repeated),
+}
 
 /// Why a message was not stored.
 struct Refused {
@@ -17,6 +44,8 @@ struct Refused {
 
 /// A scratch buffer that grew beyond this is given up after use.
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+/// The highest priority.
+const PRIORITY_MAX: u8 = crate::lanes::LANES as u8;
 
 impl Shard {
     pub(crate) fn publish(
@@ -28,18 +57,14 @@ impl Shard {
         effects: &mut Effects,
     ) {
         let stream = match self.store(now, tenant, publish) {
-            Ok((stream, seq)) => {
-                if origin.token != Token::NONE {
-                    effects.push(Effect::Answer {
-                        origin: *origin,
-                        answer: AnswerValue::Published {
-                            stream: StreamKey(stream),
-                            seq: Seq(seq),
-                            accepted: Accepted::InMemory,
-                        },
-                    });
-                }
+            Ok(Stored::New { stream, seq }) => {
+                answer_stored(origin, stream, seq, effects);
                 Some(stream)
+            }
+            Ok(Stored::Repeated(repeated)) => {
+                self.totals.duplicates += 1;
+                answer_repeated(origin, repeated, effects);
+                return;
             }
             Err(Refused { code, message, stream }) => {
                 let is_load = code == ErrorCode::Backpressure;
@@ -59,34 +84,27 @@ impl Shard {
         self.deliver_all(now, stream, effects);
     }
 
-    /// Stores a message: its stream's key and its seq.
-    fn store(&mut self, now: Now, tenant: TenantId, publish: &Publish<'_>) -> Result<(u32, u64), Refused> {
-        let mut scratch = std::mem::take(&mut self.scratch);
-        // A delivery that was too much to be stored has left its transcoded bytes.
-        scratch.clear();
-        let stored = self.store_with(now, tenant, publish, &mut scratch);
-        scratch.clear();
-        if scratch.capacity() <= SCRATCH_BYTES_KEPT {
-            self.scratch = scratch;
-        }
-        stored
-    }
-
-    fn store_with(
-        &mut self,
-        now: Now,
-        tenant: TenantId,
-        publish: &Publish<'_>,
-        scratch: &mut Vec<u8>,
-    ) -> Result<(u32, u64), Refused> {
+    /// Stores a message, unless it was stored before.
+    fn store(&mut self, now: Now, tenant: TenantId, publish: &Publish<'_>) -> Result<Stored, Refused> {
         let found = self.streams.find(tenant, &publish.stream, &self.seeded);
+        let (mut extras, mut dedup_id) = (Extras::default(), "");
+        if !is_plain(&publish.options) {
+            dedup_id = publish.options.dedup_id.as_deref().unwrap_or_default();
+            if let Some(first) = self.first_under(now, found, dedup_id) {
+                return Ok(Stored::Repeated(first));
+            }
+            let refused = |(code, message)| Refused { code, message, stream: found };
+            extras = self.extras_of(now, &publish.options).map_err(refused)?;
+        }
         let encoding = publish.envelope.encoding;
+        let mut scratch = std::mem::take(&mut self.scratch);
         let made;
         let (id, envelope) = match &publish.envelope.id {
             EnvelopeId::Given(id) => (&**id, publish.envelope.bytes),
             EnvelopeId::Absent => {
                 made = self.ids.next(now.unix_ms);
-                codec::insert_id(encoding, publish.envelope.bytes, made.as_str(), scratch);
+                scratch.clear();
+                codec::insert_id(encoding, publish.envelope.bytes, made.as_str(), &mut scratch);
                 (made.as_str(), scratch.as_slice())
             }
             EnvelopeId::Unusable => {
@@ -94,33 +112,100 @@ impl Shard {
                 (made.as_str(), publish.envelope.bytes)
             }
         };
-        if let Err((code, message)) = self.check_room(found, Message::size_for(id, envelope).bytes()) {
-            return Err(Refused { code, message, stream: found });
+        let message = NewMessage { id, encoding, envelope, extras, dedup_id };
+        let stored = self.append_message(now, tenant, &publish.stream, found, &message);
+        self.keep_scratch(scratch);
+        match stored {
+            Ok((stream, seq)) => {
+                self.totals.published += 1;
+                self.totals.published_bytes += publish.envelope.bytes.len() as u64;
+                Ok(Stored::New { stream, seq })
+            }
+            Err((code, message)) => Err(Refused { code, message, stream: found }),
         }
-        let Some(message) = Message::new(now, id, encoding, envelope, &mut self.memory.buffers) else {
-            let (code, message) = TOO_LARGE;
-            return Err(Refused { code, message, stream: found });
+    }
+
+    /// Gives the scratch buffer back, unless it grew too long.
+    #[inline]
+    pub(crate) fn keep_scratch(&mut self, scratch: Vec<u8>) {
+        if scratch.capacity() <= SCRATCH_BYTES_KEPT {
+            self.scratch = scratch;
+        }
+    }
+
+    /// Stores a message in the stream of a name, which `found` is if it exists: its key and the message's seq. Every
+    /// message that is stored comes through here: published ones, dead letters, and those that are redriven.
+    #[inline(always)]
+    pub(crate) fn append_message(
+        &mut self,
+        now: Now,
+        tenant: TenantId,
+        name: &str,
+        found: Option<u32>,
+        new: &NewMessage<'_>,
+    ) -> Result<(u32, u64), (ErrorCode, &'static str)> {
+        self.check_room(found, Message::size_for(new.id, new.envelope, new.extras).bytes())?;
+        if !new.dedup_id.is_empty() {
+            self.check_dedup_room(now, found, new.dedup_id)?;
+        }
+        let buffers = &mut self.memory.buffers;
+        let Some(message) = Message::new(now, new.id, new.encoding, new.envelope, new.extras, buffers) else {
+            return Err(TOO_LARGE);
         };
         let key = match found {
             Some(key) => key,
-            None => self.create(now, tenant, &publish.stream).map_err(|(code, message)| Refused {
-                code,
-                message,
-                stream: None,
-            })?,
+            None => self.create(now, tenant, name)?,
         };
         let Some(stream) = self.streams.at_mut(key) else {
-            return Err(Refused { code: ErrorCode::Internal, message: "the stream is gone", stream: None });
+            return Err((ErrorCode::Internal, "the stream is gone"));
         };
         let seq = stream.append(now, message, false, &mut self.memory);
+        if !new.extras.is_plain() {
+            self.note_extras(now, key, seq, new.extras);
+        }
+        if !new.dedup_id.is_empty() {
+            self.remember(now, key, new.dedup_id, First { seq, id: new.id });
+        }
         self.trim_log(now, key);
-        self.totals.published += 1;
-        self.totals.published_bytes += publish.envelope.bytes.len() as u64;
         Ok((key, seq))
     }
 
+    /// Notes that a message which is held now is urgent, or expires.
+    #[cold]
+    pub(crate) fn note_extras(&mut self, now: Now, key: u32, seq: u64, extras: Extras) {
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        let (len, held) = (stream.held.len(), &stream.held);
+        if extras.priority > 0 {
+            stream.lanes.get_or_insert_default().add(extras.priority, seq, len, |seq| held.is_held(seq));
+            stream.groups.iter_mut().for_each(Group::meet_urgent);
+        }
+        if extras.expires_unix_ms > 0 {
+            let expiry = stream.expiry.get_or_insert_with(|| Box::new(Agenda::new()));
+            expiry.add(extras.expires_unix_ms, seq, len, |seq| held.is_held(seq));
+            self.set_expiry_timer(now, key);
+        }
+    }
+
+    /// What a publish asks for, within the bounds.
+    fn extras_of(&self, now: Now, options: &PublishOptions<'_>) -> Result<Extras, (ErrorCode, &'static str)> {
+        if options.priority > PRIORITY_MAX {
+            return Err((ErrorCode::InvalidField, "priority must be 0 to 3"));
+        }
+        let latest = now.unix_ms.saturating_add(self.limits.delay_ms_max);
+        let not_before = match options.not_before {
+            NotBefore::Now => 0,
+            NotBefore::AfterMs(ms) => now.unix_ms.saturating_add(ms),
+            NotBefore::AtUnixMs(unix_ms) => unix_ms,
+        };
+        Ok(Extras {
+            priority: options.priority,
+            not_before_unix_ms: if not_before <= now.unix_ms { 0 } else { not_before.min(latest) },
+            expires_unix_ms: options.ttl_ms.map_or(0, |ttl_ms| now.unix_ms.saturating_add(ttl_ms.get())),
+        })
+    }
+
     /// Is there room for one more message of this size, in its stream and in the shard?
-    fn check_room(&self, stream: Option<u32>, size: u64) -> Result<(), (ErrorCode, &'static str)> {
+    pub(crate) fn check_room(&self, stream: Option<u32>, size: u64) -> Result<(), (ErrorCode, &'static str)> {
         let limits = &self.limits;
         let stream = stream.and_then(|key| self.streams.at(key));
         if size > stream.map_or(limits.stream_bytes_max, |stream| stream.bytes_max(limits)) {
@@ -200,6 +285,35 @@ impl Shard {
             );
         }
     }
+}
+
+/// It asks for nothing besides being stored.
+#[inline]
+fn is_plain(options: &PublishOptions<'_>) -> bool {
+    options.not_before == NotBefore::Now
+        && options.ttl_ms.is_none()
+        && options.priority == 0
+        && options.dedup_id.is_none()
+}
+
+/// Answers a publish whose message is stored. The only place where a stored message becomes an answer.
+#[inline]
+fn answer_stored(origin: &Origin, stream: u32, seq: u64, effects: &mut Effects) {
+    if origin.token == Token::NONE {
+        return;
+    }
+    let answer = AnswerValue::Published { stream: StreamKey(stream), seq: Seq(seq), accepted: Accepted::InMemory };
+    effects.push(Effect::Answer { origin: *origin, answer });
+}
+
+/// Answers a publish that repeats one whose message is stored.
+fn answer_repeated(origin: &Origin, repeated: Repeated, effects: &mut Effects) {
+    if origin.token == Token::NONE {
+        return;
+    }
+    let Repeated { stream, seq, id } = repeated;
+    let answer = AnswerValue::Duplicate { stream: StreamKey(stream), seq: Seq(seq), id, accepted: Accepted::InMemory };
+    effects.push(Effect::Answer { origin: *origin, answer });
 }
 
 const TOO_LARGE: (ErrorCode, &str) = (ErrorCode::PayloadTooLarge, "the message is larger than a stream may be");

@@ -1,6 +1,7 @@
 //! Settle: a consumer says what became of its deliveries.
 
 use crate::Effects;
+use crate::dead_letter::Reason;
 use crate::expire::{Timer, tick_at, tick_of};
 use crate::shard::Shard;
 use conduit_protocol::command::{Nack, Targets};
@@ -15,11 +16,13 @@ pub(crate) enum Settlement {
     Return,
     /// To be delivered again at this time, in `Now::mono_ns`.
     ReturnAt(u64),
+    /// Not to be delivered again: it goes to the dead letters.
+    Dead,
 }
 
 impl Shard {
     pub(crate) fn ack(&mut self, now: Now, connection: ConnectionId, targets: &Targets<'_>, effects: &mut Effects) {
-        let settled = self.settle_all(now, connection, targets, Settlement::Ack, effects);
+        let settled = self.settle_all(now, connection, targets, Settlement::Ack, None, effects);
         self.totals.acks_ignored += targets.len() as u64 - settled;
     }
 
@@ -28,7 +31,8 @@ impl Shard {
             0 => Settlement::Return,
             delay_ms => Settlement::ReturnAt(now.mono_ns.saturating_add(delay_ms.saturating_mul(NS_PER_MS))),
         };
-        let settled = self.settle_all(now, connection, &nack.targets, settlement, effects);
+        let settlement = if nack.dead && self.can_give_up(connection) { Settlement::Dead } else { settlement };
+        let settled = self.settle_all(now, connection, &nack.targets, settlement, nack.error.as_deref(), effects);
         self.totals.nacked += settled;
         self.totals.nacks_ignored += nack.targets.len() as u64 - settled;
     }
@@ -62,6 +66,7 @@ impl Shard {
         connection: ConnectionId,
         targets: &Targets<'_>,
         settlement: Settlement,
+        error: Option<&str>,
         effects: &mut Effects,
     ) -> u64 {
         let Some(index) = self.consumers.find(connection) else { return 0 };
@@ -71,7 +76,11 @@ impl Shard {
                 MessageRef::Seq(seq) => Some(seq.0),
                 MessageRef::Id(id) => self.seq_of(index, id),
             };
-            settled += u64::from(seq.is_some_and(|seq| self.settle(now, index, seq, settlement)));
+            let Some(seq) = seq.filter(|seq| self.settle(now, index, *seq, settlement)) else { continue };
+            settled += 1;
+            if let Some(error) = error {
+                self.tell_error(index, seq, error);
+            }
         }
         if settled > 0 {
             self.after_settling(now, index, effects);
@@ -109,7 +118,9 @@ impl Shard {
         let Some(group) = stream.groups.at_mut(group_index) else { return false };
         let ended = match settlement {
             Settlement::Ack => group.flights.finish(seq, (index, consumer), &mut self.memory.flights),
-            Settlement::Return | Settlement::ReturnAt(_) => group.flights.give_back(seq, (index, consumer)),
+            Settlement::Return | Settlement::ReturnAt(_) | Settlement::Dead => {
+                group.flights.give_back(seq, (index, consumer))
+            }
         };
         let Some(flight) = ended else { return false };
         self.totals.inflight_now -= 1;
@@ -137,12 +148,18 @@ impl Shard {
             }
             Settlement::Return => self.come_back(now, key, group_index, seq, None),
             Settlement::ReturnAt(due_ns) => self.come_back(now, key, group_index, seq, Some(due_ns)),
+            Settlement::Dead => self.give_up(key, group_index, seq, Reason::Dead),
         }
         true
     }
 
-    /// A message came back from a consumer and waits: it is to be delivered again, at once or at `due_ns`.
+    /// A message came back from a consumer and waits: it is to be delivered again, at once or at `due_ns`, unless that was
+    /// its last delivery.
     pub(crate) fn come_back(&mut self, now: Now, key: u32, group: u32, seq: u64, due_ns: Option<u64>) {
+        if self.is_exhausted(key, group, seq) {
+            self.give_up(key, group, seq, Reason::MaxDeliver);
+            return;
+        }
         let Some(waiting) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) else { return };
         match due_ns {
             None => waiting.give_back(seq),

@@ -1,10 +1,12 @@
 //! The state machine itself: what one shard owns, and which input goes where.
 
 use crate::consumer::Consumers;
+use crate::dead_letter::GivenUps;
 use crate::expire::{Timer, Unfinished};
 use crate::figures::LatencyHistogram;
 use crate::hash::Seeded;
 use crate::held::Held;
+use crate::last_error::LastErrors;
 use crate::memory::Memory;
 use crate::message_id::MessageIds;
 use crate::pause::{Marks, Paused};
@@ -38,6 +40,11 @@ pub struct Shard {
     pub(crate) undelivered: VecDeque<(u32, u32)>,
     /// What deleted streams held, given up bit by bit.
     pub(crate) buried: VecDeque<Held>,
+    /// Messages whose dead letters are to be written.
+    pub(crate) given_ups: GivenUps,
+    pub(crate) last_errors: LastErrors,
+    /// Dedup ids that all streams remember.
+    pub(crate) dedup_entries: usize,
     pub(crate) paused: Paused,
     pub(crate) stream_marks: Marks,
     pub(crate) shard_marks: Marks,
@@ -71,6 +78,9 @@ impl Shard {
             unfinished: VecDeque::new(),
             undelivered: VecDeque::new(),
             buried: VecDeque::new(),
+            given_ups: GivenUps::default(),
+            last_errors: LastErrors::default(),
+            dedup_entries: 0,
             paused: Paused::default(),
             stream_marks: marks(limits.stream_messages_max, limits.stream_bytes_max),
             shard_marks: marks(limits.shard_messages_max, limits.shard_bytes_max),

@@ -89,6 +89,14 @@ pub struct Totals {
     /// Messages released without an ack of their own: by a log's retention, a purge, a deletion, or because the last of
     /// several groups is done with them.
     pub trimmed: u64,
+    /// Publishes that repeated one under its dedup id, and stored nothing.
+    pub duplicates: u64,
+    /// Messages that expired.
+    pub expired: u64,
+    /// Dead letters written.
+    pub dead_lettered: u64,
+    /// Dead letters that went back to their stream.
+    pub redriven: u64,
     /// Acks of what was not in flight there.
     pub acks_ignored: u64,
     /// Nacks of what was not in flight there.
@@ -131,6 +139,10 @@ impl Totals {
         self.returned += other.returned;
         self.withdrawn += other.withdrawn;
         self.trimmed += other.trimmed;
+        self.duplicates += other.duplicates;
+        self.expired += other.expired;
+        self.dead_lettered += other.dead_lettered;
+        self.redriven += other.redriven;
         self.acks_ignored += other.acks_ignored;
         self.nacks_ignored += other.nacks_ignored;
         self.refused_backpressure += other.refused_backpressure;

@@ -1,9 +1,12 @@
 //! One stream: what it holds, its groups, its settings, its figures.
 
 use crate::Limits;
+use crate::agenda::Agenda;
+use crate::dedup::Dedup;
 use crate::figures::StreamFigures;
 use crate::groups::Groups;
 use crate::held::Held;
+use crate::lanes::Lanes;
 use crate::log::SeqRange;
 use crate::memory::Memory;
 use crate::message::Message;
@@ -34,6 +37,12 @@ pub(crate) struct Stream {
     pub(crate) leftovers_below: u64,
     /// The timer of a log's oldest message.
     pub(crate) age_timer: Option<TimerId>,
+    /// Its urgent messages; `None` when there are none.
+    pub(crate) lanes: Option<Box<Lanes>>,
+    /// Its messages that expire; `None` when there are none.
+    pub(crate) expiry: Option<Box<Agenda>>,
+    /// The dedup ids that it recognises; `None` when there are none.
+    pub(crate) dedup: Option<Box<Dedup>>,
     pub(crate) figures: StreamFigures,
     /// When it was last published to, subscribed to or left, in `Now::mono_ns`.
     pub(crate) used_ns: u64,
@@ -58,6 +67,9 @@ impl Stream {
             gaps: Vec::new(),
             leftovers_below: 1,
             age_timer: None,
+            lanes: None,
+            expiry: None,
+            dedup: None,
             figures: StreamFigures::default(),
             used_ns: now.mono_ns,
             is_trimming: false,
@@ -136,6 +148,22 @@ impl Stream {
         self.settings.bytes_max(limits)
     }
 
+    /// Forgets urgent messages that are gone, and the lanes when none is left.
+    #[cold]
+    pub(crate) fn trim_lanes(&mut self) {
+        if let Some(lanes) = &mut self.lanes {
+            lanes.trim(|seq| self.held.is_held(seq));
+            if lanes.is_empty() {
+                self.lanes = None;
+            }
+        }
+    }
+
+    /// A message is in flight in some group.
+    pub(crate) fn is_in_flight(&self, seq: u64) -> bool {
+        self.groups.iter().any(|group| group.flights.at(seq).is_some_and(|flight| flight.consumer().is_some()))
+    }
+
     /// Consumers of all its groups.
     pub(crate) fn consumers(&self) -> u64 {
         self.groups.iter().map(|group| u64::from(group.consumers)).sum()
@@ -146,6 +174,7 @@ impl Stream {
     pub(crate) fn is_unused(&self) -> bool {
         self.held.len() == 0
             && !self.is_trimming
+            && self.dedup.is_none()
             && !self.settings.is_put()
             && self.groups.iter().all(|group| group.consumers == 0 && !group.is_queued && !group.is_put)
     }

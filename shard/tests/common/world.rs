@@ -122,7 +122,14 @@ impl World {
         // The model returns all that is due at once. Where calls are cut short that makes no difference, except for a
         // refill that meets the credit maximum, so only whole calls are run with one that programs reach.
         let credit_max = if work_max < 256 { 1_000 } else { 12 };
-        let limits = Limits { work_max, outbox_bytes_max: 400, credit_max, ack_wait_ms_min: 1, ..Limits::default() };
+        let limits = Limits {
+            work_max,
+            outbox_bytes_max: 400,
+            credit_max,
+            ack_wait_ms_min: 1,
+            max_deliver_default: 0,
+            ..Limits::default()
+        };
         Self {
             bench: Bench::new(limits.clone()),
             limits,
