@@ -1,0 +1,596 @@
+//! One shard with its connections: the loop of the server in miniature. Step by step it does what the server does around
+//! the core, in the same order, on virtual time; what it leaves out is the operating system.
+
+use super::connection::{Connection, Connections};
+use super::ledger::Ledger;
+use super::marks::Marks;
+use super::mesh::{Forwarded, Item, Mesh, Message, Told};
+use super::network::{Got, Network, WireId};
+use super::random::Random;
+use super::sometimes;
+use super::trace::Trace;
+use crate::{Effect, Effects, Input, Shard};
+use conduit_protocol::http::HttpDate;
+use conduit_protocol::time::NS_PER_MS;
+use conduit_protocol::{
+    Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, ShardId, Step, Telemetry, TenantId,
+    Violation,
+};
+use std::collections::VecDeque;
+
+/// How often sessions are looked over for their deadlines.
+const SWEEP_NS: u64 = 250 * NS_PER_MS;
+/// How soon a full mesh is tried again.
+const MESH_RETRY_NS: u64 = 500_000;
+/// Messages of the mesh that one round takes.
+const MESSAGES_PER_ROUND: usize = 64;
+
+/// What a host is lent for the length of one round.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The time.
+    pub now: Now,
+    /// The connections' bytes.
+    pub network: &'a mut Network,
+    /// The other shards.
+    pub mesh: &'a mut Mesh,
+    /// What the core's effects are held against.
+    pub ledger: &'a mut Ledger,
+    /// Rare states.
+    pub marks: &'a mut Marks,
+    /// What happened.
+    pub trace: &'a mut Trace,
+    /// Chance.
+    pub random: &'a mut Random,
+}
+
+/// One data shard.
+#[derive(Debug)]
+pub struct Host {
+    id: usize,
+    /// The core.
+    pub shard: Shard,
+    effects: Effects,
+    is_executing: bool,
+    departed: Vec<ConnectionId>,
+    connections: Connections,
+    connections_max: usize,
+    outbox_bytes_max: usize,
+    read_bytes_max: usize,
+    telemetry: Telemetry,
+    limits: Limits,
+    date: HttpDate,
+    /// This round's items for each peer.
+    batches: Vec<Vec<Item>>,
+    /// What the links refused.
+    overflow: Vec<VecDeque<Message>>,
+    /// When a full link is tried again.
+    mesh_retry_ns: u64,
+    next_sweep_ns: u64,
+    /// It does not run before: whatever the system gave its time to was not this shard.
+    paused_until_ns: u64,
+}
+
+/// Where the next unit of a connection takes it.
+enum Next {
+    More,
+    Rest,
+    Closing,
+    /// A document of the control shard is wanted.
+    Report(Origin),
+    MoveTo(usize),
+}
+
+/// Lends a session its surroundings; a macro because the borrows must stay disjoint fields.
+macro_rules! context {
+    ($host:ident, $connection:ident, $now:expr) => {
+        Context {
+            now: $now,
+            limits: &$host.limits,
+            telemetry: &mut $host.telemetry,
+            out: &mut $connection.outbox,
+            date: &mut $host.date,
+            draining: false,
+        }
+    };
+}
+
+impl Host {
+    /// A shard without connections.
+    #[must_use]
+    pub fn new(id: usize, shards: usize, shard: Shard, limits: Limits, bounds: HostBounds) -> Self {
+        Self {
+            id,
+            shard,
+            effects: Effects::new(),
+            is_executing: false,
+            departed: Vec::new(),
+            connections: Connections::default(),
+            connections_max: bounds.connections_max,
+            outbox_bytes_max: bounds.outbox_bytes_max,
+            read_bytes_max: bounds.read_bytes_max,
+            telemetry: Telemetry::default(),
+            limits,
+            date: HttpDate::default(),
+            batches: (0..shards).map(|_| Vec::new()).collect(),
+            overflow: (0..shards).map(|_| VecDeque::new()).collect(),
+            mesh_retry_ns: 0,
+            next_sweep_ns: 0,
+            paused_until_ns: 0,
+        }
+    }
+
+    /// It will not run before a time.
+    pub fn pause_until(&mut self, until_ns: u64) {
+        self.paused_until_ns = self.paused_until_ns.max(until_ns);
+    }
+
+    /// Connections now.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.connections.count()
+    }
+
+    /// When there is something for it to do.
+    #[must_use]
+    pub fn next_ns(&self, now_ns: u64, network: &mut Network, mesh: &Mesh) -> Option<u64> {
+        let mut due_ns = u64::MAX;
+        if network.is_knocking(self.id) {
+            due_ns = now_ns;
+        }
+        due_ns = due_ns.min(mesh.next_ns(self.id).unwrap_or(u64::MAX));
+        due_ns = due_ns.min(self.shard.next_deadline().unwrap_or(u64::MAX));
+        if self.connections.count() > 0 {
+            due_ns = due_ns.min(self.next_sweep_ns);
+        }
+        let is_mesh_full = self.is_mesh_full();
+        if is_mesh_full {
+            due_ns = due_ns.min(self.mesh_retry_ns);
+        }
+        for (_, connection) in self.connections.iter() {
+            if !connection.outbox.is_empty() && network.room_down(connection.wire) > 0 {
+                due_ns = now_ns;
+            }
+            if connection.closing || connection.is_held(self.outbox_bytes_max) || is_mesh_full {
+                continue;
+            }
+            if connection.resumed {
+                due_ns = now_ns;
+            }
+            if !connection.read_closed {
+                due_ns = due_ns.min(network.wire(connection.wire).up.next_ns().unwrap_or(u64::MAX));
+            }
+        }
+        (due_ns < u64::MAX).then(|| due_ns.max(now_ns).max(self.paused_until_ns))
+    }
+
+    /// One round of the loop.
+    pub fn round(&mut self, around: &mut Surroundings<'_>) {
+        around.trace.event(around.now.mono_ns, "round", &[self.id as u64]);
+        // 1 wait: what came while we were away.
+        while let Some(wire) = around.network.accept(self.id) {
+            self.admit(Connection::new(wire, Vec::new(), Vec::new()), around);
+        }
+        for _ in 0..MESSAGES_PER_ROUND {
+            let Some(message) = around.mesh.take(around.now.mono_ns, self.id) else { break };
+            self.take_message(message, around);
+        }
+        // 6 deadline.
+        if self.shard.next_deadline().is_some_and(|due_ns| due_ns <= around.now.mono_ns) {
+            self.input(Input::Deadline, around);
+        }
+        if around.now.mono_ns >= self.next_sweep_ns {
+            self.next_sweep_ns = around.now.mono_ns + SWEEP_NS;
+            self.sweep(around);
+        }
+        // 2-4: one read of each.
+        for id in self.connections.ids() {
+            self.turn(id, around);
+        }
+        // 5 coalesce.
+        self.flush(around);
+    }
+
+    fn turn(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
+        let is_mesh_full = self.is_mesh_full();
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.closing {
+            let mut thrown_away = Vec::new();
+            let pipe = &mut around.network.wire(connection.wire).up;
+            if pipe.read(around.now.mono_ns, usize::MAX, &mut thrown_away) == Got::End {
+                connection.read_closed = true;
+            }
+            return;
+        }
+        sometimes!(around.marks, "a connection waits for room in the mesh", is_mesh_full && connection.resumed);
+        if is_mesh_full || connection.is_held(self.outbox_bytes_max) {
+            return;
+        }
+        if std::mem::take(&mut connection.resumed) {
+            let mut rest = std::mem::take(&mut connection.rest);
+            self.decode(id, &mut rest, around);
+            return;
+        }
+        if connection.read_closed {
+            return;
+        }
+        let mut bytes = std::mem::take(&mut connection.rest);
+        let read_max = around.random.magnitude(1, self.read_bytes_max as u64) as usize;
+        match around.network.wire(connection.wire).up.read(around.now.mono_ns, read_max, &mut bytes) {
+            Got::Nothing => connection.rest = bytes,
+            Got::Bytes(_) => self.decode(id, &mut bytes, around),
+            Got::End => {
+                connection.rest = bytes;
+                connection.read_closed = true;
+                if connection.session.is_websocket() || !connection.session.owes_answer() {
+                    self.begin_close(id, around);
+                }
+            }
+        }
+    }
+
+    /// Steps 2 to 4 for bytes that came, or that waited.
+    fn decode(&mut self, id: ConnectionId, bytes: &mut [u8], around: &mut Surroundings<'_>) {
+        around.trace.bytes(around.now.mono_ns, "read", id.0, bytes);
+        let mut inbox = Inbox::new(bytes);
+        loop {
+            let is_mesh_full = self.is_mesh_full();
+            let Some(connection) = self.connections.find(id) else { return };
+            if connection.is_held(self.outbox_bytes_max) || is_mesh_full {
+                connection.resumed = true;
+                connection.rest.extend_from_slice(inbox.rest());
+                return;
+            }
+            let begun = inbox.consumed();
+            match self.step(id, &mut inbox, around) {
+                Next::More => self.drain(around),
+                Next::Rest => {
+                    if let Some(connection) = self.connections.find(id) {
+                        connection.rest.extend_from_slice(inbox.rest());
+                        if connection.session.is_closing() {
+                            self.begin_close(id, around);
+                        }
+                    }
+                    return;
+                }
+                Next::Report(origin) => {
+                    // There is no control shard here, and nothing that any check depends on comes from it.
+                    let document = Answer::Document { status: 200, content_type: "application/json", body: b"{}" };
+                    if let Some(connection) = self.connections.find(id) {
+                        let context = &mut context!(self, connection, around.now);
+                        connection.session.answer(origin.token, &document, context);
+                    }
+                }
+                Next::Closing => return self.begin_close(id, around),
+                Next::MoveTo(owner) => {
+                    let bytes = bytes[begun..].to_vec();
+                    return self.hand_over(id, owner, bytes);
+                }
+            }
+        }
+    }
+
+    /// Decodes one unit (2) and decides on it (3).
+    fn step(&mut self, id: ConnectionId, inbox: &mut Inbox<'_>, around: &mut Surroundings<'_>) -> Next {
+        let Some(connection) = self.connections.find(id) else { return Next::Rest };
+        if connection.closing {
+            return Next::Closing;
+        }
+        let mut context = context!(self, connection, around.now);
+        let step = connection.session.next(inbox, &mut context);
+        let (token, command) = match &step {
+            Step::Command { token, command } => (*token, command),
+            Step::Again => return Next::More,
+            Step::NeedBytes => return Next::Rest,
+            Step::Wait => {
+                connection.waiting = true;
+                connection.resumed = true;
+                return Next::Rest;
+            }
+            Step::Close => return Next::Closing,
+        };
+        let origin = Origin { shard: ShardId(self.id as u16), connection: id, token };
+        let tenant = TenantId::DEFAULT;
+        let owner = match command {
+            Command::Publish(publish) => self.shard.owner_of(tenant, &publish.stream),
+            Command::Subscribe(subscribe) => self.shard.owner_of(tenant, &subscribe.stream),
+            Command::Stats { stream } => self.shard.owner_of(tenant, stream),
+            Command::Stream(command) => self.shard.owner_of(tenant, &command.stream),
+            Command::Report(_) => return Next::Report(origin),
+            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => origin.shard,
+        };
+        if usize::from(owner.0) == self.id {
+            connection.consumer |= matches!(command, Command::Subscribe(_));
+            around.ledger.command(around.now, &origin, command);
+            self.shard.handle_command(around.now, &origin, tenant, command, &mut self.effects);
+            return Next::More;
+        }
+        match Forwarded::of(command) {
+            Some(forwarded) => {
+                self.batches[usize::from(owner.0)].push(Item::Forward(origin, tenant, Box::new(forwarded)));
+                Next::More
+            }
+            None => Next::MoveTo(usize::from(owner.0)),
+        }
+    }
+
+    /// Gives the core an input that is not a client's and executes what follows.
+    fn input(&mut self, input: Input<'_>, around: &mut Surroundings<'_>) {
+        self.shard.handle(around.now, input, &mut self.effects);
+        self.drain(around);
+    }
+
+    /// Step 4: executes every effect of the last input.
+    fn drain(&mut self, around: &mut Surroundings<'_>) {
+        self.is_executing = true;
+        let mut effects = std::mem::take(&mut self.effects);
+        for effect in effects.drain() {
+            self.execute(effect, around);
+        }
+        self.effects = effects;
+        self.is_executing = false;
+        self.release_departed(around);
+    }
+
+    fn execute(&mut self, effect: Effect, around: &mut Surroundings<'_>) {
+        let (now_ns, own) = (around.now.mono_ns, self.id as u64);
+        match effect {
+            Effect::Deliver { connection: id, stream, seq, attempt } => {
+                around.trace.event(now_ns, "deliver", &[own, id.0, seq.0, u64::from(attempt)]);
+                let name = self.shard.stream_name(stream).to_owned();
+                let delivery = self.shard.delivery(id, stream, seq, attempt);
+                let message_id = String::from_utf8_lossy(delivery.id);
+                around.ledger.deliver(around.now, self.id, id, (&name, &message_id), seq.0, attempt);
+                let Some(connection) = self.connections.find(id) else { return };
+                connection.session.deliver(&delivery, &mut context!(self, connection, around.now));
+                connection.delivered = true;
+            }
+            Effect::Answer { origin, answer } => {
+                around.trace.event(now_ns, "answer", &[own, origin.connection.0, u64::from(origin.token.0)]);
+                let told = Told::of(&self.shard, answer);
+                if usize::from(origin.shard.0) == self.id {
+                    self.answer(origin, &told, around);
+                } else {
+                    self.batches[usize::from(origin.shard.0)].push(Item::Answer(origin, Box::new(told)));
+                }
+            }
+            Effect::Gap { connection: id, from, to } => {
+                around.trace.event(now_ns, "gap", &[own, id.0, from.0, to.0]);
+                let Some(connection) = self.connections.find(id) else { return };
+                connection.session.gap(from, to, &mut context!(self, connection, around.now));
+            }
+            Effect::Close { connection, code, message } => {
+                around.trace.event(now_ns, "close", &[own, connection.0, u64::from(code.close_code())]);
+                self.close(connection, &Violation::new(code, message), around);
+            }
+            Effect::Pause { origin } => {
+                around.trace.event(now_ns, "pause", &[own, origin.connection.0]);
+                sometimes!(around.marks, "a publisher is paused", true);
+                self.tell_or_forward(origin, Item::Pause(origin.connection), around);
+            }
+            Effect::Resume { origin } => {
+                around.trace.event(now_ns, "resume", &[own, origin.connection.0]);
+                self.tell_or_forward(origin, Item::Resume(origin.connection), around);
+            }
+        }
+    }
+
+    fn tell_or_forward(&mut self, origin: Origin, item: Item, around: &mut Surroundings<'_>) {
+        if usize::from(origin.shard.0) == self.id {
+            self.take_item(item, around);
+        } else {
+            self.batches[usize::from(origin.shard.0)].push(item);
+        }
+    }
+
+    fn take_message(&mut self, message: Message, around: &mut Surroundings<'_>) {
+        match message {
+            Message::Batch(items) => {
+                for item in items {
+                    self.take_item(item, around);
+                }
+            }
+            Message::HandOver { wire, bytes, earlier } => {
+                sometimes!(around.marks, "a connection is handed over", true);
+                self.admit(Connection::new(wire, bytes, earlier), around);
+            }
+        }
+    }
+
+    fn take_item(&mut self, item: Item, around: &mut Surroundings<'_>) {
+        match item {
+            Item::Forward(origin, tenant, forwarded) => {
+                let command = forwarded.command();
+                around.ledger.command(around.now, &origin, &command);
+                self.input(Input::Command { origin, tenant, command }, around);
+            }
+            Item::Answer(origin, told) => self.answer(origin, &told, around),
+            Item::Pause(id) => {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.paused = true;
+                }
+            }
+            Item::Resume(id) => {
+                if let Some(connection) = self.connections.find(id) {
+                    connection.paused = false;
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, origin: Origin, told: &Told, around: &mut Surroundings<'_>) {
+        let Some(connection) = self.connections.find(origin.connection) else { return };
+        connection.session.answer(origin.token, &told.answer(), &mut context!(self, connection, around.now));
+        connection.waiting = false;
+        let is_over = connection.session.is_closing() || (connection.read_closed && !connection.session.owes_answer());
+        if is_over {
+            self.begin_close(origin.connection, around);
+        }
+    }
+
+    fn admit(&mut self, mut connection: Connection, around: &mut Surroundings<'_>) {
+        connection.resumed = !connection.rest.is_empty();
+        let is_too_many = self.connections.count() >= self.connections_max;
+        let id = self.connections.insert(connection);
+        around.trace.event(around.now.mono_ns, "admit", &[self.id as u64, id.0]);
+        if is_too_many {
+            self.begin_close(id, around);
+        }
+    }
+
+    fn hand_over(&mut self, id: ConnectionId, owner: usize, bytes: Vec<u8>) {
+        let Some(connection) = self.connections.remove(id) else { return };
+        let Connection { wire, outbox: earlier, .. } = connection;
+        let items = std::mem::take(&mut self.batches[owner]);
+        if !items.is_empty() {
+            self.overflow[owner].push_back(Message::Batch(items));
+        }
+        self.overflow[owner].push_back(Message::HandOver { wire, bytes, earlier });
+    }
+
+    /// Ends a connection from our side with a reason.
+    fn close(&mut self, id: ConnectionId, violation: &Violation, around: &mut Surroundings<'_>) {
+        let Some(connection) = self.connections.find(id) else { return };
+        connection.session.close(violation, &mut context!(self, connection, around.now));
+        self.begin_close(id, around);
+    }
+
+    /// The session is over: its messages go back to the stream at once, its last words are still written.
+    fn begin_close(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
+        let Some(connection) = self.connections.find(id) else { return };
+        if connection.closing {
+            return;
+        }
+        connection.closing = true;
+        connection.rest = Vec::new();
+        connection.close_by_ns = around.now.mono_ns + self.limits.close_ms * NS_PER_MS;
+        if std::mem::take(&mut connection.consumer) {
+            self.departed.push(id);
+            self.release_departed(around);
+        }
+    }
+
+    /// Tells the core of consumers that are gone: never in the middle of a drain, whose effects name what this would
+    /// change.
+    fn release_departed(&mut self, around: &mut Surroundings<'_>) {
+        while !self.is_executing
+            && let Some(connection) = self.departed.pop()
+        {
+            around.trace.event(around.now.mono_ns, "disconnected", &[self.id as u64, connection.0]);
+            around.ledger.disconnected(self.id, connection);
+            self.input(Input::Disconnected { connection }, around);
+        }
+    }
+
+    fn forget(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
+        let Some(mut connection) = self.connections.remove(id) else { return };
+        connection.session.disconnected(&mut self.telemetry);
+        let wire = around.network.wire(connection.wire);
+        wire.up.abandon(around.now.mono_ns);
+        wire.down.close(around.now.mono_ns);
+        if connection.consumer {
+            self.departed.push(id);
+            self.release_departed(around);
+        }
+    }
+
+    fn sweep(&mut self, around: &mut Surroundings<'_>) {
+        let now = around.now;
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.find(id) else { continue };
+            if connection.closing {
+                if connection.close_by_ns <= now.mono_ns {
+                    self.forget(id, around);
+                }
+                continue;
+            }
+            let stall_ns = self.limits.write_stall_ms * NS_PER_MS;
+            if connection.blocked_since_ns.is_some_and(|since_ns| since_ns + stall_ns <= now.mono_ns) {
+                sometimes!(around.marks, "a peer that does not read is dropped", true);
+                self.telemetry.count_error(ErrorCode::SlowConsumer);
+                self.forget(id, around);
+                continue;
+            }
+            if connection.is_held(self.outbox_bytes_max) {
+                continue;
+            }
+            if connection.session.deadline_ns(&self.limits).is_some_and(|due_ns| due_ns <= now.mono_ns) {
+                connection.session.handle_deadline(&mut context!(self, connection, now));
+                if connection.session.is_closing() {
+                    sometimes!(around.marks, "a silent peer is given up", true);
+                    self.begin_close(id, around);
+                }
+            }
+        }
+    }
+
+    /// Step 5: writes every outbox once and sends every batch.
+    fn flush(&mut self, around: &mut Surroundings<'_>) {
+        let now_ns = around.now.mono_ns;
+        for id in self.connections.ids() {
+            let Some(connection) = self.connections.find(id) else { continue };
+            if !connection.outbox.is_empty() {
+                let written = around.network.write_down(now_ns, connection.wire, &connection.outbox);
+                around.trace.bytes(now_ns, "write", id.0, &connection.outbox[..written]);
+                connection.outbox.drain(..written);
+            }
+            if around.network.wire(connection.wire).down.is_ended() {
+                // The peer is gone: what could not be written never will be.
+                connection.outbox.clear();
+                self.forget(id, around);
+                continue;
+            }
+            if !connection.outbox.is_empty() {
+                connection.blocked_since_ns.get_or_insert(now_ns);
+                sometimes!(around.marks, "a peer does not take what is written", true);
+                continue;
+            }
+            connection.blocked_since_ns = None;
+            let is_drained = std::mem::take(&mut connection.delivered) && connection.consumer;
+            if connection.closing {
+                self.forget(id, around);
+            } else if is_drained {
+                self.input(Input::Drained { connection: id }, around);
+            }
+        }
+        self.flush_mesh(around);
+    }
+
+    fn flush_mesh(&mut self, around: &mut Surroundings<'_>) {
+        self.mesh_retry_ns = around.now.mono_ns + MESH_RETRY_NS;
+        for peer in 0..self.batches.len() {
+            let items = std::mem::take(&mut self.batches[peer]);
+            if !items.is_empty() {
+                self.overflow[peer].push_back(Message::Batch(items));
+            }
+            while let Some(message) = self.overflow[peer].pop_front() {
+                if let Err(message) = around.mesh.send(around.now.mono_ns, self.id, peer, message) {
+                    sometimes!(around.marks, "a link between shards is full", true);
+                    self.overflow[peer].push_front(message);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Something waits for room in a link: reading more would only make it grow.
+    fn is_mesh_full(&self) -> bool {
+        self.overflow.iter().any(|overflow| !overflow.is_empty())
+    }
+
+    /// The connections' wires, for faults to choose from.
+    pub fn wires(&self) -> impl Iterator<Item = WireId> {
+        self.connections.iter().map(|(_, connection)| connection.wire)
+    }
+}
+
+/// What one host may hold.
+#[derive(Debug, Clone, Copy)]
+pub struct HostBounds {
+    /// Connections. More are closed.
+    pub connections_max: usize,
+    /// Bytes of one outbox past which its connection is read no more.
+    pub outbox_bytes_max: usize,
+    /// Bytes of one read.
+    pub read_bytes_max: usize,
+}

@@ -1,0 +1,332 @@
+//! The run of one seed: a server, its disks, its network and its clients, moved by one clock that nobody waits for.
+//!
+//! A run has three parts. In the first, things go wrong as the plan says. In the second nothing goes wrong any more, and
+//! everything that is owed must be delivered before a deadline. In the third nobody has anything to do, and nothing may
+//! happen that should not.
+
+use super::client::{Around, Client};
+use super::consumer::Consumer;
+use super::host::{Host, Surroundings};
+use super::ledger::Ledger;
+use super::marks::Marks;
+use super::mesh::Mesh;
+use super::network::Network;
+use super::oracle::Oracle;
+use super::plan::{Fault, Plan};
+use super::producer::Producer;
+use super::random::Random;
+use super::sometimes;
+use super::trace::Trace;
+use super::{Options, Outcome};
+use crate::Shard;
+use conduit_protocol::time::NS_PER_MS;
+use conduit_protocol::{Now, ShardId};
+use std::collections::BTreeSet;
+
+/// Where the clocks begin.
+const START: Now = Now { mono_ns: 1_000 * NS_PER_MS, unix_ms: 1_700_000_000_000 };
+/// How long everything owed may take once nothing goes wrong any more, in virtual nanoseconds.
+const CALM_NS: u64 = 240_000 * NS_PER_MS;
+/// How long nothing may happen at the end, in virtual nanoseconds.
+const QUIET_NS: u64 = 8_000 * NS_PER_MS;
+/// Steps of one run: more means that something happens over and over without time passing.
+const STEPS_MAX: u64 = 2_000_000;
+/// How long a stopped server stays away, at most.
+const DOWN_NS_MAX: u64 = 500 * NS_PER_MS;
+
+/// One run.
+#[derive(Debug)]
+pub struct World {
+    plan: Plan,
+    random: Random,
+    now: Now,
+    /// None while the server is down.
+    hosts: Vec<Host>,
+    /// When a server that is down starts again.
+    start_ns: Option<u64>,
+    /// Rises with every start and every stop.
+    life: u64,
+    /// Starts so far.
+    starts: u64,
+    mesh: Mesh,
+    network: Network,
+    clients: Vec<Client>,
+    oracle: Oracle,
+    ledger: Ledger,
+    marks: Marks,
+    trace: Trace,
+    steps: u64,
+    next_fault: usize,
+    violations: Vec<String>,
+}
+
+impl World {
+    /// The run of a seed, before its first step.
+    #[must_use]
+    pub fn new(seed: u64, options: &Options) -> Self {
+        let mut random = Random::new(seed);
+        let plan = Plan::new(&mut random.fork());
+        let producers = plan.producers.iter().cloned().enumerate();
+        let producers = producers.map(|(number, plan)| Client::Producer(Producer::new(number, plan)));
+        let consumers = plan.consumers.iter().cloned().map(|plan| Client::Consumer(Consumer::new(plan)));
+        let clients = producers.chain(consumers).collect();
+        let network = Network::new(plan.network.clone(), random.fork());
+        let mut world = Self {
+            mesh: Mesh::new(plan.shards, plan.link_messages_max, plan.link_latency_ns_max, random.fork()),
+            oracle: Oracle::new(plan.streams.clone()),
+            ledger: Ledger::new(plan.limits.clone(), BTreeSet::new()),
+            marks: Marks::default(),
+            trace: Trace::new(options.is_traced),
+            now: START,
+            hosts: Vec::new(),
+            start_ns: None,
+            life: 0,
+            starts: 0,
+            network,
+            clients,
+            steps: 0,
+            next_fault: 0,
+            violations: Vec::new(),
+            random,
+            plan,
+        };
+        world.start();
+        world
+    }
+
+    /// Runs it to its end.
+    #[must_use]
+    pub fn run(mut self, seed: u64) -> Outcome {
+        let faults_end_ns = START.mono_ns + self.plan.faults_end_ns;
+        self.run_until(faults_end_ns, |_| false);
+        self.become_calm();
+        let deadline_ns = self.now.mono_ns + CALM_NS;
+        self.run_until(deadline_ns, Self::is_settled);
+        if self.violations.is_empty() && !self.is_settled() {
+            self.tell_what_is_missing();
+        }
+        let quiet_ns = self.now.mono_ns + QUIET_NS;
+        self.run_until(quiet_ns, |_| false);
+        Outcome {
+            seed,
+            hash: self.trace.hash(),
+            steps: self.steps,
+            virtual_ms: (self.now.mono_ns - START.mono_ns) / NS_PER_MS,
+            published: self.oracle.accepted_total(),
+            delivered: self.oracle.delivered_total(),
+            starts: self.starts,
+            marks: self.marks,
+            violations: self.violations,
+            trace: self.trace.into_lines(),
+        }
+    }
+
+    /// Steps until a time, or until there is no more need.
+    fn run_until(&mut self, end_ns: u64, is_enough: impl Fn(&Self) -> bool) {
+        while self.violations.is_empty() && !is_enough(self) {
+            let next_ns = self.next_ns().filter(|next_ns| *next_ns <= end_ns);
+            self.move_clock(next_ns.unwrap_or(end_ns));
+            if next_ns.is_none() {
+                return;
+            }
+            self.steps += 1;
+            if self.steps > STEPS_MAX {
+                self.violations.push(format!("{STEPS_MAX} steps and no end"));
+            }
+            self.step();
+            self.collect_violations();
+        }
+    }
+
+    fn move_clock(&mut self, to_ns: u64) {
+        let passed_ns = to_ns.saturating_sub(self.now.mono_ns);
+        // Milliseconds of the other clock pass at the same borders, whatever it says.
+        let passed_ms = (self.now.mono_ns % NS_PER_MS + passed_ns) / NS_PER_MS;
+        self.now.mono_ns += passed_ns;
+        self.now.unix_ms += passed_ms;
+    }
+
+    /// When something happens next.
+    fn next_ns(&mut self) -> Option<u64> {
+        let now_ns = self.now.mono_ns;
+        let fault_ns = self.plan.faults.get(self.next_fault).map(|(at_ns, _)| START.mono_ns + at_ns);
+        let mut next_ns = [fault_ns, self.start_ns].into_iter().flatten().min();
+        let mut consider = |other: Option<u64>| {
+            next_ns = match (next_ns, other) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        };
+        for host in &self.hosts {
+            consider(host.next_ns(now_ns, &mut self.network, &self.mesh));
+        }
+        for client in &self.clients {
+            consider(client.next_ns(now_ns, &mut self.network));
+        }
+        next_ns.map(|next_ns| next_ns.max(now_ns))
+    }
+
+    /// Lets everybody act whose time has come, in an order that chance decides.
+    fn step(&mut self) {
+        let now_ns = self.now.mono_ns;
+        while let Some((at_ns, fault)) = self.plan.faults.get(self.next_fault)
+            && START.mono_ns + at_ns <= now_ns
+        {
+            let fault = fault.clone();
+            self.next_fault += 1;
+            self.strike(&fault);
+        }
+        if self.start_ns.is_some_and(|start_ns| start_ns <= now_ns) {
+            self.start();
+        }
+        let is_due = |next_ns: Option<u64>| next_ns.is_some_and(|next_ns| next_ns <= now_ns);
+        let mut actors = Vec::new();
+        for (at, host) in self.hosts.iter().enumerate() {
+            if is_due(host.next_ns(now_ns, &mut self.network, &self.mesh)) {
+                actors.push(Actor::Host(at));
+            }
+        }
+        for (at, client) in self.clients.iter().enumerate() {
+            if is_due(client.next_ns(now_ns, &mut self.network)) {
+                actors.push(Actor::Client(at));
+            }
+        }
+        while !actors.is_empty() {
+            let at = self.random.below(actors.len() as u64) as usize;
+            match actors.swap_remove(at) {
+                Actor::Host(at) => self.run_host(at),
+                Actor::Client(at) => self.run_client(at),
+            }
+        }
+    }
+
+    fn run_host(&mut self, at: usize) {
+        let Some(host) = self.hosts.get_mut(at) else { return };
+        host.round(&mut Surroundings {
+            now: self.now,
+            network: &mut self.network,
+            mesh: &mut self.mesh,
+            ledger: &mut self.ledger,
+            marks: &mut self.marks,
+            trace: &mut self.trace,
+            random: &mut self.random,
+        });
+    }
+
+    fn run_client(&mut self, at: usize) {
+        self.trace.event(self.now.mono_ns, "client", &[at as u64]);
+        self.clients[at].act(&mut Around {
+            now_ns: self.now.mono_ns,
+            client: at,
+            shards: self.hosts.len(),
+            life: self.life,
+            network: &mut self.network,
+            oracle: &mut self.oracle,
+            marks: &mut self.marks,
+            random: &mut self.random,
+        });
+    }
+
+    /// Starts the server.
+    fn start(&mut self) {
+        self.start_ns = None;
+        self.life += 1;
+        self.starts += 1;
+        self.trace.event(self.now.mono_ns, "start", &[self.starts]);
+        let plan = &self.plan;
+        self.mesh = Mesh::new(plan.shards, plan.link_messages_max, plan.link_latency_ns_max, self.random.fork());
+        for at in 0..plan.shards {
+            let seed = self.random.bits();
+            let shard = Shard::new(ShardId(at as u16), plan.shards as u16, plan.limits.clone(), seed);
+            self.hosts.push(Host::new(at, plan.shards, shard, plan.wire_limits.clone(), plan.bounds));
+        }
+    }
+
+    /// The process is gone, or the power.
+    fn stop(&mut self) {
+        let now_ns = self.now.mono_ns;
+        if self.hosts.is_empty() {
+            return;
+        }
+        self.hosts.clear();
+        self.life += 1;
+        self.network.server_gone(now_ns);
+        self.oracle.crashed();
+        self.ledger.restart(false);
+        self.start_ns = Some(now_ns + self.random.magnitude(1, DOWN_NS_MAX));
+    }
+
+    fn strike(&mut self, fault: &Fault) {
+        let now_ns = self.now.mono_ns;
+        self.trace.event(now_ns, "fault", &[self.next_fault as u64]);
+        self.trace.remark(|| format!("{fault:?}"));
+        match fault {
+            Fault::Kill | Fault::PowerCut => self.stop(),
+            Fault::Cut => {
+                let at = self.random.below(self.clients.len() as u64) as usize;
+                let is_cut = self.clients[at].cut(now_ns, &mut self.network);
+                sometimes!(self.marks, "a connection breaks", is_cut);
+            }
+            Fault::Pause { shard, ns } => {
+                if let Some(host) = self.hosts.get_mut(*shard) {
+                    host.pause_until(now_ns + ns);
+                }
+            }
+            Fault::ClockJump { ms } => self.now.unix_ms = self.now.unix_ms.saturating_add_signed(*ms),
+        }
+    }
+
+    /// Nothing goes wrong any more, and everybody does what there is left to do.
+    fn become_calm(&mut self) {
+        self.trace.event(self.now.mono_ns, "calm", &[]);
+        self.next_fault = self.plan.faults.len();
+        for client in &mut self.clients {
+            match client {
+                Client::Producer(producer) => producer.stop(),
+                Client::Consumer(consumer) => consumer.become_diligent(),
+            }
+        }
+    }
+
+    /// Everything published was answered, and everything owed was acked.
+    fn is_settled(&self) -> bool {
+        let is_done = |client: &Client| match client {
+            Client::Producer(producer) => producer.is_done(),
+            Client::Consumer(consumer) => consumer.is_ready(),
+        };
+        !self.hosts.is_empty() && self.oracle.is_settled() && self.clients.iter().all(is_done)
+    }
+
+    fn tell_what_is_missing(&mut self) {
+        self.violations.push("no progress, although nothing goes wrong any more".to_owned());
+        self.violations.extend(self.oracle.owed(5));
+        for (at, client) in self.clients.iter().enumerate() {
+            match client {
+                Client::Producer(producer) if !producer.is_done() => {
+                    self.violations.push(format!("client {at} still publishes: {producer:?}"));
+                }
+                Client::Consumer(consumer) if !consumer.is_ready() => {
+                    self.violations.push(format!("client {at} does not get to consume: {consumer:?}"));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn collect_violations(&mut self) {
+        let found = self.oracle.take_violations().into_iter().chain(self.ledger.take_violations());
+        let at_ms = (self.now.mono_ns - START.mono_ns) as f64 / NS_PER_MS as f64;
+        let found: Vec<String> = found.map(|what| format!("at {at_ms:.3} ms: {what}")).collect();
+        for what in &found {
+            self.trace.remark(|| what.clone());
+        }
+        self.violations.extend(found);
+    }
+}
+
+/// Whose turn it is.
+#[derive(Debug, Clone, Copy)]
+enum Actor {
+    Host(usize),
+    Client(usize),
+}
