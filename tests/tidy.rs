@@ -191,7 +191,8 @@ mod tidy {
     fn crate_directions(tree: &Tree) -> Vec<String> {
         const MAY_USE: &[(&str, &[&str])] = &[
             ("protocol/Cargo.toml", &[]),
-            ("shard/Cargo.toml", &["conduit-protocol"]),
+            // Its own tests turn its simulator on.
+            ("shard/Cargo.toml", &["conduit-protocol", "conduit-shard"]),
             ("config/Cargo.toml", &["conduit-protocol", "conduit-shard"]),
             ("io/Cargo.toml", &["conduit-protocol", "conduit-shard", "conduit-config"]),
             ("loadtest/Cargo.toml", &["conduit-protocol"]),

@@ -22,6 +22,8 @@ pub mod log;
 pub mod placement;
 pub mod shard;
 pub mod snapshot;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 mod admin;
 mod agenda;
