@@ -12,15 +12,23 @@
 mod batch;
 mod codec;
 mod format;
+mod found;
+mod outline;
+mod read;
 mod room;
+mod scan;
 mod segments;
 mod start;
+mod storage_writer;
+mod walk;
+mod window;
 mod writer;
 
 pub mod disk;
 pub mod durable;
 pub mod limits;
 pub mod location;
+pub mod order;
 pub mod record;
 pub mod storage;
 
@@ -28,9 +36,13 @@ pub use codec::encoded_bytes;
 pub use disk::{DiskError, DiskOutcome, DiskRequest, Ticket};
 pub use durable::Durable;
 pub use format::{BLOCK, FORMAT_VERSION, LogIdentity, SegmentHeader};
+pub use found::{DAMAGE_LISTED_MAX, Damage, DamageKind, Found, ScanError, Scanned, SegmentReport, SegmentRole};
 pub use limits::LogLimits;
 pub use location::{Location, SegmentId};
+pub use read::{Next, READ_BYTES, ReadRange, Records};
 pub use record::{GroupNumber, GroupRecord, MessageRecord, Outstanding, Record, SeqRange, StreamNumber, StreamRecord};
+pub use scan::{ScanPlan, scan};
 pub use start::LogStart;
 pub use storage::{Storage, StorageError};
+pub use storage_writer::{StorageWriter, WriteError, perform};
 pub use writer::{Class, Completed, Log, LogFigures, LogState, Refused};

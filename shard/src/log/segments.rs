@@ -50,14 +50,6 @@ impl Segments {
         self.bytes
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Segment> {
-        self.list.iter()
-    }
-
-    pub(crate) fn oldest(&self) -> Option<&Segment> {
-        self.list.front()
-    }
-
     pub(crate) fn newest(&self) -> Option<&Segment> {
         self.list.back()
     }

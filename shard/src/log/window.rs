@@ -41,6 +41,12 @@ impl<'s> Window<'s> {
         (self.progress)(self.done.min(self.total), self.total);
     }
 
+    /// The first block of a file; `None` when the device does not give it.
+    pub(crate) fn first_block(&mut self, segment: SegmentId) -> Option<Vec<u8>> {
+        let mut block = vec![0; BLOCK as usize];
+        self.storage.read(segment, 0, &mut block).ok().map(|_| block)
+    }
+
     /// Everything was read.
     pub(crate) fn close(&mut self) {
         (self.progress)(self.total, self.total);
