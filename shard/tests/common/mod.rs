@@ -3,8 +3,8 @@
 
 pub mod world;
 
-use conduit_protocol::command::{Nack, PublishOptions, Targets};
-use conduit_protocol::streams::{StreamAnswer, Subscribed};
+use conduit_protocol::command::{Nack, PublishOptions, StreamAction, StreamCommand, Targets};
+use conduit_protocol::streams::{StreamAnswer, StreamSettings, Subscribed};
 use conduit_protocol::{
     Command, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, MessageRef, Now, Origin, Publish, Seq, ShardId,
     StreamStats, Subscribe, TenantId, Token,
@@ -36,6 +36,8 @@ pub struct Delivered {
 pub struct Outcome {
     pub deliveries: Vec<Delivered>,
     pub published: Vec<Published>,
+    /// Publishes that were recognised as repeats: what the first one was answered.
+    pub repeated: Vec<Published>,
     pub refused: Vec<(ErrorCode, Option<u32>)>,
     pub subscribed: usize,
     pub hello: Option<Subscribed>,
@@ -68,6 +70,7 @@ impl Outcome {
     pub fn merge(&mut self, other: Self) {
         self.deliveries.extend(other.deliveries);
         self.published.extend(other.published);
+        self.repeated.extend(other.repeated);
         self.refused.extend(other.refused);
         self.subscribed += other.subscribed;
         self.hello = other.hello.or(self.hello.take());
@@ -126,7 +129,10 @@ impl Bench {
                         let (id, name) = self.shard.published(*stream, *seq);
                         outcome.published.push(Published { seq: seq.0, id: id.to_owned(), stream: name.to_owned() });
                     }
-                    AnswerValue::Duplicate { .. } => panic!("nothing here was published twice"),
+                    AnswerValue::Duplicate { stream, seq, id, .. } => {
+                        let name = self.shard.stream_name(*stream);
+                        outcome.repeated.push(Published { seq: seq.0, id: id.to_string(), stream: name.to_owned() });
+                    }
                     AnswerValue::Subscribed(hello) => {
                         outcome.subscribed += 1;
                         outcome.hello = hello.as_deref().cloned();
@@ -156,6 +162,20 @@ impl Bench {
 
     pub fn publish_pausable(&mut self, slot: u32, stream: &str, id: &str, bytes: &[u8]) -> Outcome {
         self.command(slot, Command::Publish(Publish { pausable: true, ..message(stream, id, bytes) }))
+    }
+
+    pub fn publish_with(&mut self, stream: &str, id: &str, bytes: &[u8], options: PublishOptions<'_>) -> Outcome {
+        self.command(900, Command::Publish(Publish { options, ..message(stream, id, bytes) }))
+    }
+
+    /// Does something with a stream as an object.
+    pub fn act(&mut self, stream: &str, action: StreamAction<'_>) -> Outcome {
+        self.command(902, Command::Stream(Box::new(StreamCommand { stream: stream.into(), action })))
+    }
+
+    /// As [`Self::act`], for what changes a stream.
+    pub fn put(&mut self, stream: &str, settings: StreamSettings) {
+        assert_eq!(self.act(stream, StreamAction::Put(settings)).refused, []);
     }
 
     pub fn subscribe(&mut self, slot: u32, stream: &str, credit: u64) -> Outcome {
