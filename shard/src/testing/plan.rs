@@ -201,6 +201,7 @@ fn limits(random: &mut Random) -> Limits {
         paused_max: random.magnitude(1, 1_000) as usize,
         retry_after_ms: random.magnitude(1, 1_000) as u32,
         stream_idle_ms: 0,
+        max_deliver_default: 0,
         free_bytes_max: random.magnitude(1, 32 << 20),
         ..Limits::default()
     }
