@@ -150,6 +150,12 @@ pub struct LoadOptions {
     /// WebSocket producers ask for an answer to each message.
     #[arg(long)]
     confirm: bool,
+    /// Answers must promise that the message is on the disk; WebSocket producers then ask for answers (--confirm).
+    #[arg(long)]
+    durable: bool,
+    /// The group that consumers join; it is created when it does not exist [default: the default group].
+    #[arg(long)]
+    group: Option<String>,
     /// Open loop: messages a second, all producers together. Latency counts from the intended send time.
     #[arg(long)]
     rate: Option<f64>,
@@ -232,7 +238,9 @@ impl LoadOptions {
             inflight: self.inflight,
             pipeline: self.pipeline,
             batch: self.batch,
-            confirm: self.confirm,
+            confirm: self.confirm || self.durable,
+            durable: self.durable,
+            group: self.group.clone(),
             rate: self.rate,
             duration,
             messages: self.messages,

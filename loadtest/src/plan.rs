@@ -26,6 +26,9 @@ pub enum PublishWire {
     /// Redis `RPUSH` (a reference).
     #[value(skip)]
     RedisAppend,
+    /// Redis `XADD` (a reference).
+    #[value(skip)]
+    RedisStream,
 }
 
 /// How messages are consumed.
@@ -105,6 +108,10 @@ pub struct Plan {
     pub batch: u32,
     /// WebSocket producers ask for an answer to each publish.
     pub confirm: bool,
+    /// Every answer must promise that its message is on the disk (`"durable":true`); one that does not is an error.
+    pub durable: bool,
+    /// The group that consumers join; none: the default group.
+    pub group: Option<String>,
     /// Messages a second, of all producers together: the open loop. Otherwise the closed loop.
     pub rate: Option<f64>,
     /// Length of the measured window.
@@ -192,6 +199,8 @@ impl Plan {
             pipeline: 1,
             batch: 100,
             confirm: false,
+            durable: false,
+            group: None,
             rate: None,
             duration: Some(Duration::from_secs(10)),
             messages: None,
@@ -265,6 +274,9 @@ impl Plan {
             return Err(
                 "--ack upto with several consumers of one stream would ack for the others; use each or array".into()
             );
+        }
+        if self.durable && self.publish == PublishWire::Ws && !self.confirm {
+            return Err("--durable looks at the answers, so it needs --confirm".into());
         }
         if self.publish == PublishWire::HttpBatch && self.codec == Codec::Msgpack {
             return Err("--publish http-batch is ndjson; it has no MessagePack form".into());

@@ -164,7 +164,7 @@ impl<'a> Crew<'a> {
                 let socket = self.nats(nats::CONNECT)?;
                 (socket, Vec::new(), Box::new(NatsProducer::new(plan, producer, tickets)))
             }
-            PublishWire::RedisPublish | PublishWire::RedisAppend => {
+            PublishWire::RedisPublish | PublishWire::RedisAppend | PublishWire::RedisStream => {
                 (open(&plan.ws)?, Vec::new(), Box::new(RedisProducer::new(plan, producer, tickets)))
             }
         };

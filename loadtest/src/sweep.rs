@@ -145,10 +145,23 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `binary` and waits for its `/health`.
     pub(crate) fn start(binary: &Path, shards: u32, cpus: &[usize]) -> anyhow::Result<Self> {
+        Self::start_in(binary, shards, cpus, None)
+    }
+
+    /// The same with a data directory: its streams are durable.
+    pub(crate) fn start_in(
+        binary: &Path,
+        shards: u32,
+        cpus: &[usize],
+        data_dir: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let (http, ws) = (free_port()?, free_port()?);
         let mut command = Command::new(binary);
         command.args(["--shards", &shards.to_string()]);
         command.args(["--http-port", &http.to_string(), "--ws-port", &ws.to_string()]);
+        if let Some(data_dir) = data_dir {
+            command.arg("--data-dir").arg(data_dir);
+        }
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let mut running = Running::start(command, cpus)
             .map_err(|error| anyhow::anyhow!("cannot start {}: {error}", binary.display()))?;

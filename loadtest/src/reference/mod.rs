@@ -25,6 +25,8 @@ pub enum Reference {
     Redis,
     /// Redis, `RPUSH` with `appendfsync always`: publish answered after its sync.
     RedisAof,
+    /// Redis, `XADD` with `appendfsync always`: the same into a stream, which is the nearer relative.
+    RedisStream,
     /// The smallest relay with acks that speaks our wire: publish to delivery with an ack each.
     Relay,
 }
@@ -86,7 +88,7 @@ pub fn execute(options: &ReferenceOptions) -> anyhow::Result<Ending> {
     (plan.rate, plan.spin) = (options.rate, options.rate.is_some());
     match options.reference {
         Reference::Nginx => (plan.producers, plan.pipeline) = (options.connections, options.pipeline),
-        Reference::RedisAof => (plan.producers, plan.inflight) = (4, 64),
+        Reference::RedisAof | Reference::RedisStream => (plan.producers, plan.inflight) = (4, 64),
         Reference::Nats | Reference::Redis | Reference::Relay => {}
     }
     let report = run(&plan, &mut Display::new())?;
@@ -110,16 +112,21 @@ pub(crate) struct ReferenceServer {
 }
 
 impl ReferenceServer {
-    /// Starts it and waits until it listens.
+    /// Starts it and waits until it listens. What it writes goes into the temporary directory.
     pub(crate) fn start(reference: Reference, cpus: &[usize]) -> anyhow::Result<Self> {
+        Self::start_on(reference, cpus, &std::env::temp_dir())
+    }
+
+    /// The same with a place for what it writes.
+    pub(crate) fn start_on(reference: Reference, cpus: &[usize], disk: &Path) -> anyhow::Result<Self> {
         let port = free_port()?;
-        let folder = std::env::temp_dir().join(format!("conduit-loadtest-{}-{port}", std::process::id()));
+        let folder = disk.join(format!("conduit-loadtest-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&folder)?;
         let command = match reference {
             Reference::Nginx => nginx(&folder, port)?,
             Reference::Nats => nats(&folder, port)?,
             Reference::Redis => redis(&folder, port, false),
-            Reference::RedisAof => redis(&folder, port, true),
+            Reference::RedisAof | Reference::RedisStream => redis(&folder, port, true),
             Reference::Relay => relay_command(port)?,
         };
         let name = command.get_program().to_string_lossy().into_owned();
@@ -138,6 +145,7 @@ impl ReferenceServer {
             Reference::Nats => (PublishWire::Nats, ConsumeWire::Nats),
             Reference::Redis => (PublishWire::RedisPublish, ConsumeWire::RedisSubscribe),
             Reference::RedisAof => (PublishWire::RedisAppend, ConsumeWire::None),
+            Reference::RedisStream => (PublishWire::RedisStream, ConsumeWire::None),
             Reference::Relay => (PublishWire::Ws, ConsumeWire::Ws),
         };
         let consumers = u32::from(consume != ConsumeWire::None);

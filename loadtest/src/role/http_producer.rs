@@ -7,8 +7,9 @@ use crate::layout::Layout;
 use crate::message::{MessageId, MessageWriter, SentAt};
 use crate::plan::{ConsumeWire, Plan, PublishWire};
 use crate::verify::Published;
+use crate::wire::Codec;
 use crate::wire::WireFault;
-use crate::wire::answer::{clip, is_backpressure};
+use crate::wire::answer::{clip, is_backpressure, promises_durability};
 use crate::wire::http::{Response, content_type, enqueue_head, split_response};
 use crate::wire::template::Template;
 use serde_json::Value;
@@ -37,6 +38,8 @@ pub(crate) struct HttpProducer {
     refused: Vec<u64>,
     /// The first answer is read in full, as a check that the peer is what it should be.
     has_checked: bool,
+    /// Every answer must promise that its message is on the disk.
+    durable: bool,
 }
 
 impl HttpProducer {
@@ -71,6 +74,7 @@ impl HttpProducer {
             lines: Vec::new(),
             refused: Vec::new(),
             has_checked: false,
+            durable: plan.durable,
         }
     }
 
@@ -130,6 +134,12 @@ impl HttpProducer {
         };
         if response.status == 200 {
             self.check_first(&tickets, response.body, world);
+            if self.durable && !self.all_promised(tickets.len(), response.body) {
+                world.note_error(format!(
+                    "an answer without its promise: {}",
+                    clip(&String::from_utf8_lossy(response.body))
+                ));
+            }
             if self.is_batch {
                 self.take_batch_answer(&tickets, response.body, now_ns, world);
             } else {
@@ -167,6 +177,15 @@ impl HttpProducer {
                 clip(&String::from_utf8_lossy(body))
             ));
         }
+    }
+
+    /// Every result of an answer says that its message is on the disk. Answers come in JSON.
+    fn all_promised(&self, messages: usize, body: &[u8]) -> bool {
+        if !self.is_batch {
+            return promises_durability(Codec::Json, body);
+        }
+        let refused = memchr::memmem::find_iter(body, b"\"error\":").count();
+        memchr::memmem::find_iter(body, b"\"durable\":true").count() + refused >= messages
     }
 
     fn take_batch_answer(&mut self, tickets: &[Ticket], body: &[u8], now_ns: u64, world: &mut World) {

@@ -1,4 +1,5 @@
-//! The Redis protocol (RESP2), for the references: `PUBLISH` and `SUBSCRIBE`, and `RPUSH` answered after its sync.
+//! The Redis protocol (RESP2), for the references: `PUBLISH` and `SUBSCRIBE`, and `RPUSH` and `XADD` answered after their
+//! sync.
 
 use super::nats::{plain_delivery, plain_filler};
 use crate::engine::role::{OUTBOX_BYTES, Role};
@@ -29,6 +30,14 @@ fn split_line(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
     let end = memchr::memmem::find(bytes, b"\r\n")?;
     let (kind, text) = bytes[..end].split_first()?;
     Some((*kind, text, end + 2))
+}
+
+/// An answer to a command: its kind, its number or text, and its length; `None` until it is whole.
+fn split_answer(bytes: &[u8]) -> Option<(u8, &[u8], usize)> {
+    if bytes.first() == Some(&b'$') {
+        return split_bulk(bytes).map(|(text, length)| (b'$', text, length));
+    }
+    split_line(bytes)
 }
 
 /// A bulk string at the start of `bytes`, and its length with everything around it.
@@ -82,7 +91,7 @@ impl Role for RedisConsumer {
     }
 }
 
-/// A producer: each command is answered with a number.
+/// A producer: each command is answered with a number, or with the name of the new entry.
 pub(crate) struct RedisProducer {
     producer: u32,
     run: u16,
@@ -99,10 +108,15 @@ pub(crate) struct RedisProducer {
 impl RedisProducer {
     pub(crate) fn new(plan: &Plan, producer: u32, tickets: Tickets) -> Self {
         let layout = plan.layout();
-        let verb: &[u8] = if plan.publish == PublishWire::RedisPublish { b"PUBLISH" } else { b"RPUSH" };
         let template = |turn| {
             let name = plan.stream_name(layout.stream_at(producer, turn));
-            let whole = command(&[verb, name.as_bytes(), &vec![b'0'; plan.payload_bytes]]);
+            let (name, payload) = (name.as_bytes(), vec![b'0'; plan.payload_bytes]);
+            let whole = match plan.publish {
+                PublishWire::RedisPublish => command(&[b"PUBLISH", name, &payload]),
+                // One field, as an entry has at least one; the server names the entry.
+                PublishWire::RedisStream => command(&[b"XADD", name, b"*", b"m", &payload]),
+                _ => command(&[b"RPUSH", name, &payload]),
+            };
             let head = &whole[..whole.len() - plan.payload_bytes - 2];
             Template::plain(head, plan.payload_bytes, b"\r\n")
         };
@@ -129,12 +143,12 @@ impl Role for RedisProducer {
         world: &mut World,
     ) -> Result<usize, WireFault> {
         let mut used = 0;
-        while let Some((kind, text, length)) = split_line(&bytes[used..]) {
+        while let Some((kind, text, length)) = split_answer(&bytes[used..]) {
             used += length;
             let Some(ticket) = self.unanswered.pop_front() else {
                 return Err(WireFault("an answer that nothing asked for".into()));
             };
-            if kind == b':' {
+            if kind == b':' || kind == b'$' {
                 world.note_accepted(ticket.intended_ns, now_ns);
             } else {
                 world.note_error(format!("Redis: {}", String::from_utf8_lossy(text)));
@@ -177,6 +191,21 @@ impl Role for RedisProducer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_every_kind_are_cut_apart_and_never_before_they_are_whole() {
+        for (bytes, expected) in [
+            (&b":5\r\n"[..], (b':', b"5".as_slice())),
+            (b"$3\r\n1-0\r\n", (b'$', b"1-0")),
+            (b"-ERR no\r\n", (b'-', b"ERR no")),
+        ] {
+            let (kind, text) = expected;
+            assert_eq!(split_answer(bytes), Some((kind, text, bytes.len())));
+            for end in 0..bytes.len() {
+                assert_eq!(split_answer(&bytes[..end]), None, "cut at {end}");
+            }
+        }
+    }
 
     #[test]
     fn push_messages_are_cut_apart_and_never_before_they_are_whole() {

@@ -51,7 +51,8 @@ impl WsConsumer {
     pub(crate) fn target(plan: &Plan, stream: u32) -> String {
         let (name, codec, credit) = (plan.stream_name(stream), plan.consume_codec.name(), plan.credit);
         let refill = if plan.refill == Refill::Ack { "&refill=ack" } else { "" };
-        format!("/v1/subscribe?stream={}&codec={codec}&credit={credit}{refill}", percent_encoded(&name))
+        let group = plan.group.as_ref().map_or_else(String::new, |group| format!("&group={}", percent_encoded(group)));
+        format!("/v1/subscribe?stream={}&codec={codec}&credit={credit}{refill}{group}", percent_encoded(&name))
     }
 
     fn take(

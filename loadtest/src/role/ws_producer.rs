@@ -7,7 +7,7 @@ use crate::layout::Layout;
 use crate::message::{MessageId, MessageWriter, SentAt};
 use crate::plan::{ConsumeWire, Plan};
 use crate::verify::Published;
-use crate::wire::answer::{RefusedPublish, ServerMessage, accepted_ticket, clip, interpret};
+use crate::wire::answer::{RefusedPublish, ServerMessage, accepted_ticket, clip, interpret, promises_durability};
 use crate::wire::frame::{FrameReader, Incoming, append};
 use crate::wire::template::Template;
 use crate::wire::{Codec, WireFault};
@@ -37,6 +37,8 @@ pub(crate) struct WsProducer {
     /// Refused for good.
     refused: Vec<u64>,
     awaits_pong: bool,
+    /// Every answer must promise that its message is on the disk.
+    durable: bool,
 }
 
 /// What the closed loop closes over.
@@ -79,6 +81,7 @@ impl WsProducer {
             refused_unnamed: 0,
             refused: Vec::new(),
             awaits_pong: false,
+            durable: plan.durable,
         }
     }
 
@@ -135,7 +138,15 @@ impl WsProducer {
             None => interpret(self.codec, message, self.payload_bytes)?,
         };
         match said {
-            ServerMessage::Accepted(number) => self.take_acceptance(number, now_ns, world),
+            ServerMessage::Accepted(number) => {
+                if self.durable && !promises_durability(self.codec, message) {
+                    world.note_error(format!(
+                        "an answer without its promise: {}",
+                        clip(&String::from_utf8_lossy(message))
+                    ));
+                }
+                self.take_acceptance(number, now_ns, world);
+            }
             ServerMessage::Refused(refused) => self.take_refusal(&refused, now_ns, world),
             ServerMessage::Deliver(_) => world.note_error("a delivery to a connection that only publishes".into()),
         }

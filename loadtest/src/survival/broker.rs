@@ -26,6 +26,15 @@ pub(crate) struct Launch {
     pub(crate) failpoint: Option<String>,
 }
 
+/// A log in small pieces, so that a short trial sees many of them begin and go. What `Launch::args` says is not said
+/// again.
+const SMALL: [(&str, &str); 4] = [
+    ("--segment-bytes", "1048576"),
+    ("--log-batch-bytes-max", "262144"),
+    ("--max-json-size", "131072"),
+    ("--ws-max-message-size", "131072"),
+];
+
 /// Bytes kept of what a server says on standard error: the last ones.
 const WORDS_BYTES_MAX: usize = 16 * 1024;
 
@@ -65,6 +74,9 @@ impl Broker {
             command.arg("--data-dir").arg(data_dir);
         }
         command.args(&launch.args);
+        for (flag, value) in SMALL.iter().filter(|(flag, _)| !launch.args.iter().any(|given| given.starts_with(flag))) {
+            command.args([flag, value]);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let cannot = |what: &str| NotUp::Spawn(format!("{}: {what}", launch.binary.display()));
         let mut child = command.spawn().map_err(|error| cannot(&error.to_string()))?;

@@ -109,6 +109,17 @@ pub fn accepted_ticket(codec: Codec, message: &[u8]) -> Option<u64> {
     ticket_of_ref(reference).ok()
 }
 
+/// The answer (one that accepts something) says that the message is on the disk.
+#[must_use]
+pub fn promises_durability(codec: Codec, message: &[u8]) -> bool {
+    let promise: &[u8] = match codec {
+        Codec::Json => b"\"durable\":true",
+        Codec::Msgpack => b"\xa7durable\xc3",
+    };
+    // It stands near the end, behind texts that only rarely hold such a thing themselves.
+    memchr::memmem::rfind(message, promise).is_some()
+}
+
 fn unreadable(codec: Codec, message: &[u8], error: &dyn std::error::Error) -> WireFault {
     let text = clip(&String::from_utf8_lossy(message)).to_owned();
     WireFault::new(format!("a message that is not {}: {error}: {text}", codec.name()))
@@ -143,6 +154,19 @@ mod tests {
         let other = format!(r#"{{"ref":"{REF}","ok":{{}}}}"#);
         assert_eq!(accepted_ticket(Codec::Json, other.as_bytes()), None);
         assert_eq!(interpret(Codec::Json, other.as_bytes(), 16), Ok(ServerMessage::Accepted(42)));
+    }
+
+    #[test]
+    fn a_promise_is_seen_in_both_codecs_and_its_absence_too() {
+        for (durable, expected) in [(Some(true), true), (Some(false), false), (None, false)] {
+            let mut value = json!({"ok": {"id": "a", "stream": "s", "seq": 1}, "ref": REF});
+            if let Some(durable) = durable {
+                value["ok"]["durable"] = durable.into();
+            }
+            let (text, pack) = (value.to_string().into_bytes(), rmp_serde::to_vec(&value).expect("encodes"));
+            assert_eq!(promises_durability(Codec::Json, &text), expected);
+            assert_eq!(promises_durability(Codec::Msgpack, &pack), expected);
+        }
     }
 
     #[test]
