@@ -8,8 +8,8 @@ use crate::timestamp::rfc3339;
 use crate::{AnswerValue, Effect, Effects, Limits};
 use conduit_protocol::command::{From, StreamAction, StreamCommand};
 use conduit_protocol::streams::{
-    Done, Durability, Gap, GroupInfo, GroupSettings, Messages, PeekedMessage, RawJson, StreamAnswer,
-    StreamInfo, StreamSettings,
+    Done, Durability, Gap, GroupInfo, GroupSettings, Messages, PeekedMessage, RawJson, StreamAnswer, StreamInfo,
+    StreamSettings,
 };
 use conduit_protocol::{Encoding, ErrorCode, Now, Origin, Seq, TenantId, codec};
 
@@ -31,9 +31,16 @@ impl Shard {
         command: &StreamCommand<'_>,
         effects: &mut Effects,
     ) {
+        if self.park(origin, tenant, command) {
+            return;
+        }
         match self.administered(now, tenant, command, effects) {
             Ok(answer) => {
-                effects.push(Effect::Answer { origin: *origin, answer: AnswerValue::Stream(Box::new(answer)) });
+                let answer = AnswerValue::Stream(Box::new(answer));
+                match self.log_change(now, tenant, command) {
+                    Ok(is_logged) => self.answer_changed(origin, answer, is_logged, effects),
+                    Err((code, message)) => refuse(effects, origin, code, message, None),
+                }
             }
             Err((code, message)) => {
                 self.totals.refused_other += 1;
@@ -108,6 +115,8 @@ impl Shard {
         self.close_consumers(now, key, None, "the stream was deleted", effects);
         let stream = self.streams.at(key).ok_or(UNKNOWN_STREAM)?;
         let done = done(stream, None, Some(stream.held.count_from(0)));
+        self.log_stream_deleted(now, key)?;
+        self.answer_those_of_deleted(key, effects);
         self.forget_stream(key);
         self.resume_all_when_roomy(effects);
         Ok(StreamAnswer::Done(done))
@@ -196,6 +205,7 @@ impl Shard {
         let index = stream.groups.find(name).ok_or(UNKNOWN_GROUP)?;
         let done = done(stream, Some(name), None);
         self.close_consumers(now, key, Some(index), "the group was deleted", effects);
+        self.log_group_deleted(now, key, index)?;
         self.forget_group(key, index);
         let stream = self.streams.at_mut(key).ok_or(UNKNOWN_STREAM)?;
         stream.used_ns = now.mono_ns;

@@ -6,7 +6,7 @@
 //! same for all deliveries of a consumer, so the head of its list is always the first to pass it.
 
 use crate::consumer::Consumer;
-use crate::ring::{Blocks, SeqRing};
+use crate::ring::{BLOCK_SLOTS, Blocks, SeqRing};
 use std::num::NonZeroU32;
 
 /// No seq: streams count from 1.
@@ -211,6 +211,16 @@ impl Flights {
     pub(crate) fn clear_some(&mut self, blocks_max: u64, blocks: &mut Blocks<Flight>) -> bool {
         debug_assert!(self.in_flight == 0, "consumers leave before their group's entries are given up");
         self.by_seq.clear_some(blocks_max, blocks, |_, _| ())
+    }
+
+    /// All entries, rising by seq, with the deliveries so far.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
+        let seqs = self.by_seq.span().flat_map(|number| {
+            let mask = self.by_seq.mask(number);
+            let slots = (0..BLOCK_SLOTS).filter(move |slot| mask >> slot & 1 == 1);
+            slots.map(move |slot| number * BLOCK_SLOTS + slot)
+        });
+        seqs.filter_map(|seq| self.by_seq.at(seq).map(|flight| (seq, flight.attempts())))
     }
 
     #[inline]

@@ -8,8 +8,9 @@ use crate::consumer::ReadyList;
 use crate::flight::{Flight, Flights};
 use crate::held::Held;
 use crate::lanes::{Choice, LaneCursors, Lanes};
-use crate::log::SeqRange;
+use crate::log::{GroupNumber, SeqRange};
 use crate::ring::Blocks;
+use crate::untold::Ranges;
 use crate::wheel::TimerId;
 use conduit_protocol::streams::GroupSettings;
 use std::cmp::Reverse;
@@ -26,6 +27,10 @@ const STALE_KEPT: usize = 64;
 pub(crate) struct Group {
     /// Its name; empty for the default group, and for ephemeral ones, which have none.
     pub(crate) name: Box<str>,
+    /// Its number in the log, if its stream is kept there.
+    pub(crate) number: Option<GroupNumber>,
+    /// Acked, and not told to the log yet.
+    pub(crate) acked: Ranges,
     /// It is one connection's own: it holds nothing back and ends with the connection.
     pub(crate) is_ephemeral: bool,
     /// Somebody made it on purpose: it keeps its stream from being forgotten.
@@ -112,6 +117,8 @@ impl Group {
     pub(crate) fn new(name: &str, cursor: u64) -> Self {
         Self {
             name: name.into(),
+            number: None,
+            acked: Ranges::new(),
             is_ephemeral: false,
             is_put: false,
             settings: GroupSettings::default(),
@@ -357,6 +364,43 @@ impl Group {
             self.delayed = BinaryHeap::new();
         }
         true
+    }
+
+    /// Done at or above the cursor, rising.
+    pub(crate) fn skipped(&self) -> impl Iterator<Item = SeqRange> {
+        self.skip.iter().copied()
+    }
+
+    /// Recovery found that the group was given a message and is not done with it: it is delivered again.
+    pub(crate) fn restore_outstanding(&mut self, seq: u64, attempts: u32, blocks: &mut Blocks<Flight>) {
+        if self.flights.wait(seq, attempts, blocks) {
+            self.returned.push(Reverse(seq));
+        }
+    }
+
+    /// Recovery found that the group is done with what it had outstanding of a range.
+    pub(crate) fn restore_done(&mut self, range: SeqRange, blocks: &mut Blocks<Flight>) {
+        let outstanding: Vec<u64> =
+            self.flights.iter().map(|(seq, _)| seq).filter(|seq| (range.from..=range.to).contains(seq)).collect();
+        for seq in outstanding {
+            self.forget(seq, blocks);
+        }
+    }
+
+    /// Recovery is over: `done` is what the group is done with at or above its cursor, rising; what is not held any more is
+    /// nothing to wait for.
+    pub(crate) fn finish_restore(
+        &mut self,
+        done: impl Iterator<Item = SeqRange>,
+        held: &Held,
+        blocks: &mut Blocks<Flight>,
+    ) {
+        self.skip = done.collect();
+        let gone: Vec<u64> = self.flights.iter().map(|(seq, _)| seq).filter(|seq| !held.is_held(*seq)).collect();
+        for seq in gone {
+            self.forget(seq, blocks);
+        }
+        self.cursor = self.cursor.min(held.next_seq());
     }
 
     /// A message that waits was released: the group has nothing to do with it any more.

@@ -265,6 +265,92 @@ impl Held {
         no_messages && no_places
     }
 
+    /// Where the log holds a message.
+    #[inline]
+    pub(crate) fn location(&self, seq: u64) -> Option<Location> {
+        self.located.at(seq).copied()
+    }
+
+    /// A message that is in memory is in the log as well.
+    #[inline]
+    pub(crate) fn also_at(&mut self, seq: u64, location: Location, memory: &mut Memory) {
+        let placed = self.located.insert(seq, location, &mut memory.locations);
+        debug_assert!(placed, "every seq is new");
+    }
+
+    /// The log was found to hold a message, or to hold it at another place than before.
+    pub(crate) fn locate(&mut self, seq: u64, location: Location, memory: &mut Memory) {
+        if let Some(known) = self.located.at_mut(seq) {
+            *known = location;
+        } else if self.located.insert(seq, location, &mut memory.locations) {
+            self.len += 1;
+            memory.messages_held += 1;
+        }
+    }
+
+    /// What recovery found to be the next seq: everything below it may be delivered.
+    pub(crate) const fn restore_next(&mut self, next_seq: u64) {
+        self.next_seq = next_seq;
+        self.visible = next_seq;
+    }
+
+    /// A commit is done: messages below this seq may be delivered.
+    #[inline]
+    pub(crate) const fn show_to(&mut self, below: u64) {
+        if below > self.visible {
+            self.visible = below;
+        }
+    }
+
+    /// A message leaves memory, since the log has it. `false` when it is not in memory, or only there.
+    pub(crate) fn spill(&mut self, seq: u64, memory: &mut Memory) -> bool {
+        if self.located.at(seq).is_none() || seq >= self.visible {
+            return false;
+        }
+        let Some(message) = self.messages.remove(seq, &mut memory.messages) else { return false };
+        let bytes = message.held_bytes();
+        self.bytes -= bytes;
+        memory.bytes_held -= bytes;
+        message.release(&mut memory.buffers);
+        if self.messages.has_empty_front() {
+            self.messages.trim_empty(&mut memory.messages);
+        }
+        true
+    }
+
+    /// A message that was only in the log is in memory again.
+    pub(crate) fn load(&mut self, seq: u64, message: Message, memory: &mut Memory) {
+        self.hold_bytes(message.held_bytes(), memory);
+        let stored = self.messages.insert(seq, message, &mut memory.messages);
+        debug_assert!(stored, "only what is not in memory is read");
+    }
+
+    /// Every place in the log, rising by seq.
+    pub(crate) fn for_each_location(&self, mut each: impl FnMut(Location)) {
+        let mut from = 0;
+        while let Some(seq) = self.next_located(from) {
+            if let Some(location) = self.location(seq) {
+                each(location);
+            }
+            from = seq + 1;
+        }
+    }
+
+    /// The lowest seq in memory.
+    pub(crate) fn lowest_in_memory(&self) -> Option<u64> {
+        self.messages.lowest()
+    }
+
+    /// The lowest seq in memory from one seq on.
+    pub(crate) fn next_in_memory(&self, from: u64) -> Option<u64> {
+        next_in(&self.messages, from)
+    }
+
+    /// The lowest seq that the log holds from one seq on.
+    pub(crate) fn next_located(&self, from: u64) -> Option<u64> {
+        next_in(&self.located, from)
+    }
+
     #[cold]
     fn release_location(&mut self, seq: u64, memory: &mut Memory) -> Option<Location> {
         let location = self.located.remove(seq, &mut memory.locations);
@@ -273,6 +359,22 @@ impl Held {
         }
         location
     }
+}
+
+/// The lowest seq of a ring from one seq on. Looks at whole blocks at once.
+fn next_in<T>(ring: &SeqRing<T>, from: u64) -> Option<u64> {
+    let span = ring.span();
+    let start = block_of(from);
+    for number in start.max(span.start)..span.end {
+        let mut mask = ring.mask(number);
+        if number == start {
+            mask &= u32::MAX << (from % BLOCK_SLOTS);
+        }
+        if mask != 0 {
+            return Some(number * BLOCK_SLOTS + u64::from(mask.trailing_zeros()));
+        }
+    }
+    None
 }
 
 #[cfg(test)]

@@ -2,14 +2,13 @@
 
 use crate::agenda::Agenda;
 use crate::dedup::{First, Repeated};
-use crate::effect::Accepted;
 use crate::group::Group;
 use crate::message::{Extras, Message};
 use crate::pause::marks_of;
 use crate::shard::{Shard, refuse};
-use crate::{AnswerValue, Effect, Effects, StreamKey};
+use crate::{Effect, Effects};
 use conduit_protocol::command::{NotBefore, PublishOptions};
-use conduit_protocol::{Encoding, EnvelopeId, ErrorCode, Now, Origin, Publish, Seq, TenantId, Token, codec};
+use conduit_protocol::{Encoding, EnvelopeId, ErrorCode, Now, Origin, Publish, TenantId, codec};
 
 /// Everything that is stored of a message: what the log writes of it.
 #[derive(Debug, Clone, Copy)]
@@ -58,12 +57,13 @@ impl Shard {
     ) {
         let stream = match self.store(now, tenant, publish) {
             Ok(Stored::New { stream, seq }) => {
-                answer_stored(origin, stream, seq, effects);
+                self.answer_published(origin, stream, seq, effects);
                 Some(stream)
             }
             Ok(Stored::Repeated(repeated)) => {
                 self.totals.duplicates += 1;
-                answer_repeated(origin, repeated, effects);
+                let Repeated { stream, seq, id } = repeated;
+                self.answer_repeated(origin, stream, seq, id, effects);
                 return;
             }
             Err(Refused { code, message, stream }) => {
@@ -156,10 +156,21 @@ impl Shard {
             Some(key) => key,
             None => self.create(now, tenant, name)?,
         };
+        let location = match self.log_message(now, key, new) {
+            Ok(location) => location,
+            Err(refused) => {
+                message.release(&mut self.memory.buffers);
+                return Err(refused);
+            }
+        };
         let Some(stream) = self.streams.at_mut(key) else {
             return Err((ErrorCode::Internal, "the stream is gone"));
         };
-        let seq = stream.append(now, message, false, &mut self.memory);
+        let waits = stream.waits_for_commit();
+        let seq = stream.append(now, message, waits, &mut self.memory);
+        if let Some(location) = location {
+            self.note_logged(key, seq, location, waits);
+        }
         if !new.extras.is_plain() {
             self.note_extras(now, key, seq, new.extras);
         }
@@ -240,6 +251,7 @@ impl Shard {
             return Err((ErrorCode::TooManyStreams, "the shard holds as many streams as it may; use existing ones"));
         }
         let key = self.streams.add(now, tenant, name, &self.seeded);
+        self.enter_log(key);
         self.start_sweeping(now);
         Ok(key)
     }
@@ -294,26 +306,6 @@ fn is_plain(options: &PublishOptions<'_>) -> bool {
         && options.ttl_ms.is_none()
         && options.priority == 0
         && options.dedup_id.is_none()
-}
-
-/// Answers a publish whose message is stored. The only place where a stored message becomes an answer.
-#[inline]
-fn answer_stored(origin: &Origin, stream: u32, seq: u64, effects: &mut Effects) {
-    if origin.token == Token::NONE {
-        return;
-    }
-    let answer = AnswerValue::Published { stream: StreamKey(stream), seq: Seq(seq), accepted: Accepted::InMemory };
-    effects.push(Effect::Answer { origin: *origin, answer });
-}
-
-/// Answers a publish that repeats one whose message is stored.
-fn answer_repeated(origin: &Origin, repeated: Repeated, effects: &mut Effects) {
-    if origin.token == Token::NONE {
-        return;
-    }
-    let Repeated { stream, seq, id } = repeated;
-    let answer = AnswerValue::Duplicate { stream: StreamKey(stream), seq: Seq(seq), id, accepted: Accepted::InMemory };
-    effects.push(Effect::Answer { origin: *origin, answer });
 }
 
 const TOO_LARGE: (ErrorCode, &str) = (ErrorCode::PayloadTooLarge, "the message is larger than a stream may be");

@@ -70,7 +70,10 @@ impl Shard {
 
     fn redrive_one(&mut self, now: Now, letters: u32, seq: u64, origin: &str) -> Result<(), (ErrorCode, &'static str)> {
         let Some(stream) = self.streams.at(letters) else { return Err(GONE) };
-        let Some(letter) = stream.message(seq) else { return Err(GONE) };
+        let Some(letter) = stream.message(seq) else {
+            self.want_message(letters, seq);
+            return Err((ErrorCode::Backpressure, "the dead letter is being read from the disk; retry at once"));
+        };
         let (tenant, encoding, id) = (stream.tenant, letter.encoding(), letter.id().to_owned());
         let original = codec::dead_letter_original(encoding, letter.envelope()).unwrap_or(letter.envelope());
         let mut envelope = std::mem::take(&mut self.scratch);

@@ -28,9 +28,12 @@ impl Shard {
     #[cold]
     fn note_done_by_one_of_several(&mut self, now: Now, key: u32, group: u32, seq: u64) {
         let Some(stream) = self.streams.at(key) else { return };
-        if stream.settings.is_log() || stream.groups.at(group).is_none_or(|group| group.is_ephemeral) {
+        if stream.groups.at(group).is_none_or(|group| group.is_ephemeral) {
             return;
         }
+        let is_log = stream.settings.is_log();
+        self.untold_ack(key, group, seq);
+        let Some(stream) = self.streams.at(key).filter(|_| !is_log) else { return };
         if stream.groups.keepers() == 1 && seq >= stream.leftovers_below {
             self.withdraw(key, seq);
             self.release_message(key, seq);
@@ -51,7 +54,9 @@ impl Shard {
             debug_assert!(false, "what is released is held");
             return;
         };
-        debug_assert!(location.is_none(), "a shard without a log has nothing in it");
+        if let Some(location) = location {
+            self.untold_release(key, seq, location);
+        }
     }
 
     /// What all groups of a work stream are done with goes, as far as one call may.
@@ -173,7 +178,11 @@ impl Shard {
             && let Some(held) = self.buried.front_mut()
         {
             *work -= 1;
-            if held.clear_some(1, &mut self.memory, |_location| ()) {
+            if held.clear_some(1, &mut self.memory, |location| {
+                if let Some(journal) = &mut self.journal {
+                    journal.log.release(location);
+                }
+            }) {
                 self.buried.pop_front();
             }
         }

@@ -1,7 +1,7 @@
 //! What was set of a stream and of a group, and what holds where nothing was set.
 
 use crate::Limits;
-use conduit_protocol::streams::{GroupSettings, Policy, Retention, StreamSettings};
+use conduit_protocol::streams::{Durability, GroupSettings, Policy, Retention, StreamSettings};
 
 /// The settings of one stream. Most streams were never told anything: they hold one word.
 #[derive(Debug, Default)]
@@ -40,6 +40,21 @@ impl Settings {
         put.max_deliver = max_deliver.or(put.max_deliver);
         put.dead_letter_expired = dead_letter_expired.or(put.dead_letter_expired);
         put.dedup_window_ms = dedup_window_ms.or(put.dedup_window_ms);
+    }
+
+    /// As the log keeps it: a JSON object, or nothing when nothing was set.
+    pub(crate) fn to_json(&self) -> Vec<u8> {
+        self.put.as_deref().map(|put| serde_json::to_vec(put).unwrap_or_default()).unwrap_or_default()
+    }
+
+    /// What the log kept.
+    pub(crate) fn replace_json(&mut self, json: &[u8]) {
+        self.put = if json.is_empty() { None } else { serde_json::from_slice(json).ok().map(Box::new) };
+    }
+
+    /// What accepted messages survive, if that was set.
+    pub(crate) fn durability(&self) -> Option<Durability> {
+        self.put.as_deref().and_then(|put| put.durability)
     }
 
     /// When messages go.

@@ -6,6 +6,7 @@ use crate::expire::{Timer, Unfinished};
 use crate::figures::LatencyHistogram;
 use crate::hash::Seeded;
 use crate::held::Held;
+use crate::journal::Journal;
 use crate::last_error::LastErrors;
 use crate::memory::Memory;
 use crate::message_id::MessageIds;
@@ -53,9 +54,13 @@ pub struct Shard {
     pub(crate) totals: Totals,
     pub(crate) publish_to_deliver: LatencyHistogram,
     pub(crate) deliver_to_ack: LatencyHistogram,
+    /// What the disk takes for a commit.
+    pub(crate) commit_latency: LatencyHistogram,
+    /// Its log, if it keeps one.
+    pub(crate) journal: Option<Box<Journal>>,
     /// An envelope that is built before it is stored, or that is too much to be stored.
     pub(crate) scratch: Vec<u8>,
-    now: Now,
+    pub(crate) now: Now,
 }
 
 impl Shard {
@@ -88,6 +93,8 @@ impl Shard {
             totals: Totals::default(),
             publish_to_deliver: LatencyHistogram::new(),
             deliver_to_ack: LatencyHistogram::new(),
+            commit_latency: LatencyHistogram::new(),
+            journal: None,
             scratch: Vec::new(),
             now: Now::default(),
             limits,
@@ -108,7 +115,7 @@ impl Shard {
             Input::Command { origin, tenant, command } => self.command(now, origin, *tenant, command, effects),
             Input::Drained { connection } => self.drained(now, *connection, effects),
             Input::Disconnected { connection } => self.disconnected(now, *connection, effects),
-            Input::Disk { .. } => debug_assert!(false, "a shard without a log asks nothing of a disk"),
+            Input::Disk { ticket, outcome } => self.disk_done(now, *ticket, *outcome, effects),
             Input::Deadline => self.deadline(now, effects),
         }
     }
@@ -153,11 +160,9 @@ impl Shard {
         if !self.unfinished.is_empty() || !self.undelivered.is_empty() {
             return Some(self.now.mono_ns);
         }
+        let log_ns = self.log_deadline();
         let timer_ns = self.timers.next_tick().map(|tick| tick.saturating_mul(NS_PER_MS));
-        match (timer_ns, self.paused.next_ns()) {
-            (Some(timer_ns), Some(resume_ns)) => Some(timer_ns.min(resume_ns)),
-            (timer_ns, resume_ns) => timer_ns.or(resume_ns),
-        }
+        [timer_ns, self.paused.next_ns(), log_ns].into_iter().flatten().min()
     }
 
     /// The bytes of a `Deliver` effect, in the consumer's encoding (transcoded once per message, on first need).

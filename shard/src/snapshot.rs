@@ -97,6 +97,16 @@ pub struct Totals {
     pub dead_lettered: u64,
     /// Dead letters that went back to their stream.
     pub redriven: u64,
+    /// Messages that left memory since the log has them.
+    pub spilled: u64,
+    /// Messages that were read back from the log.
+    pub read_back: u64,
+    /// Messages that could not be read back from the log: each is told to its consumers as a gap.
+    pub unreadable: u64,
+    /// Times that the log failed: 0 or 1 for each shard.
+    pub log_failures: u64,
+    /// Acks and releases that were not remembered, since the log took nothing for too long: a restart redelivers them.
+    pub acks_not_logged: u64,
     /// Acks of what was not in flight there.
     pub acks_ignored: u64,
     /// Nacks of what was not in flight there.
@@ -143,6 +153,11 @@ impl Totals {
         self.expired += other.expired;
         self.dead_lettered += other.dead_lettered;
         self.redriven += other.redriven;
+        self.spilled += other.spilled;
+        self.read_back += other.read_back;
+        self.unreadable += other.unreadable;
+        self.log_failures += other.log_failures;
+        self.acks_not_logged += other.acks_not_logged;
         self.acks_ignored += other.acks_ignored;
         self.nacks_ignored += other.nacks_ignored;
         self.refused_backpressure += other.refused_backpressure;

@@ -6,6 +6,7 @@ use crate::dedup::Dedup;
 use crate::figures::StreamFigures;
 use crate::groups::Groups;
 use crate::held::Held;
+use crate::journal::InLog;
 use crate::lanes::Lanes;
 use crate::log::SeqRange;
 use crate::memory::Memory;
@@ -16,6 +17,9 @@ use crate::wheel::TimerId;
 use conduit_protocol::command::From;
 use conduit_protocol::streams::Durability;
 use conduit_protocol::{Now, StreamStats, TenantId};
+
+/// Gaps that a stream remembers one by one; further ones are told as part of the last.
+const GAPS_MAX: usize = 1_000;
 
 /// A stream of one tenant.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Stream {
     pub(crate) settings: Settings,
     /// What an accepted message survives.
     pub(crate) durability: Durability,
+    /// It is kept in the shard's log.
+    pub(crate) log: Option<Box<InLog>>,
     /// Seqs that were lost on the disk, rising, without overlap.
     pub(crate) gaps: Vec<SeqRange>,
     /// Messages below it may be held although all are done with them: there were more groups once, and now one acks.
@@ -64,6 +70,7 @@ impl Stream {
             groups: Groups::new(),
             settings: Settings::default(),
             durability: Durability::Memory,
+            log: None,
             gaps: Vec::new(),
             leftovers_below: 1,
             age_timer: None,
@@ -169,14 +176,39 @@ impl Stream {
         self.groups.iter().map(|group| u64::from(group.consumers)).sum()
     }
 
-    /// It may be forgotten: nothing is held, nobody is here, and neither it nor a group of it was made on purpose. Where
+    /// It may be forgotten: nothing is held, nobody is here, it is not in the log, whose streams never use a seq twice, and
+    /// neither it nor a group of it was made on purpose. Where
     /// its groups are is no loss: all of them are at the end, and a new group of an empty stream begins there too.
     pub(crate) fn is_unused(&self) -> bool {
         self.held.len() == 0
             && !self.is_trimming
             && self.dedup.is_none()
             && !self.settings.is_put()
+            && self.log.is_none()
             && self.groups.iter().all(|group| group.consumers == 0 && !group.is_queued && !group.is_put)
+    }
+
+    /// Messages were lost on the disk.
+    pub(crate) fn add_gap(&mut self, gap: SeqRange) {
+        let at = self.gaps.partition_point(|known| known.to < gap.from);
+        self.gaps.insert(at, gap);
+        if self.gaps.len() > GAPS_MAX
+            && let Some(last) = self.gaps.pop()
+            && let Some(kept) = self.gaps.last_mut()
+        {
+            kept.to = kept.to.max(last.to);
+        }
+    }
+
+    /// Its messages wait for a commit before they are answered and delivered.
+    #[inline]
+    pub(crate) fn waits_for_commit(&self) -> bool {
+        self.log.as_ref().is_some_and(|log| match self.durability {
+            Durability::Commit => true,
+            // Until the log says that the seq is taken, it is not given out.
+            Durability::Interval(_) => self.next_seq() >= log.reserved_durable,
+            Durability::Memory => false,
+        })
     }
 
     /// Holds a new message and returns its seq.

@@ -95,7 +95,12 @@ impl Shard {
         let mut group = Group::new(if subscribe.ephemeral { "" } else { name }, 0);
         group.is_ephemeral = subscribe.ephemeral;
         group.settings.max_deliver = subscribe.max_deliver;
-        self.add_group(now, key, group, subscribe.from)
+        let is_kept = !group.is_ephemeral;
+        let index = self.add_group(now, key, group, subscribe.from)?;
+        if is_kept {
+            self.log_group(now, key);
+        }
+        Ok(index)
     }
 
     /// Adds a group to a stream, at the place that `from` says.

@@ -201,8 +201,8 @@ impl BatchHeader {
         bytes
     }
 
-    /// Reads a header that is believed only at this very place. `room` is what the file has from here on.
-    pub(crate) fn decode(bytes: &[u8], salt: Salt, at: Location, room: u64) -> Option<Self> {
+    /// Reads a header that is believed only at this very place.
+    pub(crate) fn decode(bytes: &[u8], salt: Salt, at: Location) -> Option<Self> {
         let bytes: &[u8; BATCH_HEADER as usize] = bytes.first_chunk()?;
         if u32_at(bytes, 4)? != BATCH_MAGIC {
             return None;
@@ -219,7 +219,7 @@ impl BatchHeader {
             is_clean_end: u32_at(bytes, 32)? & FLAG_CLEAN_END != 0,
         };
         let used = u64::from(header.used);
-        (used >= BATCH_HEADER && used.is_multiple_of(8) && to_blocks(used) <= room).then_some(header)
+        (used >= BATCH_HEADER && used.is_multiple_of(8)).then_some(header)
     }
 }
 
@@ -294,15 +294,14 @@ mod tests {
         let at = |segment, offset| Location::new(SegmentId(segment), offset).unwrap();
         let header = BatchHeader { number: 5, used: 4_104, records: 3, is_clean_end: true };
         let bytes = header.encode(Salt(11), at(1, 8_192));
-        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(1, 8_192), 8_192), Some(header));
-        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(1, 8_192), 8_191), None, "it would pass the end");
-        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(1, 4_096), 8_192), None);
-        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(2, 8_192), 8_192), None);
-        assert_eq!(BatchHeader::decode(&bytes, Salt(12), at(1, 8_192), 8_192), None);
+        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(1, 8_192)), Some(header));
+        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(1, 4_096)), None);
+        assert_eq!(BatchHeader::decode(&bytes, Salt(11), at(2, 8_192)), None);
+        assert_eq!(BatchHeader::decode(&bytes, Salt(12), at(1, 8_192)), None);
         for bit in 0..bytes.len() * 8 {
             let mut flipped = bytes;
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(BatchHeader::decode(&flipped, Salt(11), at(1, 8_192), 8_192), None, "bit {bit}");
+            assert_eq!(BatchHeader::decode(&flipped, Salt(11), at(1, 8_192)), None, "bit {bit}");
         }
     }
 

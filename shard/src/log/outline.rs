@@ -147,7 +147,7 @@ pub(crate) fn search(window: &mut Window<'_>, salt: Option<Salt>, from: u64, to:
     while at < to {
         let block = window.bytes(at, BLOCK);
         if let Some(salt) = salt
-            && batch_header(block, salt, file, at).is_some_and(|header| header.number > after)
+            && batch_header(block, salt, file.segment, at).is_some_and(|header| header.number > after)
         {
             return Search { batch: Some(at), nonzero_end };
         }
@@ -161,10 +161,10 @@ pub(crate) fn search(window: &mut Window<'_>, salt: Option<Salt>, from: u64, to:
     Search { batch: None, nonzero_end }
 }
 
-/// The header of a batch, if one begins here.
+/// The header of a batch, if one begins here. The batch may go on past the end of a file that was cut.
 #[inline]
-pub(crate) fn batch_header(bytes: &[u8], salt: Salt, file: SegmentFile, at: u64) -> Option<BatchHeader> {
-    BatchHeader::decode(bytes, salt, Location::new(file.segment, at)?, file.bytes.saturating_sub(at))
+pub(crate) fn batch_header(bytes: &[u8], salt: Salt, segment: SegmentId, at: u64) -> Option<BatchHeader> {
+    BatchHeader::decode(bytes, salt, Location::new(segment, at)?)
 }
 
 /// Above the last readable header are segments made ready in advance, and at most one whose header was being written;

@@ -101,7 +101,7 @@ impl<'b> Records<'b> {
             return;
         };
         let rest = self.bytes.get(begin as usize..).unwrap_or_default();
-        if BatchHeader::decode(rest, self.salt, at, u64::MAX).is_some() {
+        if BatchHeader::decode(rest, self.salt, at).is_some() {
             self.at += BATCH_HEADER;
         }
     }

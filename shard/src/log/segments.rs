@@ -132,8 +132,7 @@ impl Segments {
 
     /// Whether the oldest segment would be removable if everything were carried over, and that was not even begun.
     pub(crate) fn wants_carry_over(&self, unix_ms: u64) -> bool {
-        self.unneeded(unix_ms)
-            .is_some_and(|oldest| self.carried_over.is_none_or(|(carried, _)| carried <= oldest.id))
+        self.unneeded(unix_ms).is_some_and(|oldest| self.carried_over.is_none_or(|(carried, _)| carried <= oldest.id))
     }
 
     /// When time alone may make the oldest segment unneeded, in milliseconds since 1970.

@@ -92,7 +92,7 @@ impl<'e> Walk<'e> {
         let path = Path { segment, ending, limit };
         let mut at = BLOCK;
         while at < limit {
-            let header = batch_header(window.bytes(at, BLOCK), self.salt, file, at);
+            let header = batch_header(window.bytes(at, BLOCK), self.salt, segment, at);
             let next = match header.filter(|header| header.number > self.last_batch) {
                 Some(header) => self.batch(window, path, at, header, &mut walked),
                 None => self.no_batch(window, path, at, &mut walked),
@@ -163,10 +163,14 @@ impl<'e> Walk<'e> {
                 walked.end = end;
             }
             Ending::Open if rest.nonzero_end > at => {
-                // Its header was torn off, or is bad. What is whole behind it was published, and is read.
+                // Its header was torn off, or is bad. What is whole behind it was published, and is read; and when
+                // there is something, the header is bad: a sector is written whole or not at all.
                 let first = at + BATCH_HEADER;
                 let reached = self.chain_on(window, path, first);
-                self.last_batch = self.last_batch.saturating_add(u64::from(reached > first));
+                if reached > first {
+                    self.last_batch = self.last_batch.saturating_add(1);
+                    self.damaged(Damage { segment: path.segment, from: at, to: first, kind: DamageKind::Header });
+                }
                 walked.tear(first, reached, rest.nonzero_end);
             }
             Ending::Unknown | Ending::Open => {}
@@ -250,7 +254,8 @@ impl<'e> Walk<'e> {
         }
         if let Some(lost_from) = lost_from {
             // Behind the last record of a batch without a header there is its padding.
-            let is_padding = lost_from > from && to - lost_from < BLOCK && is_zero(window.bytes(lost_from, to - lost_from));
+            let is_padding =
+                lost_from > from && to - lost_from < BLOCK && is_zero(window.bytes(lost_from, to - lost_from));
             if !is_padding {
                 self.damaged(Damage { segment, from: lost_from, to, kind: DamageKind::Lost });
             }

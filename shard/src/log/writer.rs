@@ -607,12 +607,11 @@ impl Log {
         }
         let due_ns = self.filling.as_ref().and_then(|batch| batch.due_ns).filter(|_| self.commit.is_none());
         let retry_ns = self.room.retry_ns(self.removable(self.now).is_some(), self.wants_segment());
-        let unneeded_ns = self.segments.unneeded_at_unix_ms().filter(|&unix_ms| unix_ms > self.now.unix_ms).map(
-            |unix_ms| {
+        let unneeded_ns =
+            self.segments.unneeded_at_unix_ms().filter(|&unix_ms| unix_ms > self.now.unix_ms).map(|unix_ms| {
                 let wait_ms = unix_ms - self.now.unix_ms;
                 self.now.mono_ns.saturating_add(wait_ms.saturating_mul(NS_PER_MS))
-            },
-        );
+            });
         due_ns.into_iter().chain(retry_ns).chain(unneeded_ns).min()
     }
 
