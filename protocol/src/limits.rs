@@ -31,9 +31,7 @@ pub struct Limits {
     pub delay_ms_max: u64,
     /// Messages that one look into a stream returns. A larger `limit` is cut to it.
     pub peek_max: u32,
-    /// Dead letters that one request puts back. A larger `limit` is cut to it.
-    pub redrive_max: u64,
-    /// Bytes of the settings of a stream or group, after removing chunking. More: 413 and close.
+    /// Bytes of the settings of a stream or group, after removing chunking. More: 413, and close when they come in chunks.
     pub settings_bytes_max: usize,
     /// Elements of one ack or nack array. More: 1003.
     pub ack_array_max: usize,
@@ -77,7 +75,6 @@ impl Default for Limits {
             error_bytes_max: 1_024,
             delay_ms_max: 365 * 24 * 60 * 60 * 1000,
             peek_max: 100,
-            redrive_max: 10_000,
             settings_bytes_max: 64 * 1024,
             ack_array_max: 10_000,
             credit_max: 1_000_000,

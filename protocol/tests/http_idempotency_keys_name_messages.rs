@@ -27,7 +27,7 @@ fn dedup_ids(wire: &[u8], piece_bytes: usize) -> Vec<Option<String>> {
         loop {
             match session.next(&mut inbox, &mut context) {
                 Step::Command { command: Command::Publish(publish), .. } => {
-                    found.push(publish.options.dedup_id.map(|id| id.into_owned()));
+                    found.push(publish.options.dedup_id.map(std::borrow::Cow::into_owned));
                 }
                 Step::Again => {}
                 Step::NeedBytes => break,

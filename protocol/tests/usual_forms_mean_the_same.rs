@@ -149,3 +149,18 @@ fn numbers_of_every_width_are_acked() {
         }
     }
 }
+
+#[test]
+fn an_object_has_as_many_members_as_it_says() {
+    let inner = b"\xa7enqueue\x82\xa2to\xa1s\xa8envelope\x80";
+    let reference = b"\xa3ref\x07";
+    let none: &[u8] = b"";
+    for (count, follows, is_whole) in
+        [(b"\x81", none, true), (b"\x82", reference, true), (b"\x82", none, false), (b"\x81", reference, false)]
+    {
+        let bytes = [&count[..], inner, follows].concat();
+        let decoded = frame(Encoding::MessagePack, &bytes, &Limits::default());
+        assert_eq!(decoded != "DecodeError", is_whole, "{bytes:x?}: {decoded}");
+        same(Encoding::MessagePack, &bytes, &Limits::default());
+    }
+}

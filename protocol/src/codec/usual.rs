@@ -31,6 +31,8 @@ pub(super) struct Form {
     reference: &'static [u8],
     /// What closes one object.
     end: &'static [u8],
+    /// An object begins with the number of its members, so its first bytes tell whether a `ref` must follow.
+    counts_members: bool,
 }
 
 /// JSON tells only at its end whether a `ref` follows.
@@ -43,6 +45,7 @@ pub(super) const JSON: Form = Form {
     envelope: b",\"envelope\":",
     reference: b"},\"ref\":",
     end: b"}",
+    counts_members: false,
 };
 
 /// Fixmaps with their fixstr names.
@@ -55,6 +58,7 @@ pub(super) const MSGPACK: Form = Form {
     envelope: b"\xa8envelope",
     reference: b"\xa3ref",
     end: b"",
+    counts_members: true,
 };
 
 /// `{"ack":<seq>}` or `{"credit":n}`, which have no text in them that would have to be checked.
@@ -126,12 +130,17 @@ pub(super) fn enqueue<'a, R: Reader<'a>>(
     limits: &Limits,
     last: Option<&'a mut LastStream>,
 ) -> Option<Frame<'a>> {
-    if !reader.pass_into(R::FORM.enqueue, 2) && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
+    let is_alone = reader.pass_into(R::FORM.enqueue, 2);
+    if !is_alone && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
         return None;
     }
     let publish = to_and_envelope(reader, encoding, limits, last)?;
     let mut reference = None;
-    if reader.pass_into(R::FORM.reference, 0) {
+    let has_reference = reader.pass_into(R::FORM.reference, 0);
+    if R::FORM.counts_members && has_reference == is_alone {
+        return None;
+    }
+    if has_reference {
         let mark = reader.mark();
         reader.skip().ok()?;
         reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);

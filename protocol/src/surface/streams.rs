@@ -94,7 +94,7 @@ impl<'p> StreamPath<'p> {
             (StreamRoute::Stream, Method::Delete) => StreamAction::Delete,
             (StreamRoute::Purge, Method::Post) => StreamAction::Purge,
             (StreamRoute::Messages, Method::Get | Method::Head) => peek(query, limits)?,
-            (StreamRoute::Redrive, Method::Post) => redrive(query, limits)?,
+            (StreamRoute::Redrive, Method::Post) => redrive(query)?,
             (StreamRoute::Group, _) => self.group_action(method, limits)?,
             _ => return Err(wrong_method()),
         };
@@ -147,10 +147,9 @@ fn peek(query: &str, limits: &Limits) -> Result<StreamAction<'static>, Violation
     Ok(StreamAction::Peek { from, limit: limit.min(limits.peek_max) })
 }
 
-/// `limit=` is cut to what the server allows, which is also the default.
-fn redrive(query: &str, limits: &Limits) -> Result<StreamAction<'static>, Violation> {
-    let limit = number(query, "limit", 1)?.unwrap_or(u64::MAX).min(limits.redrive_max);
-    Ok(StreamAction::Redrive { limit })
+/// Without `limit=` as many as the shard does at a time.
+fn redrive(query: &str) -> Result<StreamAction<'static>, Violation> {
+    Ok(StreamAction::Redrive { limit: number(query, "limit", 1)?.unwrap_or(u64::MAX) })
 }
 
 /// Methods are checked before; this is for a path that forgets to.
@@ -240,7 +239,7 @@ mod tests {
 
     #[test]
     fn parameters_have_defaults_and_bounds() {
-        let limits = Limits { peek_max: 100, redrive_max: 1_000, ..Limits::default() };
+        let limits = Limits { peek_max: 100, ..Limits::default() };
         let action = |path: &str, method, query: &str| {
             let command = StreamPath::of(path).unwrap().command(method, query, &limits);
             command.map(|command| command.action).map_err(|violation| violation.code)
@@ -253,9 +252,9 @@ mod tests {
         assert_eq!(peek("limit=101"), peeked(1, 100));
         assert_eq!(peek("from=18446744073709551615&limit=18446744073709551615"), peeked(u64::MAX, 100));
         let redrive = |query| action("/v1/streams/a/redrive", Method::Post, query);
-        assert_eq!(redrive(""), Ok(StreamAction::Redrive { limit: 1_000 }));
+        assert_eq!(redrive(""), Ok(StreamAction::Redrive { limit: u64::MAX }));
         assert_eq!(redrive("limit=3"), Ok(StreamAction::Redrive { limit: 3 }));
-        assert_eq!(redrive("limit=1001"), Ok(StreamAction::Redrive { limit: 1_000 }));
+        assert_eq!(redrive("limit=1&from=x"), Ok(StreamAction::Redrive { limit: 1 }));
         for bad in ["limit=0", "limit=", "limit=-1", "limit=1.5", "limit=x", "limit=1&limit=1", "limit=%31%"] {
             assert_eq!(peek(bad), Err(ErrorCode::InvalidField), "{bad}");
             assert_eq!(redrive(bad), Err(ErrorCode::InvalidField), "{bad}");
