@@ -62,8 +62,15 @@ pub fn run(plan: &Plan, display: &mut Display) -> Result<Report, RunFault> {
     // The connections need it; a limit that stays too low shows itself when one cannot be opened.
     let _ = process::raise_file_limit();
     let plan = Arc::new(plan.clone());
-    let (threads, shared) = start(&plan)?;
+    let (crew, polls) = connect(&plan)?;
+    let wakers = polls.iter().map(|poll| Waker::new(poll.registry(), WAKE)).collect::<Result<Vec<_>, _>>()?;
+    let shared = Arc::new(Shared::new(&plan, wakers));
     let mut conductor = Conductor::new(&plan, &shared);
+    if plan.warmup.is_zero() {
+        // Before the threads start: a short run could be over before its window is opened.
+        conductor.open_window();
+    }
+    let threads = start(&plan, crew, polls, &shared)?;
     conductor.conduct(display);
     let outcomes = join(threads, &shared);
     conductor.collect(display);
@@ -72,10 +79,9 @@ pub fn run(plan: &Plan, display: &mut Display) -> Result<Report, RunFault> {
 
 type Threads = Vec<JoinHandle<std::io::Result<Outcome>>>;
 
-/// Connects everything, then starts the threads.
-fn start(plan: &Arc<Plan>) -> Result<(Threads, Arc<Shared>), RunFault> {
+/// Connects everything; the threads' polls are made first, since connecting takes longer than failing here.
+fn connect(plan: &Plan) -> Result<(Crew<'_>, Vec<Poll>), RunFault> {
     let polls = (0..plan.threads).map(|_| Poll::new()).collect::<Result<Vec<_>, _>>()?;
-    let wakers = polls.iter().map(|poll| Waker::new(poll.registry(), WAKE)).collect::<Result<Vec<_>, _>>()?;
     let mut crew = Crew::new(plan);
     // Consumers first: the first message then finds its reader.
     for consumer in 0..plan.consumers {
@@ -84,10 +90,14 @@ fn start(plan: &Arc<Plan>) -> Result<(Threads, Arc<Shared>), RunFault> {
     for producer in 0..plan.producers {
         crew.seat_producer(producer)?;
     }
-    let shared = Arc::new(Shared::new(plan, wakers));
+    Ok((crew, polls))
+}
+
+/// Starts the threads.
+fn start(plan: &Arc<Plan>, mut crew: Crew<'_>, polls: Vec<Poll>, shared: &Arc<Shared>) -> std::io::Result<Threads> {
     let mut threads = Vec::new();
     for (thread, (poll, seats)) in polls.into_iter().zip(crew.seats).enumerate() {
-        let (plan, shared) = (Arc::clone(plan), Arc::clone(&shared));
+        let (plan, shared) = (Arc::clone(plan), Arc::clone(shared));
         let ledgers = std::mem::take(&mut crew.ledgers[thread]);
         let cpu = plan.cpus.get(thread % plan.cpus.len().max(1)).copied();
         let body = move || {
@@ -98,7 +108,7 @@ fn start(plan: &Arc<Plan>) -> Result<(Threads, Arc<Shared>), RunFault> {
         };
         threads.push(std::thread::Builder::new().name(format!("generator-{thread}")).spawn(body)?);
     }
-    Ok((threads, shared))
+    Ok(threads)
 }
 
 /// Connections, seated at the threads that will drive them.
@@ -283,10 +293,17 @@ impl<'a> Conductor<'a> {
         }
     }
 
-    fn conduct(&mut self, display: &mut Display) {
-        self.hold(Some(self.plan.warmup), display);
+    /// From here on, what happens counts.
+    fn open_window(&mut self) {
         self.begin = self.moment();
         self.shared.enter(Phase::Measure);
+    }
+
+    fn conduct(&mut self, display: &mut Display) {
+        if !self.plan.warmup.is_zero() {
+            self.hold(Some(self.plan.warmup), display);
+            self.open_window();
+        }
         self.hold(self.plan.duration, display);
         self.end = self.moment();
         self.shared.enter(Phase::Drain);
