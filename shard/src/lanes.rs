@@ -60,7 +60,8 @@ impl Lanes {
     }
 
     /// A message is urgent.
-    pub(crate) fn has(&self, seq: u64) -> bool {
+    #[cfg(test)]
+    fn has(&self, seq: u64) -> bool {
         self.lanes.iter().any(|lane| lane.binary_search(&seq).is_ok())
     }
 

@@ -64,18 +64,14 @@ impl LastErrors {
     }
 
     /// The last error of a message.
-    pub(crate) fn of(&self, of: Of) -> Option<&str> {
+    #[cfg(test)]
+    fn of(&self, of: Of) -> Option<&str> {
         self.errors.get(&of).map(|error| &*error.text)
     }
 
     /// A group is gone, and its index will be another's.
     pub(crate) fn forget_group(&mut self, stream: u32, group: u32) {
         self.errors.retain(|of, _| (of.stream, of.group) != (stream, group));
-    }
-
-    /// A stream is gone, and its key will be another's.
-    pub(crate) fn forget_stream(&mut self, stream: u32) {
-        self.errors.retain(|of, _| of.stream != stream);
     }
 }
 
@@ -132,7 +128,6 @@ mod tests {
         }
         errors.forget_group(1, 2);
         assert_eq!((errors.of(OF), errors.of(Of { group: 3, ..OF })), (None, Some("e")));
-        errors.forget_stream(1);
-        assert_eq!((errors.of(Of { group: 3, ..OF }), errors.of(Of { stream: 2, ..OF })), (None, Some("e")));
+        assert_eq!(errors.of(Of { stream: 2, ..OF }), Some("e"));
     }
 }

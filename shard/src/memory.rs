@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::pool::Buffers;
 use crate::ring::{BLOCK_SLOTS, Blocks};
 use crate::stream::Stream;
-use crate::{Limits, sketch};
+use crate::{Limits, dedup, last_error, sketch};
 
 /// Free index blocks kept for reuse, of each kind: enough for a few thousand busy streams.
 const FREE_BLOCKS_MAX: usize = 4_096;
@@ -79,8 +79,12 @@ fn index_bytes_max(limits: &Limits) -> u64 {
 /// See [`Limits::memory_bytes_max`].
 pub(crate) fn bytes_max(limits: &Limits) -> u64 {
     let kept_blocks = FREE_BLOCKS_MAX as u64 * block_pair_bytes();
-    // A message waits in at most one queue of its group (16 to 24 bytes), and growth by doubling leaves half unused.
-    let queues = limits.shard_messages_max.saturating_mul(2 * 24);
+    // A message waits in at most one queue of its group, or for its dead letter (16 to 32 bytes), and growth by doubling
+    // leaves half unused.
+    let queues = limits.shard_messages_max.saturating_mul(2 * 32);
+    // One that is urgent, or that expires, has a place of 8, or 16, bytes more, and as many may be of messages that went.
+    let extras = limits.shard_messages_max.saturating_mul(2 * 2 * (8 + 16));
+    let dedup = (limits.dedup_entries_max as u64).saturating_mul(dedup::ENTRY_BYTES);
     // An in-flight delivery is in its consumer's index of ids at most once; hash tables are at least 7/16 full.
     let in_flight = limits
         .shard_messages_max
@@ -98,6 +102,9 @@ pub(crate) fn bytes_max(limits: &Limits) -> u64 {
         index_bytes_max(limits),
         kept_blocks,
         queues,
+        extras,
+        dedup,
+        last_error::BYTES_MAX,
         ids,
         streams,
         consumers,
