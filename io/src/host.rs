@@ -4,6 +4,7 @@
 use crate::clock::Clock;
 use crate::connection::{Connection, Connections};
 use crate::control::{HostStats, health};
+use crate::disk::Disk;
 use crate::link::Inbound;
 use crate::listener::Listeners;
 use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
@@ -70,7 +71,10 @@ pub(crate) struct Host {
     pub(crate) held: Vec<ConnectionId>,
     pub(crate) draining: bool,
     pub(crate) drained_told: bool,
-    pub(crate) stopped: bool,
+    /// Told to stop: when to leave at the latest.
+    pub(crate) stop_by_ns: Option<u64>,
+    /// What the shard's log is kept on, if it keeps one.
+    pub(crate) disk: Option<Disk>,
     pub(crate) listeners: Listeners,
     pub(crate) readiness: Readiness,
     /// What readiness told this round; kept for its allocation.
@@ -160,7 +164,8 @@ impl Host {
             held: Vec::new(),
             draining: false,
             drained_told: false,
-            stopped: false,
+            stop_by_ns: None,
+            disk: None,
             listeners,
             readiness,
             ready: Vec::new(),

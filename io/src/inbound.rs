@@ -27,7 +27,7 @@ impl Host {
                 self.mesh.send(control, MeshMessage::Snapshot { ticket, snapshot });
             }
             MeshMessage::Drain => self.drain_connections(),
-            MeshMessage::Stop => self.stopped = true,
+            MeshMessage::Stop => self.begin_stop(),
             MeshMessage::Report { .. } | MeshMessage::Snapshot { .. } | MeshMessage::Drained { .. } => {
                 debug_assert!(false, "a message for the control shard");
             }

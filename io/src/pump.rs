@@ -21,7 +21,7 @@ use std::task::Poll;
 pub(crate) async fn pump(mut host: Host) {
     std::future::poll_fn(|task| {
         host.round();
-        if host.stopped {
+        if host.may_stop() {
             return Poll::Ready(());
         }
         task.waker().wake_by_ref();
@@ -36,6 +36,7 @@ impl Host {
         let mut ready = std::mem::take(&mut self.ready);
         let more = self.wait(&mut ready);
         self.tick();
+        self.take_from_disk();
         self.busy = self.take_inbound() || more;
         for ready in ready.drain(..) {
             self.note(ready);
@@ -51,6 +52,7 @@ impl Host {
         }
         // 5 coalesce.
         self.flush();
+        self.ask_of_disk();
     }
 
     /// Waits until there is something to do, unless there is already. True when more may be ready than was taken.
