@@ -16,8 +16,8 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 /// The data directory, held until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Data {
-    directory: Directory,
-    layout: Layout,
+    pub(crate) directory: Directory,
+    pub(crate) layout: Layout,
 }
 
 /// The log of one shard, for the shard's thread.
@@ -51,10 +51,14 @@ impl Data {
         self.layout.shards
     }
 
+    /// Who a new log of the directory is.
+    pub(crate) fn fresh(&self) -> io::Result<LogIdentity> {
+        Ok(LogIdentity { log_id: self.layout.log_id, salt: u64::from_ne_bytes(random()?) })
+    }
+
     /// The log of a shard.
     pub(crate) fn log_of(&self, shard: u16) -> io::Result<LogFolder> {
-        let fresh = LogIdentity { log_id: self.layout.log_id, salt: u64::from_ne_bytes(random()?) };
-        Ok(LogFolder { path: self.directory.shard(shard), fresh })
+        Ok(LogFolder { path: self.directory.shard(shard), fresh: self.fresh()? })
     }
 }
 

@@ -1,7 +1,10 @@
 //! Why the server could not start or had to stop, each with what to do about it.
 
+use crate::disk::directory::DirectoryError;
+use conduit_shard::log::ScanError;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// A failure of the whole server. Its text says what, where, and how to fix it.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +61,33 @@ pub enum ServeError {
         /// What to do.
         remedy: &'static str,
     },
+    /// The data directory cannot be used.
+    #[error("data directory: {0}\n  remedy: {remedy}", remedy = .0.remedy())]
+    DataDir(#[from] DirectoryError),
+    /// The log of a shard cannot be used. Nothing in it was changed.
+    #[error("cannot recover the log in {}: {error}\n  remedy: {}", path.display(), scan_remedy(error))]
+    Recovery {
+        /// Its directory.
+        path: PathBuf,
+        /// Why.
+        error: ScanError,
+    },
+    /// The log of a shard could be read and cannot be written.
+    #[error(
+        "cannot write to the log in {}: {error}\n  remedy: check that this user may write there, and the disk (`dmesg`); for `Too many open files` raise LimitNOFILE", path.display()
+    )]
+    Log {
+        /// Its directory.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Streams could not be moved to the configured number of shards.
+    #[error("cannot move the streams to another number of shards: {0}\n  remedy: start with the number of shards that the data was written by (`conduit.json` in the data directory names it), and make room on the disk for a second copy; nothing was changed")]
+    Move(conduit_shard::MoveError),
+    /// A write to a shard's log failed while the server ran; it has drained since.
+    #[error("a write to the log of a shard failed while the server ran: what was acknowledged before is safe, and later durable publishes were refused\n  remedy: check the disk (`dmesg`, SMART), then start again; `conduit log verify` reads the log through")]
+    LogFailed,
     /// A thread or a pipe could not be made.
     #[error("cannot start: {0}\n  remedy: raise the limits on processes and open files (`ulimit -u`, `ulimit -n`)")]
     Start(#[from] io::Error),
@@ -80,13 +110,32 @@ impl ServeError {
         Self::Bind { address, reason: error.to_string(), remedy }
     }
 
-    /// The process's exit code (sysexits.h): 69 unavailable, 71 operating system, 78 configuration.
+    /// The process's exit code (sysexits.h): 65 data of another version or with a part missing, 69 unavailable, 71
+    /// operating system, 73 a directory that cannot be used, 74 input or output, 75 the directory is in use, 78
+    /// configuration.
     #[must_use]
-    pub const fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Bind { .. } => 69,
             Self::Uring { .. } | Self::MemLock { .. } | Self::OpenFiles { .. } | Self::Start(_) => 71,
             Self::Setting { .. } => 78,
+            Self::DataDir(error) => error.exit_code(),
+            Self::Recovery { .. } | Self::Log { .. } | Self::Move(_) | Self::LogFailed => 74,
+        }
+    }
+}
+
+fn scan_remedy(error: &ScanError) -> &'static str {
+    match error {
+        ScanError::Storage(_) => {
+            "look for the disk's errors (`dmesg`), copy the directory while it can be read, and start on the copy"
+        }
+        ScanError::OtherShard { .. } | ScanError::OtherLog { .. } | ScanError::Misnamed { .. } => {
+            "files were moved between log directories or renamed: put them back as they were"
+        }
+        ScanError::Version { .. } => "start the version of Conduit that wrote it",
+        ScanError::NoHeader { .. } => {
+            "the files are damaged beyond reading: restore the directory, or move it away as a whole to start empty"
         }
     }
 }

@@ -31,6 +31,7 @@ mod placement;
 mod preflight;
 mod pump;
 mod readiness;
+mod recovery;
 mod serve;
 mod signals;
 mod storage;

@@ -14,11 +14,11 @@ use rustix::net::{RecvFlags, SendFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
-/// Runs a shard until it is stopped.
+/// Runs a shard until it is stopped. True when its log failed meanwhile.
 ///
 /// The task never waits for anything but [`Readiness::take`]: sockets, the bell of the other shards, and the time until the
 /// next deadline are all that can give a data shard work.
-pub(crate) async fn pump(mut host: Host) {
+pub(crate) async fn pump(mut host: Host) -> bool {
     std::future::poll_fn(|task| {
         host.round();
         if host.may_stop() {
@@ -28,6 +28,7 @@ pub(crate) async fn pump(mut host: Host) {
         Poll::Pending
     })
     .await;
+    host.shard.has_log_failed()
 }
 
 impl Host {

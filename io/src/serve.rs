@@ -2,6 +2,7 @@
 
 use crate::clock::Clock;
 use crate::control::{self, Control};
+use crate::data::Data;
 use crate::error::ServeError;
 use crate::host::Host;
 use crate::link::{Inbound, Links};
@@ -11,15 +12,16 @@ use crate::placement::place;
 use crate::preflight;
 use crate::pump::pump;
 use crate::readiness::Readiness;
+use crate::recovery::{self, Beginning};
 use crate::signals::SignalPipes;
 use conduit_config::Config;
 use conduit_protocol::ShardId;
-use conduit_shard::Shard;
 use glommio::{LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -53,13 +55,20 @@ pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), Serve
     let signals = SignalPipes::register()?;
 
     let zero = Instant::now();
+    let mut data = Data::open(config)?;
+    if let Some(data) = &mut data {
+        recovery::move_if_needed(config, data, zero)?;
+    }
+    let log_failed = Arc::new(AtomicBool::new(false));
     let mut links = Links::between(shards + 1, config.mesh_capacity)?.into_iter();
     let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::with_capacity(shards + 1);
     for (index, (sockets, cpu)) in sockets.zip(place(config)).enumerate() {
         let links = links.next().expect("one set of links per shard");
-        threads.push(start_shard(config, index, cpu, zero, links, sockets, ready.clone())?);
+        let beginning = beginning(config, index as u16, data.as_ref())?;
+        let failed = log_failed.clone();
+        threads.push(start_shard(config, beginning, cpu, zero, links, sockets, ready.clone(), failed)?);
     }
     threads.push(start_control(config, zero, links.next().expect("the last set is control's"), signals, ready)?);
 
@@ -71,7 +80,18 @@ pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), Serve
     for thread in threads {
         thread.join().map_err(|_| gone())?;
     }
-    Ok(())
+    // The directory is held until here.
+    drop(data);
+    if log_failed.load(Ordering::Relaxed) { Err(ServeError::LogFailed) } else { Ok(()) }
+}
+
+fn beginning(config: &Config, index: u16, data: Option<&Data>) -> Result<Beginning, ServeError> {
+    let log = match data {
+        Some(data) => Some((data.log_of(index)?, config.log.clone(), recovery::rules_of(config))),
+        None => None,
+    };
+    let (id, shards, limits) = (ShardId(index), config.shards, config.shard.clone());
+    Ok(Beginning { id, shards, limits, seed: random_seed(), log })
 }
 
 fn gone() -> ServeError {
@@ -80,25 +100,25 @@ fn gone() -> ServeError {
 
 type Ready = mpsc::Sender<Result<(), ServeError>>;
 
+#[allow(clippy::too_many_arguments, reason = "each is one part of what a shard begins with")]
 fn start_shard(
     config: &Config,
-    index: usize,
+    beginning: Beginning,
     cpu: Option<usize>,
     zero: Instant,
     links: Links,
     sockets: Vec<OwnedFd>,
     ready: Ready,
+    log_failed: Arc<AtomicBool>,
 ) -> Result<JoinHandle<()>, ServeError> {
-    let (id, control) = (ShardId(index as u16), ShardId(config.shards));
-    let shards = config.shards;
-    let (core_limits, wire_limits) = (config.shard.clone(), config.protocol.clone());
+    let (id, control) = (beginning.id, ShardId(config.shards));
+    let wire_limits = config.protocol.clone();
     // The kernel spreads connections over the shards' listeners; each shard counts its own.
     let connections_max = config.connections_max.div_ceil(usize::from(config.shards));
     // Deliveries are bounded by the core's window; what is above it is answers to a peer that does not read them.
-    let outbox_bytes_max = 2 * core_limits.outbox_bytes_max as usize;
-    let seed = random_seed();
+    let outbox_bytes_max = 2 * config.shard.outbox_bytes_max as usize;
     let spin_ns = config.spin_us * 1_000;
-    spawn(format!("shard-{index}"), cpu, ready, move |ready| async move {
+    spawn(format!("shard-{}", id.0), cpu, ready, move |ready| async move {
         let Links { senders, inbound } = links;
         let readiness = match watch(&sockets, &inbound) {
             Ok(readiness) => readiness,
@@ -107,8 +127,14 @@ fn start_shard(
                 return;
             }
         };
-        let core = Shard::new(id, shards, core_limits, seed);
-        let clock = Clock::new(zero);
+        let mut clock = Clock::new(zero);
+        let (core, disk) = match beginning.core(clock.now(), &readiness) {
+            Ok(begun) => begun,
+            Err(error) => {
+                let _ = ready.send(Err(error));
+                return;
+            }
+        };
         let mesh = Mesh::new(senders);
         let listeners = Listeners::new(sockets);
         let host = Host::new(
@@ -116,6 +142,7 @@ fn start_shard(
             control,
             clock,
             core,
+            disk,
             mesh,
             inbound,
             listeners,
@@ -126,7 +153,9 @@ fn start_shard(
             spin_ns,
         );
         let _ = ready.send(Ok(()));
-        pump(host).await;
+        if pump(host).await {
+            log_failed.store(true, Ordering::Relaxed);
+        }
     })
 }
 
