@@ -1,6 +1,7 @@
 //! What must be true of the machine before the first shard starts. Found out here, a problem has a sentence; found out
 //! inside an executor it would be a panic.
 
+use crate::disk::OPEN_SEGMENTS_MAX;
 use crate::error::ServeError;
 use crate::placement::allowed_cpus;
 use conduit_config::Config;
@@ -13,9 +14,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 const MEMLOCK_BYTES: u64 = 512 * 1024;
 /// Descriptors without which a start fails half-way, inside glommio and with a panic: about 17 for the process and 10 for
 /// each shard, and a few to serve with.
-const fn fds_to_start(shards: u16) -> u64 {
-    32 + 12 * shards as u64
+const fn fds_to_start(shards: u16, is_durable: bool) -> u64 {
+    32 + (12 + if is_durable { LOG_FDS } else { 0 }) * shards as u64
 }
+
+/// What the log of a shard needs: its directory, ring and bell, the segments that are open, and one or two at work.
+const LOG_FDS: u64 = 8 + OPEN_SEGMENTS_MAX as u64;
 
 /// Checks the machine against the configuration.
 pub(crate) fn check(config: &Config) -> Result<(), ServeError> {
@@ -64,7 +68,7 @@ fn raise_open_files(config: &Config) -> Result<(), ServeError> {
         }
     }
     let Some(have) = getrlimit(Resource::Nofile).current else { return Ok(()) };
-    let needed = fds_to_start(config.shards);
+    let needed = fds_to_start(config.shards, config.data_dir.is_some());
     if have < needed {
         return Err(ServeError::OpenFiles { limit: have, shards: config.shards, needed });
     }

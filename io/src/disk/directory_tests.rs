@@ -111,7 +111,7 @@ fn a_move_that_is_interrupted_anywhere_leaves_the_old_shards_or_the_new_ones() {
                 break;
             }
         }
-        assert!(olds > 5 && news > 5, "{from} to {to}: {olds} old, {news} new");
+        assert!(olds > 3 && news > 5, "{from} to {to}: {olds} old, {news} new");
     }
 }
 

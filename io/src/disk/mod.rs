@@ -15,7 +15,7 @@ mod files;
 mod filling;
 mod folder;
 mod keeper;
-mod layout;
+pub(crate) mod layout;
 mod lock;
 mod ring;
 #[cfg(test)]
@@ -37,7 +37,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Segments kept open for the next commit or read. One beyond closes the one that was used longest ago.
-const OPEN_SEGMENTS_MAX: usize = 16;
+pub(crate) const OPEN_SEGMENTS_MAX: usize = 16;
 
 const SLOWER: &str = "commits are buffered writes with fdatasync instead, which is safe and somewhat slower";
 
@@ -236,5 +236,7 @@ impl OpenSegments {
     }
 }
 
+#[cfg(test)]
+mod latency;
 #[cfg(test)]
 mod tests;
