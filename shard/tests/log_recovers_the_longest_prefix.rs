@@ -64,7 +64,8 @@ fn a_last_batch_torn_by_sectors_gives_its_longest_whole_part() {
         rig.write(&message(1, &[b'a'; 100]));
         rig
     };
-    let mut rig = Rig::on(before.disk.clone(), &before.limits, scan_all(&mut before.disk.clone(), &before.limits).0.start);
+    let mut rig =
+        Rig::on(before.disk.clone(), &before.limits, scan_all(&mut before.disk.clone(), &before.limits).0.start);
     rig.settle();
     for seq in 2..=12 {
         rig.append(&message(seq, &[b'd'; 400]), Class::Publish).unwrap();
@@ -82,7 +83,7 @@ fn a_last_batch_torn_by_sectors_gives_its_longest_whole_part() {
         }
         let (scanned, told) = scan_all(&mut disk, &rig.limits);
         let found = records(&told);
-        let expected_bytes = kept.trailing_ones() as u64 * 512 + begin as u64;
+        let expected_bytes = u64::from(kept.trailing_ones()) * 512 + begin as u64;
         let whole_count = (0..rig.appended.len())
             .filter(|&index| {
                 let end = rig.appended[index].0.offset() + encoded_bytes(&message(2, &[b'd'; 400]));

@@ -102,6 +102,31 @@ pub(crate) enum HeaderFlaw {
     Version(u32),
 }
 
+/// How much of a block is as it was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wholeness {
+    /// All of it.
+    Whole,
+    /// Some sectors are still zero: the write was cut off.
+    Torn,
+    /// It has changed since.
+    Bad,
+}
+
+/// A device writes as many bytes whole or not at all.
+const SECTOR: usize = 512;
+
+impl Wholeness {
+    fn of(block: &[u8], written: &[u8]) -> Self {
+        if block == written {
+            return Self::Whole;
+        }
+        let mut sectors = block.chunks(SECTOR).zip(written.chunks(SECTOR));
+        let is_torn = block.len() == written.len() && sectors.all(|(is, was)| is == was || is_zero(is));
+        if is_torn { Self::Torn } else { Self::Bad }
+    }
+}
+
 impl SegmentHeader {
     /// The whole first block.
     pub(crate) fn encode(&self) -> Vec<u8> {
@@ -126,8 +151,8 @@ impl SegmentHeader {
         block
     }
 
-    /// Reads a first block: what it says, and whether the whole block is as it was written.
-    pub(crate) fn decode(block: &[u8]) -> Result<(Self, bool), HeaderFlaw> {
+    /// Reads a first block: what it says, and how much of the block is as it was written.
+    pub(crate) fn decode(block: &[u8]) -> Result<(Self, Wholeness), HeaderFlaw> {
         if is_zero(block) {
             return Err(HeaderFlaw::Blank);
         }
@@ -135,7 +160,7 @@ impl SegmentHeader {
         for at in HEADER_COPIES {
             let copy = block.get(at..at + HEADER_BYTES).unwrap_or_default();
             match Self::decode_copy(copy) {
-                Ok(header) => return Ok((header, header.encode() == block)),
+                Ok(header) => return Ok((header, Wholeness::of(block, &header.encode()))),
                 Err(HeaderFlaw::Version(version)) => flaw = HeaderFlaw::Version(version),
                 Err(_) => {}
             }
@@ -254,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_header_block_comes_back_and_is_whole() {
-        assert_eq!(SegmentHeader::decode(&header().encode()), Ok((header(), true)));
+        assert_eq!(SegmentHeader::decode(&header().encode()), Ok((header(), Wholeness::Whole)));
     }
 
     #[test]
@@ -263,7 +288,24 @@ mod tests {
         for bit in 0..block.len() * 8 {
             let mut flipped = block.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(SegmentHeader::decode(&flipped), Ok((header(), false)), "bit {bit}");
+            assert_eq!(SegmentHeader::decode(&flipped), Ok((header(), Wholeness::Bad)), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_torn_header_block_is_told_from_a_bad_one() {
+        let block = header().encode();
+        for kept in 1u32..255 {
+            let mut torn = block.clone();
+            for sector in (0..8).filter(|sector| kept & (1 << sector) == 0) {
+                torn[sector * 512..(sector + 1) * 512].fill(0);
+            }
+            let expected = match kept & 0b0001_0001 {
+                0 => Err(HeaderFlaw::Blank),
+                0b0001_0001 => Ok((header(), Wholeness::Whole)),
+                _ => Ok((header(), Wholeness::Torn)),
+            };
+            assert_eq!(SegmentHeader::decode(&torn), expected, "kept {kept:b}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which segments count: what their headers say about themselves and about the one before.
 
-use super::format::{BLOCK, BatchHeader, HeaderFlaw, LogIdentity, Salt, SegmentHeader, is_zero};
+use super::format::{BLOCK, BatchHeader, HeaderFlaw, LogIdentity, Salt, SegmentHeader, Wholeness, is_zero};
 use super::found::{Damage, DamageKind, ScanError};
 use super::storage::SegmentFile;
 use super::window::Window;
@@ -31,8 +31,8 @@ pub(crate) enum Role {
 pub(crate) struct Entry {
     pub(crate) file: SegmentFile,
     pub(crate) header: Option<SegmentHeader>,
-    /// The header block is as it was written.
-    pub(crate) is_intact: bool,
+    /// How much of the header block is as it was written.
+    pub(crate) wholeness: Wholeness,
     pub(crate) role: Role,
 }
 
@@ -67,7 +67,7 @@ pub(crate) fn outline(
 
 fn read_header(window: &mut Window<'_>, file: SegmentFile, shard: ShardId) -> Result<Entry, ScanError> {
     let segment = file.segment;
-    let mut entry = Entry { file, header: None, is_intact: false, role: Role::Void };
+    let mut entry = Entry { file, header: None, wholeness: Wholeness::Bad, role: Role::Void };
     let Some(block) = window.first_block(segment) else { return Ok(entry) };
     match SegmentHeader::decode(&block) {
         Ok((header, _)) if header.segment != segment => {
@@ -76,9 +76,9 @@ fn read_header(window: &mut Window<'_>, file: SegmentFile, shard: ShardId) -> Re
         Ok((header, _)) if header.shard != shard => {
             return Err(ScanError::OtherShard { segment, found: header.shard, expected: shard });
         }
-        Ok((header, is_intact)) => {
+        Ok((header, wholeness)) => {
             entry.header = Some(header);
-            entry.is_intact = is_intact;
+            entry.wholeness = wholeness;
         }
         Err(HeaderFlaw::Version(version)) => return Err(ScanError::Version { segment, version }),
         Err(HeaderFlaw::Blank | HeaderFlaw::Unreadable) => {}

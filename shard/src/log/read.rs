@@ -70,6 +70,7 @@ impl<'b> Records<'b> {
     }
 
     /// The next one. After `More` or `Nothing` it stays the same.
+    #[allow(clippy::should_implement_trait, reason = "what it says is lent until the next call")]
     pub fn next(&mut self) -> Next<'_> {
         loop {
             self.pass_batch_header();

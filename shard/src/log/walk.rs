@@ -2,7 +2,7 @@
 //! is left of it.
 
 use super::codec::{self, Flaw, Scratch};
-use super::format::{BATCH_HEADER, BLOCK, BatchHeader, Salt, is_zero, to_blocks};
+use super::format::{BATCH_HEADER, BLOCK, BatchHeader, Salt, Wholeness, is_zero, to_blocks};
 use super::found::{DAMAGE_LISTED_MAX, Damage, DamageKind, Found};
 use super::location::RECORD_ALIGN;
 use super::outline::{Ending, Entry, batch_header, search};
@@ -74,7 +74,9 @@ impl<'e> Walk<'e> {
     pub(crate) fn segment(&mut self, window: &mut Window<'_>, entry: &Entry, ending: Ending) -> Walked {
         let file = entry.file;
         let segment = file.segment;
-        if !entry.is_intact {
+        let begins_blank = is_zero(window.bytes(BLOCK, BLOCK));
+        // A cut-off write of the header is no damage: then nothing was written behind it.
+        if entry.wholeness == Wholeness::Bad || entry.wholeness == Wholeness::Torn && !begins_blank {
             self.damaged(Damage { segment, from: 0, to: BLOCK, kind: DamageKind::Header });
         }
         if let Some(header) = entry.header {

@@ -300,7 +300,8 @@ impl Log {
                 if is_full && !in_one_segment {
                     self.seal(false);
                 }
-                return Ok(self.found_room(is_publish));
+                self.found_room(is_publish);
+                return Ok(());
             }
         }
         if in_one_segment && self.worst_bytes(bytes) > self.limits.record_bytes_max() {
@@ -310,7 +311,8 @@ impl Log {
             return Err(self.out_of_room());
         }
         self.begin_segment(now);
-        Ok(self.found_room(is_publish))
+        self.found_room(is_publish);
+        Ok(())
     }
 
     #[inline]

@@ -6,8 +6,8 @@ use conduit_shard::log::order::OrderCheck;
 use conduit_shard::log::storage::{SegmentFile, Storage, StorageError};
 use conduit_shard::log::{
     Class, Completed, DiskError, DiskOutcome, DiskRequest, Found, Location, Log, LogIdentity, LogLimits, LogStart,
-    MessageRecord, Record, Refused, ScanError, ScanPlan, Scanned, SegmentId, SegmentRole, StreamNumber, Ticket, perform,
-    scan,
+    MessageRecord, Record, Refused, ScanError, ScanPlan, Scanned, SegmentId, SegmentRole, StreamNumber, Ticket,
+    perform, scan,
 };
 use std::collections::BTreeMap;
 
@@ -16,7 +16,12 @@ pub const SHARD: ShardId = ShardId(2);
 
 /// Small segments: a header block and seven blocks of batches.
 pub fn small_limits() -> LogLimits {
-    LogLimits { segment_bytes: 32 << 10, batch_bytes_max: 8 << 10, unsynced_bytes_max: 64 << 10, ..LogLimits::default() }
+    LogLimits {
+        segment_bytes: 32 << 10,
+        batch_bytes_max: 8 << 10,
+        unsynced_bytes_max: 64 << 10,
+        ..LogLimits::default()
+    }
 }
 
 /// A directory whose writes are durable at once.
@@ -107,6 +112,17 @@ pub enum Told {
     Damage(String),
 }
 
+/// A record in words, its envelope by length and hash.
+pub fn in_words(record: &Record<'_>) -> String {
+    let Record::Message(message) = record else { return format!("{record:?}") };
+    let hash = message
+        .envelope
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+    let bare = MessageRecord { envelope: &[], ..*message };
+    format!("{bare:?} with {} bytes, {hash:x}", message.envelope.len())
+}
+
 /// Scans a directory and keeps everything that it tells.
 pub fn try_scan(disk: &mut dyn Storage, limits: &LogLimits) -> Result<(Scanned, Vec<Told>), ScanError> {
     let mut told = Vec::new();
@@ -117,7 +133,7 @@ pub fn try_scan(disk: &mut dyn Storage, limits: &LogLimits) -> Result<(Scanned, 
         &plan,
         &mut |found| {
             told.push(match found {
-                Found::Record(at, record) => Told::Record(at, format!("{record:?}")),
+                Found::Record(at, record) => Told::Record(at, in_words(&record)),
                 Found::Damage(damage) => {
                     Told::Damage(format!("{} {} {}..{}", damage.kind.name(), damage.segment.0, damage.from, damage.to))
                 }
@@ -217,7 +233,7 @@ impl Rig {
 
     pub fn append(&mut self, record: &Record<'_>, class: Class) -> Result<Location, Refused> {
         let at = self.log.append(self.now, record, class)?;
-        self.appended.push((at, format!("{record:?}")));
+        self.appended.push((at, in_words(record)));
         Ok(at)
     }
 
