@@ -14,8 +14,11 @@ use std::collections::BinaryHeap;
 const LOOK_AGAIN_MS: u64 = 60_000;
 /// So many entries are kept whether or not their messages are still there.
 const STALE_KEPT: u64 = 64;
-/// An agenda that once was longer than this gives its memory back when it is empty.
-const LENGTH_KEPT: usize = 1_024;
+/// An agenda that has room for more than this gives its memory back when it is empty.
+const ROOM_KEPT: usize = 128;
+
+/// What an empty agenda may hold, in bytes, and so one with stale entries only.
+pub(crate) const KEPT_BYTES: u64 = (size_of::<Agenda>() + ROOM_KEPT * size_of::<(u64, u64)>()) as u64;
 
 /// Seqs by the time at which they are due; of equal times the lowest seq first.
 ///
@@ -35,7 +38,8 @@ impl Agenda {
     }
 
     /// Entries, stale ones included.
-    pub(crate) fn len(&self) -> usize {
+    #[cfg(test)]
+    fn len(&self) -> usize {
         self.due.len()
     }
 
@@ -54,7 +58,7 @@ impl Agenda {
             return None;
         }
         let Reverse((_, seq)) = self.due.pop()?;
-        if self.due.is_empty() && self.due.capacity() > LENGTH_KEPT {
+        if self.due.is_empty() && self.due.capacity() > ROOM_KEPT {
             self.due = BinaryHeap::new();
         }
         Some(seq)

@@ -69,7 +69,8 @@ impl Shard {
                 }
                 return None;
             }
-            let next = group.next(&stream.held, stream.lanes.as_deref(), &stream.gaps);
+            let lanes = stream.lanes.as_deref().filter(|lanes| !lanes.is_empty());
+            let next = group.next(&stream.held, lanes, &stream.gaps);
             let Next::Message { seq, attempt, source } = next else {
                 *work -= 1;
                 match next {

@@ -15,8 +15,11 @@ pub(crate) const CLASSES: usize = LANES + 2;
 const GUARD: u8 = 16;
 /// So many places are kept whether or not their messages are still there.
 const STALE_KEPT: u64 = 64;
-/// A lane that once was longer than this gives its memory back when it is empty.
-const LENGTH_KEPT: usize = 1_024;
+/// A lane that has room for more than this gives its memory back when it is empty.
+const ROOM_KEPT: usize = 128;
+
+/// What empty lanes may hold, in bytes, and so those with places of messages that went only.
+pub(crate) const KEPT_BYTES: u64 = (size_of::<Lanes>() + LANES * ROOM_KEPT * size_of::<u64>()) as u64;
 
 /// The urgent messages of one stream.
 ///
@@ -47,7 +50,7 @@ impl Lanes {
             while lane.front().is_some_and(|seq| !is_held(*seq)) {
                 lane.pop_front();
             }
-            if lane.is_empty() && lane.capacity() > LENGTH_KEPT {
+            if lane.is_empty() && lane.capacity() > ROOM_KEPT {
                 *lane = VecDeque::new();
             }
         }

@@ -8,7 +8,7 @@ use crate::message::Message;
 use crate::pool::Buffers;
 use crate::ring::{BLOCK_SLOTS, Blocks};
 use crate::stream::Stream;
-use crate::{Limits, dedup, last_error, sketch};
+use crate::{Limits, agenda, dedup, lanes, last_error, sketch};
 
 /// Free index blocks kept for reuse, of each kind: enough for a few thousand busy streams.
 const FREE_BLOCKS_MAX: usize = 4_096;
@@ -90,11 +90,15 @@ pub(crate) fn bytes_max(limits: &Limits) -> u64 {
         .shard_messages_max
         .min((limits.consumers_max as u64).saturating_mul(limits.consumer_inflight_max.into()));
     let ids = in_flight.saturating_mul(40);
+    let kept_by_stream = lanes::KEPT_BYTES + agenda::KEPT_BYTES;
     let streams = (limits.streams_max as u64)
-        .saturating_mul((size_of::<Stream>() + size_of::<Group>() + 2 * sketch::BYTES + 512) as u64);
+        .saturating_mul((size_of::<Stream>() + 2 * sketch::BYTES + 512) as u64 + kept_by_stream);
+    let groups = (limits.groups_max as u64).saturating_mul(size_of::<Group>() as u64 + agenda::KEPT_BYTES);
     let consumers = (limits.consumers_max as u64).saturating_mul(2 * size_of::<Consumer>() as u64)
         + u64::from(limits.connection_slots_max) * 4;
-    let timers = (limits.consumers_max as u64 + limits.streams_max as u64) * 64;
+    // A consumer has one, a stream three (age, expiry, dedup ids), a group two (redeliveries, messages that wait).
+    let timers = limits.consumers_max as u64 + 3 * limits.streams_max as u64 + 2 * limits.groups_max as u64;
+    let timers = timers.saturating_mul(64);
     let paused = limits.paused_max as u64 * 128;
     [
         limits.shard_bytes_max,
@@ -107,6 +111,7 @@ pub(crate) fn bytes_max(limits: &Limits) -> u64 {
         last_error::BYTES_MAX,
         ids,
         streams,
+        groups,
         consumers,
         timers,
         paused,

@@ -43,9 +43,9 @@ pub(crate) struct Stream {
     pub(crate) leftovers_below: u64,
     /// The timer of a log's oldest message.
     pub(crate) age_timer: Option<TimerId>,
-    /// Its urgent messages; `None` when there are none.
+    /// Its urgent messages; `None` when there never were any.
     pub(crate) lanes: Option<Box<Lanes>>,
-    /// Its messages that expire; `None` when there are none.
+    /// Its messages that expire; `None` when there never were any.
     pub(crate) expiry: Option<Box<Agenda>>,
     /// The dedup ids that it recognises; `None` when there are none.
     pub(crate) dedup: Option<Box<Dedup>>,
@@ -155,14 +155,11 @@ impl Stream {
         self.settings.bytes_max(limits)
     }
 
-    /// Forgets urgent messages that are gone, and the lanes when none is left.
+    /// Forgets urgent messages that are gone.
     #[cold]
     pub(crate) fn trim_lanes(&mut self) {
         if let Some(lanes) = &mut self.lanes {
             lanes.trim(|seq| self.held.is_held(seq));
-            if lanes.is_empty() {
-                self.lanes = None;
-            }
         }
     }
 

@@ -95,11 +95,6 @@ impl Shard {
                 expiry.add(now.unix_ms.saturating_add(LOOK_AGAIN_MS), seq, held, |seq| messages.is_held(seq));
             }
         }
-        if let Some(stream) = self.streams.at_mut(key)
-            && stream.expiry.as_ref().is_some_and(|expiry| expiry.len() == 0)
-        {
-            stream.expiry = None;
-        }
         self.set_expiry_timer(now, key);
         self.resume_when_roomy(key, effects);
     }

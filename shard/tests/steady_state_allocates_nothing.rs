@@ -1,7 +1,7 @@
 //! Once its tables have grown, a shard takes, delivers and settles messages without allocating, and what an unused
 //! stream or an idle consumer holds is small.
 
-use conduit_protocol::command::Targets;
+use conduit_protocol::command::{NotBefore, Targets};
 use conduit_protocol::{
     Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, PublishOptions, Seq,
     ShardId, Subscribe, TenantId, Token,
@@ -88,17 +88,13 @@ impl Broker {
     }
 
     fn publish(&mut self, stream: &str, id: EnvelopeId<'_>) {
+        self.publish_with(stream, id, PublishOptions::default());
+    }
+
+    fn publish_with(&mut self, stream: &str, id: EnvelopeId<'_>, options: PublishOptions<'_>) {
         self.now = self.now.plus_ns(1_000);
         let envelope = Envelope { encoding: Encoding::Json, bytes: br#"{"payload":"some bytes of payload"}"#, id };
-        self.command(
-            99_999,
-            Command::Publish(Publish {
-                stream: stream.into(),
-                envelope,
-                pausable: false,
-                options: PublishOptions::default(),
-            }),
-        );
+        self.command(99_999, Command::Publish(Publish { stream: stream.into(), envelope, pausable: false, options }));
     }
 
     /// Acks everything delivered so far.
@@ -159,6 +155,58 @@ fn ack_by_id() {
             broker.input(Input::Drained { connection: ConnectionId::new(slot, 1) });
         }
         broker.delivered.clear();
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn urgent_messages_and_such_that_expire() {
+    let round = |broker: &mut Broker| {
+        for n in 0..500 {
+            let ttl_ms = std::num::NonZeroU64::new(n % 2 * 1_000);
+            let options = PublishOptions { priority: (n % 4) as u8, ttl_ms, ..PublishOptions::default() };
+            broker.publish_with("s", EnvelopeId::Absent, options);
+            if n % 50 == 49 {
+                broker.ack_all();
+                broker.now = broker.now.plus_ns(2_000_000_000);
+                broker.input(Input::Deadline);
+            }
+        }
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn messages_that_wait_for_their_time() {
+    let round = |broker: &mut Broker| {
+        for n in 0..500 {
+            let options = PublishOptions { not_before: NotBefore::AfterMs(n % 7), ..PublishOptions::default() };
+            broker.publish_with("s", EnvelopeId::Absent, options);
+            if n % 50 == 49 {
+                broker.now = broker.now.plus_ns(7_000_000);
+                broker.input(Input::Deadline);
+                broker.ack_all();
+            }
+        }
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn dedup_ids() {
+    let mut n = 0_u64;
+    let round = |broker: &mut Broker| {
+        for _ in 0..500 {
+            n += 1;
+            let before = ALLOCATIONS.with(Cell::get);
+            let dedup_id = Some(format!("{n:020}").into());
+            // The test's own text does not count.
+            ALLOCATIONS.with(|count| count.set(before));
+            broker.publish_with("s", EnvelopeId::Absent, PublishOptions { dedup_id, ..PublishOptions::default() });
+        }
+        broker.ack_all();
+        broker.now = broker.now.plus_ns(60_000_000_000);
+        broker.input(Input::Deadline);
     };
     assert_eq!(allocations(round), 0);
 }
