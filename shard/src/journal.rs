@@ -71,6 +71,13 @@ struct Waiting {
     what: What,
 }
 
+impl Waiting {
+    /// It waits only until seqs of a stream up to `below` are reserved.
+    fn is_reserved(&self, key: u32, below: u64) -> bool {
+        matches!(self.what, What::Published { stream, seq } | What::Repeated { stream, seq, .. } if stream == key && seq < below)
+    }
+}
+
 #[derive(Debug)]
 enum What {
     /// A message of a stream: it becomes visible, and its publisher is answered.
@@ -256,6 +263,14 @@ impl Shard {
                 journal.waiting.push_back(Waiting { batch, origin: Some(*origin), what });
                 return;
             }
+            // It was never durable, or may be, and nobody knows: what is told of a failed log must not be a promise.
+            (Some(journal), Some(stream))
+                if journal.log.state() == LogState::Failed && stream.durability == Durability::Commit =>
+            {
+                let (code, message) = FAILED;
+                refuse(effects, origin, code, message, None);
+                return;
+            }
             // It is visible, so the commit that covers it is done.
             (Some(_), Some(stream)) => accepted_of(stream.durability, stream.log.is_some()),
         };
@@ -400,10 +415,16 @@ impl Shard {
                     let accepted = accepted_of(stream.durability, true);
                     AnswerValue::Duplicate { stream: StreamKey(key), seq: Seq(seq), id, accepted }
                 }
-                What::Reserved { stream, below } => {
-                    if let Some(in_log) = self.streams.at_mut(stream).and_then(|stream| stream.log.as_mut()) {
+                What::Reserved { stream: key, below } => {
+                    if let Some(in_log) = self.streams.at_mut(key).and_then(|stream| stream.log.as_mut()) {
                         in_log.reserved_durable = in_log.reserved_durable.max(below);
                     }
+                    // Messages after them wait for nothing now, and would go first.
+                    for waiting in &mut journal.waiting {
+                        waiting.batch =
+                            waiting.batch.min(if waiting.is_reserved(key, below) { upto } else { u64::MAX });
+                    }
+                    journal.waiting.make_contiguous().sort_by_key(|waiting| waiting.batch);
                     continue;
                 }
                 What::Changed(answer) => *answer,
