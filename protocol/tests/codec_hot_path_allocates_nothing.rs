@@ -66,7 +66,13 @@ fn requests_decode_without_allocating() {
         let bytes = encoded(encoding, body);
         assert_eq!(allocations_of(|| assert!(decode_publish(encoding, &bytes, &limits).is_ok())), 0);
         let enqueue = format!(r#"{{"enqueue":{body},"ref":{{"n":1}}}}"#);
-        let nack = r#"{"nack":"m-0001","delayMs":5}"#;
+        let asking = format!(
+            r#"{},"deliverAt":"2026-11-22T18:59:00Z","ttlMs":5,"priority":3,"dedupId":"order-17"}}"#,
+            &body[..body.len() - 1]
+        );
+        let bytes = encoded(encoding, &asking);
+        assert_eq!(allocations_of(|| assert!(decode_publish(encoding, &bytes, &limits).is_ok())), 0);
+        let nack = r#"{"nack":"m-0001","delayMs":5,"error":"no such customer","dead":false}"#;
         for frame in
             [enqueue.as_str(), nack, r#"{"credit":256}"#, r#"{"ack":7}"#, r#"{"ack":"m-0001"}"#, r#"{"ackUpTo":7}"#]
         {

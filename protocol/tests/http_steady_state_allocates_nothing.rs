@@ -95,6 +95,10 @@ fn publishing_allocates_nothing() {
     let message_pack = http_wire::post("/v1/enqueue", headers, b"\x82\xa2to\xa1s\xa8envelope\x81\xa2id\xa1a");
     assert_eq!(allocations(&message_pack.repeat(16), 1), 0);
 
+    let headers = "Idempotency-Key: 8e03978e-40d5-43e8-bc93-6894a57f9324\r\n";
+    let keyed = http_wire::post("/v1/enqueue", headers, r#"{"to":"s","envelope":{},"delayMs":5,"priority":1}"#);
+    assert_eq!(allocations(&keyed.repeat(16), 1), 0);
+
     let chunked = b"POST /v1/enqueue HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{\"to\":\"s\",\"envel\r\n8\r\nope\":{}}\r\n0\r\n\r\n";
     assert_eq!(allocations(&chunked.repeat(16), 1), 0);
 }

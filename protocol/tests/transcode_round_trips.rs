@@ -166,3 +166,20 @@ fn what_is_not_valid_becomes_nothing() {
     assert_eq!(turned(Json, MessagePack, b"{\"a\":[1,2"), b"\xc0");
     assert_eq!(to_json(b"\x92\x01"), "null");
 }
+
+#[test]
+fn a_document_around_the_deepest_envelope_is_transcoded_whole() {
+    // A request is a level of its own, so the deepest envelope has one less than the ceiling; a dead letter wraps it once,
+    // a look into a stream three times.
+    let depth = conduit_protocol::codec::DEPTH_CEILING - 1 + 4;
+    let text = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    let (mut packed, mut back) = (Vec::new(), Vec::new());
+    transcode(Encoding::Json, Encoding::MessagePack, text.as_bytes(), &mut packed);
+    transcode(Encoding::MessagePack, Encoding::Json, &packed, &mut back);
+    assert_eq!(String::from_utf8(back).unwrap(), text);
+    // Nothing that is stored is deeper; what is all the same becomes null, and nothing overflows.
+    let abyss = "[".repeat(1_000_000);
+    packed.clear();
+    transcode(Encoding::Json, Encoding::MessagePack, abyss.as_bytes(), &mut packed);
+    assert_eq!(packed, [0xc0]);
+}

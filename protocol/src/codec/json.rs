@@ -37,8 +37,13 @@ pub(super) struct RawText {
 impl<'a> JsonReader<'a> {
     /// A cursor at the front. `depth_max` above [`DEPTH_CEILING`] counts as that.
     pub(super) fn new(bytes: &'a [u8], depth_max: usize) -> Result<Self, Violation> {
+        Self::with_depth(bytes, depth_max.min(DEPTH_CEILING))
+    }
+
+    /// A cursor at the front that follows so many levels; [`Reader::skip`] follows [`DEPTH_CEILING`] of them at most.
+    pub(super) fn with_depth(bytes: &'a [u8], depth: usize) -> Result<Self, Violation> {
         match simdutf8::basic::from_utf8(bytes) {
-            Ok(text) => Ok(Self { text, at: 0, depth_left: depth_max.min(DEPTH_CEILING) }),
+            Ok(text) => Ok(Self { text, at: 0, depth_left: depth }),
             Err(_) => Err(Violation::new(ErrorCode::InvalidJson, "JSON text must be UTF-8")),
         }
     }

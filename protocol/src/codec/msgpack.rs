@@ -44,7 +44,12 @@ pub(super) enum Head<'a> {
 impl<'a> MsgPackReader<'a> {
     /// A cursor at the front. `depth_max` above [`DEPTH_CEILING`] counts as that.
     pub(super) fn new(bytes: &'a [u8], depth_max: usize) -> Self {
-        Self { bytes, at: 0, depth_left: depth_max.min(DEPTH_CEILING) }
+        Self::with_depth(bytes, depth_max.min(DEPTH_CEILING))
+    }
+
+    /// A cursor at the front that follows so many levels.
+    pub(super) fn with_depth(bytes: &'a [u8], depth: usize) -> Self {
+        Self { bytes, at: 0, depth_left: depth }
     }
 
     fn marker(&self) -> Option<u8> {

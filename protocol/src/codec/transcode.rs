@@ -22,10 +22,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use std::fmt::Write as _;
 
+/// Levels that are followed here: a document or a dead letter wraps an envelope, which may be as deep as the ceiling, in a
+/// few of its own.
+const DEPTH_MAX: usize = DEPTH_CEILING + 8;
+
 /// Appends the JSON value `value` as MessagePack. What is not valid JSON becomes nil: stored values are valid.
 pub(super) fn json_to_msgpack(value: &[u8], out: &mut Vec<u8>) {
     let before = out.len();
-    let converted = JsonReader::new(value, DEPTH_CEILING)
+    let converted = JsonReader::with_depth(value, DEPTH_MAX)
         .is_ok_and(|mut reader| put_msgpack(&mut reader, out).and_then(|()| reader.finish()).is_ok());
     if !converted {
         out.truncate(before);
@@ -36,7 +40,7 @@ pub(super) fn json_to_msgpack(value: &[u8], out: &mut Vec<u8>) {
 /// Appends the MessagePack value `value` as JSON. What is not valid MessagePack becomes null: stored values are valid.
 pub(super) fn msgpack_to_json(value: &[u8], out: &mut Vec<u8>) {
     let before = out.len();
-    let mut reader = MsgPackReader::new(value, DEPTH_CEILING);
+    let mut reader = MsgPackReader::with_depth(value, DEPTH_MAX);
     if put_json(&mut reader, out).and_then(|()| reader.finish()).is_err() {
         out.truncate(before);
         out.extend_from_slice(b"null");

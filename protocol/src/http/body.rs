@@ -42,8 +42,8 @@ impl Purpose {
 #[derive(Debug)]
 pub(super) enum Kept {
     Nothing,
-    /// The `Idempotency-Key` of a publish.
-    Key(Box<str>),
+    /// A publish has an `Idempotency-Key`: it is in the session's buffer for keys.
+    Key,
     /// What the settings are for.
     Settings(Box<StreamCommand<'static>>),
 }

@@ -49,8 +49,15 @@ pub(super) enum Action {
 
 /// Decides what happens with a request, from its head alone: so the decision does not depend on how the bytes came.
 ///
-/// `rest` is what the head was parsed from. `is_alone`: no earlier request waits for its answer.
-pub(super) fn decide(head: &RequestHead<'_>, rest: &[u8], is_alone: bool, context: &Context<'_>) -> Plan {
+/// `rest` is what the head was parsed from. `is_alone`: no earlier request waits for its answer. `key` is where an
+/// `Idempotency-Key` is put.
+pub(super) fn decide(
+    head: &RequestHead<'_>,
+    rest: &[u8],
+    is_alone: bool,
+    key: &mut String,
+    context: &Context<'_>,
+) -> Plan {
     let fields = &head.fields;
     let route = Route::of(head.target.path);
     let reply = Reply {
@@ -111,14 +118,14 @@ pub(super) fn decide(head: &RequestHead<'_>, rest: &[u8], is_alone: bool, contex
         return refuse(ErrorCode::ServerDraining, "the server is shutting down: use another one", Extra::None);
     }
     let action = match route {
-        Route::Enqueue => receive_messages(fields, context),
+        Route::Enqueue => receive_messages(fields, key, context),
         Route::Stream(_) => decide_stream(head, context),
         _ => Ok(Action::Query(route, query)),
     };
     plan(action.unwrap_or_else(|violation| Action::Refuse(violation, Extra::None)))
 }
 
-fn receive_messages(fields: &Fields<'_>, context: &Context<'_>) -> Result<Action, Violation> {
+fn receive_messages(fields: &Fields<'_>, key: &mut String, context: &Context<'_>) -> Result<Action, Violation> {
     match (fields.content, fields.idempotency_key) {
         (Content::NdJson, None) => Ok(Action::Receive(Purpose::Batch, Kept::Nothing)),
         (Content::NdJson, Some(_)) => {
@@ -127,8 +134,8 @@ fn receive_messages(fields: &Fields<'_>, context: &Context<'_>) -> Result<Action
         }
         (_, None) => Ok(Action::Receive(Purpose::Publish, Kept::Nothing)),
         (_, Some(value)) => {
-            let key = idempotency::read_key(value, context.limits)?;
-            Ok(Action::Receive(Purpose::Publish, Kept::Key(key)))
+            idempotency::read_key(value, context.limits, key)?;
+            Ok(Action::Receive(Purpose::Publish, Kept::Key))
         }
     }
 }

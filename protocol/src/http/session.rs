@@ -38,6 +38,8 @@ pub struct HttpSession {
     body: Vec<u8>,
     /// What the head of the request whose body is coming said; until the next call, as `body`.
     kept: Kept,
+    /// The last `Idempotency-Key`: it counts while `kept` says so. Its memory is used again.
+    key: String,
     batch: Option<Box<Batch>>,
     /// The head of the last publish, from the second one on: a connection for one message needs none.
     recent: Option<Box<RecentHead>>,
@@ -71,6 +73,7 @@ impl Default for HttpSession {
             scan: HeadScan::default(),
             body: Vec::new(),
             kept: Kept::Nothing,
+            key: String::new(),
             batch: None,
             recent: None,
             has_published: false,
@@ -92,7 +95,8 @@ impl HttpSession {
             Turn::Close => Step::Close,
             Turn::Publish { token, encoding, place } => {
                 let mut read = decode_publish(encoding, place.bytes(inbox, &self.body), context.limits);
-                check_publish(&mut read, &self.kept, context);
+                let key = matches!(self.kept, Kept::Key).then_some(&*self.key);
+                check_publish(&mut read, key, context);
                 match read {
                     Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
                     Err(violation) => {
@@ -105,7 +109,7 @@ impl HttpSession {
                 let Some(batch) = &mut self.batch else { return Step::Again };
                 let (bytes, results) = batch.line_mut(line);
                 let mut read = decode_publish(Encoding::Json, bytes, context.limits);
-                check_publish(&mut read, &Kept::Nothing, context);
+                check_publish(&mut read, None, context);
                 match read {
                     Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
                     Err(violation) => {
@@ -320,7 +324,7 @@ impl HttpSession {
         }
         match head::parse(inbox.rest(), &mut self.scan, context.limits) {
             Ok(Some(head)) => {
-                let plan = plan::decide(&head, inbox.rest(), self.answers.is_empty(), context);
+                let plan = plan::decide(&head, inbox.rest(), self.answers.is_empty(), &mut self.key, context);
                 self.follow(plan, inbox, context)
             }
             Ok(None) => {

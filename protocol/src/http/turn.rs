@@ -1,6 +1,5 @@
 //! What a call to `next` came to, before the command is built: ranges instead of borrowed bytes.
 
-use super::body::Kept;
 use super::handshake::Upgrade;
 use super::idempotency;
 use crate::Encoding;
@@ -45,13 +44,17 @@ impl Place {
     }
 }
 
-/// Names a publish that has just been `read` by the key of its request, if that was `kept`, and checks what its bytes
-/// alone do not tell. In place: a publish is large.
+/// Names a publish that has just been `read` by the `key` of its request, if that had one, and checks what its bytes alone
+/// do not tell. In place: a publish is large.
 #[inline]
-pub(super) fn check_publish<'s>(read: &mut Result<Publish<'s>, Violation>, kept: &'s Kept, context: &Context<'_>) {
+pub(super) fn check_publish<'s>(
+    read: &mut Result<Publish<'s>, Violation>,
+    key: Option<&'s str>,
+    context: &Context<'_>,
+) {
     let Ok(Publish { options, .. }) = read else { return };
     let mut checked = check_deliver_at(options, context.now, context.limits);
-    if let (Ok(()), Kept::Key(key)) = (&checked, kept) {
+    if let (Ok(()), Some(key)) = (&checked, key) {
         checked = idempotency::name(options, key);
     }
     if let Err(violation) = checked {
