@@ -5,7 +5,7 @@
 //! disk lost something: then something follows, or the next header says how far the segment is valid, and it is damage:
 //! it is told, and reading goes on behind it.
 
-use super::format::{LogIdentity, Salt, to_blocks};
+use super::format::{BLOCK, LogIdentity, Salt, to_blocks};
 use super::found::{Found, ScanError, Scanned, SegmentReport, SegmentRole};
 use super::outline::{Entry, Outline, Role, outline};
 use super::segments::Segment;
@@ -78,6 +78,12 @@ pub fn scan(
     }
     told.for_each(|damage| walk.damaged(damage));
     window.close();
+    drop(window);
+    if plan.is_recovery
+        && let Some(last) = &last
+    {
+        write_again(storage, last)?;
+    }
     let ended_clean = last.as_ref().is_some_and(|last| last.ended_clean);
     Ok(Scanned {
         start: start(plan, identity, &mut segments, last.as_ref(), &walk),
@@ -89,6 +95,20 @@ pub fn scan(
         records: walk.records,
         ended_clean,
     })
+}
+
+/// What was written last may be in the system's cache only, although a sync says that all is well: a failed sync drops
+/// what it could not write and is forgotten. So it is written again before it is believed. Everything older was followed
+/// by a commit that succeeded, or it would not be older.
+fn write_again(storage: &mut dyn Storage, last: &Walked) -> Result<(), ScanError> {
+    let (from, to) = (last.last_write_at, to_blocks(last.end));
+    let mut bytes = vec![0; to.saturating_sub(from) as usize];
+    let read = storage.read(last.segment, from, &mut bytes)?;
+    bytes.truncate(read / BLOCK as usize * BLOCK as usize);
+    if !bytes.is_empty() {
+        storage.commit(last.segment, from, &bytes)?;
+    }
+    Ok(())
 }
 
 fn report(entry: &Entry, walked: Option<&Walked>, records: u64) -> SegmentReport {
@@ -108,7 +128,8 @@ fn report(entry: &Entry, walked: Option<&Walked>, records: u64) -> SegmentReport
     }
 }
 
-/// Where the log goes on. Blank segments that are not of the right size, or not behind all others, become void.
+/// Where the log goes on. Blank segments that are not of the right size, or not behind all others, become void when the
+/// log is to be used.
 fn start(
     plan: &ScanPlan<'_>,
     identity: LogIdentity,
@@ -119,7 +140,7 @@ fn start(
     let is_usable = |s: &&SegmentReport| s.role == SegmentRole::Ready && s.bytes == plan.limits.segment_bytes;
     let ready_count = segments.iter().rev().take_while(is_usable).count();
     let (used, ready) = segments.split_at_mut(segments.len() - ready_count);
-    for segment in used.iter_mut().filter(|segment| segment.role == SegmentRole::Ready) {
+    for segment in used.iter_mut().filter(|segment| segment.role == SegmentRole::Ready && plan.is_recovery) {
         segment.role = SegmentRole::Void;
     }
     let newest = used.last().map_or(SegmentId(0), |segment| segment.segment);

@@ -13,6 +13,8 @@ use super::{Location, Record, SegmentId};
 #[derive(Debug)]
 pub(crate) struct Walked {
     pub(crate) segment: SegmentId,
+    /// Where what was written last begins: its last batch, or its header block when it has none.
+    pub(crate) last_write_at: u64,
     /// The end of its last record.
     pub(crate) end: u64,
     pub(crate) batches: u64,
@@ -84,6 +86,7 @@ impl<'e> Walk<'e> {
         }
         let mut walked = Walked {
             segment,
+            last_write_at: 0,
             end: BLOCK,
             batches: 0,
             torn_bytes: 0,
@@ -127,6 +130,7 @@ impl<'e> Walk<'e> {
         let padding_is_clean = stop < end || is_zero(slice(end, next));
         let reached = self.chain(path.segment, slice(first, stop), first).0;
         self.last_batch = header.number;
+        walked.last_write_at = at;
         walked.batches += 1;
         if reached < stop {
             if path.ending == Ending::Open {
