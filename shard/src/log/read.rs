@@ -4,9 +4,6 @@ use super::codec::{self, Flaw, Scratch};
 use super::format::{BATCH_HEADER, BLOCK, BatchHeader, Salt};
 use super::{Location, LogIdentity, Record, SegmentId};
 
-/// Bytes that are read at once when a message is wanted back: those that follow are likely to be wanted next.
-pub const READ_BYTES: u32 = 64 << 10;
-
 /// What is read for a record: whole blocks of its segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadRange {
@@ -19,8 +16,8 @@ pub struct ReadRange {
 }
 
 impl ReadRange {
-    /// The range to read for the record at a place: about `bytes` (see [`READ_BYTES`]), or as many as the record is known
-    /// to need, and not beyond the end of the segment's file.
+    /// The range to read for the record at a place: `bytes` from its begin, or a little more, and not beyond the end of the
+    /// segment's file. The more, the more of the records that follow come with it.
     #[must_use]
     pub fn of(at: Location, bytes: u32, segment_bytes: u64) -> Self {
         let offset = at.offset() / BLOCK * BLOCK;
@@ -123,8 +120,8 @@ mod tests {
         assert_eq!(of(4_096, 1), (4_096, 4_096));
         assert_eq!(of(4_136, 4_056), (4_096, 4_096));
         assert_eq!(of(4_136, 4_057), (4_096, 8_192));
-        assert_eq!(of(8_184, READ_BYTES), (4_096, 69_632));
-        assert_eq!(of((1 << 20) - 8, READ_BYTES), ((1 << 20) - 4_096, 4_096));
-        assert_eq!(of(1 << 20, READ_BYTES), (1 << 20, 0), "there is nothing behind the end");
+        assert_eq!(of(8_184, 64 << 10), (4_096, 69_632));
+        assert_eq!(of((1 << 20) - 8, 64 << 10), ((1 << 20) - 4_096, 4_096));
+        assert_eq!(of(1 << 20, 64 << 10), (1 << 20, 0), "there is nothing behind the end");
     }
 }
