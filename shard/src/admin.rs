@@ -104,6 +104,14 @@ impl Shard {
             // What its groups are done with was kept; from now on it goes when their floors pass it.
             stream.leftovers_below = stream.next_seq();
         }
+        let max_messages = stream.settings.retention().max_messages;
+        if stream.settings.is_log()
+            && max_messages > 0
+            && let Some(kept_from) = stream.held.nth_last(max_messages)
+        {
+            // All that is too much counts as gone at once, however long it takes to release it.
+            stream.held.trim_to(kept_from.min(stream.held.visible()));
+        }
         self.trim_by_floors(now, key);
         self.trim_log(now, key);
         let stream = self.streams.at(key).ok_or(UNKNOWN_STREAM)?;
@@ -278,7 +286,7 @@ fn done(stream: &Stream, group: Option<&str>, deleted: Option<u64>) -> Done {
 }
 
 fn group_info(stream: &Stream, group: &Group, limits: &Limits) -> GroupInfo {
-    let next = group.cursor().max(stream.first());
+    let next = stream.next_for(group);
     GroupInfo {
         stream: stream.name.to_string(),
         group: group.name.to_string(),

@@ -89,6 +89,14 @@ impl Shard {
                 self.want_message(key, seq);
                 return None;
             };
+            if self.memory.is_out_of_flights() && !group.flights.has_block_of(seq) {
+                // Until some group is done with something, nothing fresh is given out.
+                if !group.is_starved {
+                    group.is_starved = true;
+                    self.starved.push_back((key, group_index));
+                }
+                return None;
+            }
             *work -= 1;
             if (message.has_times() && !message.may_be_delivered(now.unix_ms))
                 || (attempt.get() > 1

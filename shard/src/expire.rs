@@ -129,11 +129,8 @@ impl Shard {
         }
         let mut work = self.limits.work_max;
         while work > 0
-            && let Some((key, group)) = self.undelivered.pop_front()
+            && let Some((key, group)) = self.next_undelivered()
         {
-            if let Some(waiting) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) {
-                waiting.is_queued = false;
-            }
             let mut turn = work.min(TURN);
             work -= turn;
             self.deliver_some(now, key, group, &mut turn, effects);
@@ -148,6 +145,16 @@ impl Shard {
         for group in 0..slots {
             self.queue(key, group);
         }
+    }
+
+    /// The group whose turn it is to be delivered to. One that starves goes first when it can be fed.
+    fn next_undelivered(&mut self) -> Option<(u32, u32)> {
+        let is_fed = !self.starved.is_empty() && !self.memory.is_out_of_flights();
+        let (key, index) = if is_fed { self.starved.pop_front() } else { self.undelivered.pop_front() }?;
+        if let Some(group) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(index)) {
+            *(if is_fed { &mut group.is_starved } else { &mut group.is_queued }) = false;
+        }
+        Some((key, index))
     }
 
     /// Puts a group into the queue of those with deliveries left to make.
@@ -222,7 +229,7 @@ impl Shard {
     /// Takes a stream without consumers out of the tables, with its groups and timers. What it held is given up bit by bit.
     pub(crate) fn forget_stream(&mut self, key: u32) {
         let Some(stream) = self.streams.at_mut(key) else { return };
-        if let Some(timer) = stream.age_timer.take() {
+        if let Some((timer, _)) = stream.age_timer.take() {
             self.timers.remove(timer);
         }
         if let Some((timer, _)) = stream.expiry.take().and_then(|expiry| expiry.timer) {
@@ -258,6 +265,9 @@ impl Shard {
         self.forget_given_up_by(key, index);
         if group.is_queued {
             self.undelivered.retain(|queued| *queued != (key, index));
+        }
+        if group.is_starved {
+            self.starved.retain(|queued| *queued != (key, index));
         }
     }
 

@@ -6,7 +6,7 @@
 //! same for all deliveries of a consumer, so the head of its list is always the first to pass it.
 
 use crate::consumer::Consumer;
-use crate::ring::{BLOCK_SLOTS, Blocks, SeqRing};
+use crate::ring::{BLOCK_SLOTS, Blocks, SeqRing, block_of};
 use std::num::NonZeroU32;
 
 /// No seq: streams count from 1.
@@ -97,6 +97,11 @@ impl Flights {
     /// How many wait to be delivered again.
     pub(crate) const fn waiting(&self) -> u64 {
         self.by_seq.len() - self.in_flight
+    }
+
+    /// A message would share its block of seqs with others: it takes no more memory.
+    pub(crate) fn has_block_of(&self, seq: u64) -> bool {
+        self.by_seq.mask(block_of(seq)) != 0
     }
 
     /// The lowest seq.

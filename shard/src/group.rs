@@ -62,6 +62,8 @@ pub(crate) struct Group {
     pub(crate) credit: u64,
     /// It is in the shard's queue of groups with deliveries left to make.
     pub(crate) is_queued: bool,
+    /// It is in the shard's queue of groups that are given nothing fresh until others are done with something.
+    pub(crate) is_starved: bool,
     /// Messages published before this (`Now::mono_ns`) say nothing about the broker's latency: nobody waited for them.
     pub(crate) latency_from_ns: u64,
 }
@@ -135,6 +137,7 @@ impl Group {
             consumers: 0,
             credit: 0,
             is_queued: false,
+            is_starved: false,
             latency_from_ns: 0,
         }
     }
@@ -408,10 +411,10 @@ impl Group {
         if self.flights.forget(seq, blocks).is_none() {
             return;
         }
-        // Its entry in a queue is left behind. When those are most of what the queues hold, they are looked through, so
+        // Its entry in a queue is left behind. When those are a fifth of what the queues hold, they are looked through, so
         // that the queues are bounded by what waits.
         let (waiting, queued) = (self.flights.waiting() as usize, self.returned.len() + self.delayed.len());
-        if queued > 2 * waiting + STALE_KEPT {
+        if queued > waiting + waiting / 4 + STALE_KEPT {
             let flights = &self.flights;
             let waits = |seq: u64| flights.at(seq).is_some_and(|flight| flight.consumer().is_none());
             self.returned.retain(|Reverse(seq)| waits(*seq));

@@ -58,6 +58,10 @@ pub struct Limits {
     pub groups_per_stream_max: usize,
     /// Groups of all streams of one shard, ephemeral readers included. More: 503 `TooManyGroups`.
     pub groups_max: usize,
+    /// Messages that groups were given and are not done with, in flight or waiting to be delivered again, of all groups of
+    /// one shard; counted in whole blocks of 32 neighbouring seqs of a group. At the limit groups are given no message for
+    /// the first time until they are done with others; redeliveries go on.
+    pub outstanding_max: u64,
     /// Deliveries of one message before it goes to the dead letters, where neither stream nor group say anything else.
     /// 0: for ever.
     pub max_deliver_default: u32,
@@ -100,6 +104,7 @@ impl Default for Limits {
             free_bytes_max: 32 << 20,
             groups_per_stream_max: 64,
             groups_max: 100_000,
+            outstanding_max: 20_000_000,
             max_deliver_default: 10,
             dedup_window_ms_default: 120_000,
             dedup_window_ms_max: 24 * 60 * 60 * 1000,
@@ -131,6 +136,7 @@ impl Limits {
             ("ack_wait_ms_min", self.ack_wait_ms_min),
             ("work_max", self.work_max as u64),
             ("groups_per_stream_max", self.groups_per_stream_max as u64),
+            ("outstanding_max", self.outstanding_max),
         ];
         for (name, value) in at_least_one {
             if value == 0 {

@@ -123,14 +123,19 @@ impl Shard {
     /// Makes sure that the wheel wakes a log when its oldest message is too old.
     fn set_age_timer(&mut self, now: Now, key: u32) {
         let Some(stream) = self.streams.at_mut(key) else { return };
-        // One that is set already may fire early: it is then set again.
-        if stream.age_timer.is_none()
-            && stream.settings.is_log()
-            && let Some(due_ns) = stream.held.first().and_then(|seq| too_old_at_ns(stream, seq))
-        {
-            let timer = self.timers.add(tick_of(now), tick_at(due_ns), Timer::Age { stream: key });
-            stream.age_timer = Some(timer);
+        if !stream.settings.is_log() {
+            return;
         }
+        let Some(due_ns) = stream.held.first().and_then(|seq| too_old_at_ns(stream, seq)) else { return };
+        if let Some((timer, set_ns)) = stream.age_timer {
+            // It may fire early: it is then set again.
+            if set_ns <= due_ns {
+                return;
+            }
+            self.timers.remove(timer);
+        }
+        let timer = self.timers.add(tick_of(now), tick_at(due_ns), Timer::Age { stream: key });
+        stream.age_timer = Some((timer, due_ns));
     }
 
     /// A message is about to go although groups may have it outstanding: they forget it. One that is in flight counts as

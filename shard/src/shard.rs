@@ -39,6 +39,8 @@ pub struct Shard {
     pub(crate) unfinished: VecDeque<Unfinished>,
     /// Groups with deliveries left to make (stream, group), the longest waiting first.
     pub(crate) undelivered: VecDeque<(u32, u32)>,
+    /// Groups that are given nothing fresh until some group is done with something, likewise.
+    pub(crate) starved: VecDeque<(u32, u32)>,
     /// What deleted streams held, given up bit by bit.
     pub(crate) buried: VecDeque<Held>,
     /// Messages whose dead letters are to be written.
@@ -82,6 +84,7 @@ impl Shard {
             is_sweeping: false,
             unfinished: VecDeque::new(),
             undelivered: VecDeque::new(),
+            starved: VecDeque::new(),
             buried: VecDeque::new(),
             given_ups: GivenUps::default(),
             last_errors: LastErrors::default(),
@@ -157,7 +160,8 @@ impl Shard {
     /// When `Input::Deadline` is wanted, in `Now::mono_ns`; in the past when work was left over.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        if !self.unfinished.is_empty() || !self.undelivered.is_empty() {
+        let can_feed = !self.starved.is_empty() && !self.memory.is_out_of_flights();
+        if can_feed || !self.unfinished.is_empty() || !self.undelivered.is_empty() {
             return Some(self.now.mono_ns);
         }
         let log_ns = self.log_deadline();

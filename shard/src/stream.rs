@@ -4,6 +4,7 @@ use crate::Limits;
 use crate::agenda::Agenda;
 use crate::dedup::Dedup;
 use crate::figures::StreamFigures;
+use crate::group::Group;
 use crate::groups::Groups;
 use crate::held::Held;
 use crate::journal::InLog;
@@ -41,8 +42,8 @@ pub(crate) struct Stream {
     pub(crate) gaps: Vec<SeqRange>,
     /// Messages below it may be held although all are done with them: there were more groups once, and now one acks.
     pub(crate) leftovers_below: u64,
-    /// The timer of a log's oldest message.
-    pub(crate) age_timer: Option<TimerId>,
+    /// The timer of a log's oldest message, and when that is too old (`Now::mono_ns`).
+    pub(crate) age_timer: Option<(TimerId, u64)>,
     /// Its urgent messages; `None` when there never were any.
     pub(crate) lanes: Option<Box<Lanes>>,
     /// Its messages that expire; `None` when there never were any.
@@ -111,6 +112,11 @@ impl Stream {
     /// The oldest message that somebody may still need; the next one to come when there is none.
     pub(crate) fn first(&self) -> u64 {
         self.held.first().unwrap_or(self.next_seq())
+    }
+
+    /// The next message that a group was never given; the next one to come when it was given all.
+    pub(crate) fn next_for(&self, group: &Group) -> u64 {
+        self.held.next_held(group.cursor(), self.next_seq()).unwrap_or(self.next_seq())
     }
 
     /// Where a group that begins at `from` has its cursor. A seq that was not given yet means the next one: who remembers

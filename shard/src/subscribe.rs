@@ -143,7 +143,7 @@ impl Shard {
             epoch: stream.epoch,
             first: stream.first(),
             last: stream.next_seq() - 1,
-            next: group.cursor().max(stream.first()),
+            next: stream.next_for(group),
         })
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 struct Credit;
 
 impl Property for Credit {
-    fn delivered(&mut self, world: &World, _stream: usize, delivered: &Delivered) {
+    fn delivered(&mut self, world: &World, delivered: &Delivered) {
         let slot = delivered.connection.slot();
         let consumer = &world.consumers[&slot];
         assert!(consumer.credit > 0, "consumer {slot} got {delivered:?} without credit");

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 struct Trace(Vec<(u64, Delivered, Option<u64>)>);
 
 impl Property for Trace {
-    fn delivered(&mut self, world: &World, _stream: usize, delivered: &Delivered) {
+    fn delivered(&mut self, world: &World, delivered: &Delivered) {
         self.0.push((world.now_ns(), delivered.clone(), world.bench.shard.next_deadline()));
     }
 }

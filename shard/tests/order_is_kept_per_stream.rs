@@ -1,4 +1,4 @@
-//! First deliveries of a stream leave in the order of its seqs, without a gap; what came back leaves before fresh
+//! First deliveries to each group of a stream leave in the order of its seqs, without a gap; what came back leaves before fresh
 //! messages, the lowest seq first.
 
 mod common;
@@ -9,8 +9,8 @@ use proptest::prelude::*;
 struct Order;
 
 impl Property for Order {
-    fn delivered(&mut self, world: &World, stream: usize, delivered: &Delivered) {
-        let (returned, fresh) = world.deliverable(stream);
+    fn delivered(&mut self, world: &World, delivered: &Delivered) {
+        let (returned, fresh) = world.deliverable(world.group_of(delivered.connection.slot()).0);
         let expected = returned.first().copied().or(fresh);
         assert_eq!(Some(delivered.seq), expected, "{returned:?} came back and {fresh:?} is the next fresh one");
     }
@@ -21,8 +21,8 @@ impl Property for Order {
 struct FirstOrder;
 
 impl Property for FirstOrder {
-    fn delivered(&mut self, world: &World, stream: usize, delivered: &Delivered) {
-        let (_, fresh) = world.deliverable(stream);
+    fn delivered(&mut self, world: &World, delivered: &Delivered) {
+        let (_, fresh) = world.deliverable(world.group_of(delivered.connection.slot()).0);
         assert!(delivered.attempt > 1 || Some(delivered.seq) == fresh, "{delivered:?} but {fresh:?} is next");
     }
 }
