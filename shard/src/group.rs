@@ -14,7 +14,7 @@ use crate::untold::Ranges;
 use crate::wheel::TimerId;
 use conduit_protocol::streams::GroupSettings;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::num::NonZeroU32;
 
 /// A queue that once was longer than this gives its memory back when it is empty.
@@ -38,8 +38,8 @@ pub(crate) struct Group {
     pub(crate) settings: GroupSettings,
     /// The next seq that was never delivered.
     cursor: u64,
-    /// At or above the cursor and done, rising: only recovery knows such.
-    skip: VecDeque<SeqRange>,
+    /// At or above the cursor and done, falling, so that the next one is the last: only recovery knows such.
+    skip: Vec<SeqRange>,
     /// Messages that came back, lowest seq first: all of them before fresh ones. Entries of messages that were released
     /// meanwhile stay until they are met.
     returned: BinaryHeap<Reverse<u64>>,
@@ -125,7 +125,7 @@ impl Group {
             is_put: false,
             settings: GroupSettings::default(),
             cursor,
-            skip: VecDeque::new(),
+            skip: Vec::new(),
             returned: BinaryHeap::new(),
             delayed: BinaryHeap::new(),
             delay_timer: None,
@@ -288,10 +288,10 @@ impl Group {
                 return Some(SeqRange { from, to: gap.to });
             }
             self.cursor = next;
-            while self.skip.front().is_some_and(|range| range.to < self.cursor) {
-                self.skip.pop_front();
+            while self.skip.last().is_some_and(|range| range.to < self.cursor) {
+                self.skip.pop();
             }
-            match self.skip.front() {
+            match self.skip.last() {
                 Some(range) if range.from <= self.cursor => self.cursor = range.to.saturating_add(1),
                 _ => return None,
             }
@@ -371,7 +371,7 @@ impl Group {
 
     /// Done at or above the cursor, rising.
     pub(crate) fn skipped(&self) -> impl Iterator<Item = SeqRange> {
-        self.skip.iter().copied()
+        self.skip.iter().rev().copied()
     }
 
     /// Recovery found that the group was given a message and is not done with it: it is delivered again.
@@ -399,6 +399,7 @@ impl Group {
         blocks: &mut Blocks<Flight>,
     ) {
         self.skip = done.collect();
+        self.skip.reverse();
         let gone: Vec<u64> = self.flights.iter().map(|(seq, _)| seq).filter(|seq| !held.is_held(*seq)).collect();
         for seq in gone {
             self.forget(seq, blocks);

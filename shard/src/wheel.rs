@@ -5,6 +5,8 @@
 //! number of timers, an occupied-bit per slot makes jumps over empty time free, and timers of one tick fire in the
 //! order in which they reached their slot, which depends on the inputs alone.
 
+use std::num::NonZeroU32;
+
 const SLOTS: usize = 64;
 const SLOT_BITS: u32 = 6;
 /// 8 levels of 6 bits cover 2^48 ms; a `u64` of nanoseconds is less than 2^45 ms.
@@ -13,7 +15,18 @@ const NONE: u32 = u32::MAX;
 
 /// Names a timer of the wheel, from `add` until it fires or is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TimerId(u32);
+pub(crate) struct TimerId(NonZeroU32);
+
+impl TimerId {
+    /// One more than the index, so that an optional timer takes no more room than a timer.
+    const fn new(index: u32) -> Self {
+        Self(NonZeroU32::MIN.saturating_add(index))
+    }
+
+    const fn index(self) -> u32 {
+        self.0.get() - 1
+    }
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Node<K> {
@@ -81,16 +94,16 @@ impl<K: Copy> Wheel<K> {
         };
         self.link(index);
         self.len += 1;
-        TimerId(index)
+        TimerId::new(index)
     }
 
     /// Takes a timer off. Its id is worth nothing afterwards.
     pub(crate) fn remove(&mut self, id: TimerId) {
-        if self.nodes.get(id.0 as usize).is_none_or(|node| node.list == NONE) {
+        if self.nodes.get(id.index() as usize).is_none_or(|node| node.list == NONE) {
             return;
         }
-        self.unlink(id.0);
-        self.release(id.0);
+        self.unlink(id.index());
+        self.release(id.index());
     }
 
     /// Fires the next timer that is due at `now_tick`. Call it until it gives none.
