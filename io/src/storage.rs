@@ -1,7 +1,6 @@
 //! The host and its disk: what the core's log asks for is begun at the end of a round, and what came of it is told at the
 //! beginning of one.
 
-use crate::disk::Disk;
 use crate::host::Host;
 use conduit_shard::Input;
 

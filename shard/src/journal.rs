@@ -14,6 +14,7 @@ use crate::placement::DEAD_LETTERS;
 use crate::publish::NewMessage;
 use crate::shard::{Shard, refuse};
 use crate::spill::Reads;
+use crate::timeline::Timeline;
 use crate::untold::{Ranges, Untold};
 use crate::{AnswerValue, Effect, Effects, StreamKey};
 use conduit_protocol::streams::Durability;
@@ -107,11 +108,13 @@ pub(crate) struct InLog {
     pub(crate) reserved: u64,
     /// See `reserved`.
     pub(crate) reserved_durable: u64,
+    /// When its messages were published, and how much they are.
+    pub(crate) timeline: Timeline,
     is_touched: bool,
 }
 
 impl InLog {
-    pub(crate) const fn new(number: StreamNumber) -> Self {
+    pub(crate) fn new(number: StreamNumber) -> Self {
         Self {
             number,
             named_in: SegmentId(0),
@@ -120,6 +123,7 @@ impl InLog {
             read_bytes: crate::spill::READ_BYTES_MIN,
             reserved: 0,
             reserved_durable: 0,
+            timeline: Timeline::default(),
             is_touched: false,
         }
     }
@@ -222,6 +226,10 @@ impl Shard {
     pub(crate) fn note_logged(&mut self, key: u32, seq: u64, location: Location, waits: bool) {
         let Some(stream) = self.streams.at_mut(key) else { return };
         stream.held.also_at(seq, location, &mut self.memory);
+        if let (Some(in_log), Some(message)) = (&mut stream.log, stream.held.message(seq)) {
+            let (unix_ms, bytes) = (message.published.unix_ms, message.held_bytes());
+            in_log.timeline.note(seq, unix_ms, bytes, stream.held.first().unwrap_or(seq));
+        }
         if waits && let Some(journal) = &mut self.journal {
             let batch = journal.log.appended();
             journal.waiting.push_back(Waiting { batch, origin: None, what: What::Published { stream: key, seq } });

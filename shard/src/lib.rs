@@ -61,6 +61,7 @@ mod spill;
 mod stream;
 mod streams;
 mod subscribe;
+mod timeline;
 mod timestamp;
 mod ttl;
 mod untold;

@@ -293,6 +293,10 @@ impl<'s> Replay<'s> {
             seen.next = record.seq + 1;
         }
         stream.held.locate(record.seq, location, &mut self.shard.memory);
+        if let Some(in_log) = &mut stream.log {
+            let bytes = (record.id.len() + record.envelope.len()) as u64;
+            in_log.timeline.note(record.seq, record.unix_ms, bytes, stream.held.first().unwrap_or(record.seq));
+        }
         let extras = Extras::of_record(record);
         if !extras.is_plain() {
             let (key, number) = (seen.key, record.stream);

@@ -126,7 +126,7 @@ impl Shard {
         if !stream.settings.is_log() {
             return;
         }
-        let Some(due_ns) = stream.held.first().and_then(|seq| too_old_at_ns(stream, seq)) else { return };
+        let Some(due_ns) = stream.held.first().and_then(|seq| too_old_at_ns(stream, seq, now)) else { return };
         if let Some((timer, set_ns)) = stream.age_timer {
             // It may fire early: it is then set again.
             if set_ns <= due_ns {
@@ -211,15 +211,29 @@ fn next_to_trim(stream: &Stream, now: Now) -> Option<u64> {
     // The newest message stays, however long it is.
     let is_over = |max: u64, value: u64| max > 0 && value > max && stream.held.len() > 1;
     let is_too_long =
-        is_over(retention.max_messages, stream.held.len()) || is_over(retention.max_bytes, stream.held.bytes());
-    let is_too_old = || too_old_at_ns(stream, first).is_some_and(|due_ns| due_ns <= now.mono_ns);
+        is_over(retention.max_messages, stream.held.len()) || is_over(retention.max_bytes, stream.bytes_stored());
+    let is_too_old = || too_old_at_ns(stream, first, now).is_some_and(|due_ns| due_ns <= now.mono_ns);
     (is_too_long || is_too_old()).then_some(first)
 }
 
 /// When a message of a log is too old, in `Now::mono_ns`; `None` for never.
-fn too_old_at_ns(stream: &Stream, seq: u64) -> Option<u64> {
+fn too_old_at_ns(stream: &Stream, seq: u64, now: Now) -> Option<u64> {
     let max_age_ms = stream.settings.retention().max_age_ms;
-    let published_ns = stream.held.message(seq)?.published.mono_ns;
+    if max_age_ms == 0 {
+        return None;
+    }
     // At its greatest age it is still there; it goes when it is older than that.
-    (max_age_ms > 0).then(|| published_ns.saturating_add(max_age_ms.saturating_mul(NS_PER_MS)).saturating_add(1))
+    let published_unix_ms = match stream.held.message(seq) {
+        Some(message) if message.published.mono_ns > 0 => {
+            return Some(
+                message.published.mono_ns.saturating_add(max_age_ms.saturating_mul(NS_PER_MS)).saturating_add(1),
+            );
+        }
+        // It is from before this process: its age is by the other clock.
+        Some(message) => message.published.unix_ms,
+        // When nothing was published since, it is looked at again after its greatest age.
+        None => stream.published_by_unix_ms(seq).unwrap_or(now.unix_ms),
+    };
+    let wait_ms = published_unix_ms.saturating_add(max_age_ms).saturating_add(1).saturating_sub(now.unix_ms);
+    Some(now.mono_ns.saturating_add(wait_ms.saturating_mul(NS_PER_MS)))
 }

@@ -136,7 +136,11 @@ impl Stream {
     /// clock was set back in between, it is one of the places where the time was reached.
     fn first_since(&self, unix_ms: u64) -> u64 {
         let next = self.next_seq();
-        let is_older = |seq: u64| self.message(seq).is_some_and(|message| message.published.unix_ms < unix_ms);
+        // Of what is only in the log the time is known by the second: it is not left out when it may be young enough.
+        let is_older = |seq: u64| match self.message(seq) {
+            Some(message) => message.published.unix_ms < unix_ms,
+            None => self.published_by_unix_ms(seq).is_some_and(|by| by < unix_ms),
+        };
         let (mut low, mut high) = (self.first(), next);
         while low < high {
             let middle = low + (high - low) / 2;
@@ -147,6 +151,19 @@ impl Stream {
             }
         }
         self.held.next_held(low, next).unwrap_or(next)
+    }
+
+    /// A time at which a message that is only in the log had been published already.
+    pub(crate) fn published_by_unix_ms(&self, seq: u64) -> Option<u64> {
+        self.log.as_ref()?.timeline.published_by_unix_ms(seq)
+    }
+
+    /// Bytes of the messages held, wherever they are: for those in the log at least so many.
+    pub(crate) fn bytes_stored(&self) -> u64 {
+        match &self.log {
+            Some(log) => log.timeline.bytes_from(self.first()),
+            None => self.held.bytes(),
+        }
     }
 
     /// Messages that it may hold.

@@ -64,7 +64,16 @@ fn streams(server: &Server<'_>) -> serde_json::Value {
     let mut rows = Vec::new();
     for report in server.reports {
         for stream in &report.snapshot.streams {
-            let mut row = serde_json::json!({ "stream": stream.name, "shard": report.shard.0 });
+            let mut row = serde_json::json!({
+                "stream": stream.name,
+                "shard": report.shard.0,
+                "epoch": stream.epoch,
+                "first": stream.first,
+                "last": stream.last,
+                "retention": stream.retention,
+                "durability": stream.durability,
+                "groups": stream.groups,
+            });
             if let (Some(row), Ok(serde_json::Value::Object(stats))) =
                 (row.as_object_mut(), serde_json::to_value(&stream.stats))
             {
