@@ -13,6 +13,7 @@ use crate::log::{
 use crate::placement::DEAD_LETTERS;
 use crate::publish::NewMessage;
 use crate::shard::{Shard, refuse};
+use crate::snapshot::LogSnapshot;
 use crate::spill::Reads;
 use crate::timeline::Timeline;
 use crate::untold::{Ranges, Untold};
@@ -367,6 +368,11 @@ impl Shard {
     #[must_use]
     pub fn has_log_failed(&self) -> bool {
         self.journal.as_ref().is_some_and(|journal| journal.log.state() == LogState::Failed)
+    }
+
+    pub(crate) fn log_snapshot(&self) -> Option<LogSnapshot> {
+        let journal = self.journal.as_ref()?;
+        Some(LogSnapshot { state: journal.log.state(), figures: journal.log.figures() })
     }
 
     /// When the log wants [`Self::poll_disk`] to be called again, in `Now::mono_ns`.

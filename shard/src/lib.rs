@@ -75,4 +75,4 @@ pub use move_streams::{MoveError, MovePlan, Moved, move_streams};
 pub use placement::shard_of;
 pub use recover::{RecoverPlan, Recovered};
 pub use shard::Shard;
-pub use snapshot::{Snapshot, StreamSnapshot, Totals};
+pub use snapshot::{LogSnapshot, Snapshot, StreamSnapshot, Totals};

@@ -232,6 +232,8 @@ impl Shard {
             totals: self.totals(),
             publish_to_deliver_ns: self.publish_to_deliver.copy(),
             deliver_to_ack_ns: self.deliver_to_ack.copy(),
+            commit_ns: self.commit_latency.copy(),
+            log: self.log_snapshot(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Figures of one shard at one moment, and how those of several are put together.
 
+use crate::log::{LogFigures, LogState};
 use conduit_protocol::streams::{Durability, Retention};
 use conduit_protocol::{ShardId, StreamStats, TenantId};
 use hdrhistogram::Histogram;
@@ -17,6 +18,64 @@ pub struct Snapshot {
     pub publish_to_deliver_ns: Histogram<u64>,
     /// Nanoseconds from delivery to ack, likewise.
     pub deliver_to_ack_ns: Histogram<u64>,
+    /// Nanoseconds that the disk takes for a commit of the log, likewise.
+    pub commit_ns: Histogram<u64>,
+    /// The log, if the shard keeps one.
+    pub log: Option<LogSnapshot>,
+}
+
+/// Figures of a shard's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogSnapshot {
+    /// Whether it takes records; of several, the worst.
+    pub state: LogState,
+    /// What it did and has.
+    pub figures: LogFigures,
+}
+
+impl LogSnapshot {
+    /// Adds another shard's.
+    fn merge(&mut self, other: &Self) {
+        let rank = |state| match state {
+            LogState::Open => 0,
+            LogState::Full => 1,
+            LogState::Failed => 2,
+        };
+        if rank(other.state) > rank(self.state) {
+            self.state = other.state;
+        }
+        let LogFigures {
+            records,
+            record_bytes,
+            commits,
+            records_committed,
+            commit_bytes,
+            commit_ns,
+            segments_begun,
+            segments_removed,
+            refused_busy,
+            refused_full,
+            reads,
+            segments_now,
+            bytes_now,
+            unsynced_bytes_now,
+        } = &mut self.figures;
+        let theirs = &other.figures;
+        *records += theirs.records;
+        *record_bytes += theirs.record_bytes;
+        *commits += theirs.commits;
+        *records_committed += theirs.records_committed;
+        *commit_bytes += theirs.commit_bytes;
+        *commit_ns += theirs.commit_ns;
+        *segments_begun += theirs.segments_begun;
+        *segments_removed += theirs.segments_removed;
+        *refused_busy += theirs.refused_busy;
+        *refused_full += theirs.refused_full;
+        *reads += theirs.reads;
+        *segments_now += theirs.segments_now;
+        *bytes_now += theirs.bytes_now;
+        *unsynced_bytes_now += theirs.unsynced_bytes_now;
+    }
 }
 
 /// Figures of one stream.
@@ -174,9 +233,14 @@ impl Snapshot {
     pub fn merge(&mut self, other: &Self) {
         self.streams.extend(other.streams.iter().cloned());
         self.totals.merge(&other.totals);
+        match (&mut self.log, &other.log) {
+            (Some(mine), Some(theirs)) => mine.merge(theirs),
+            (mine, theirs) => *mine = mine.or(*theirs),
+        }
         for (mine, theirs) in [
             (&mut self.publish_to_deliver_ns, &other.publish_to_deliver_ns),
             (&mut self.deliver_to_ack_ns, &other.deliver_to_ack_ns),
+            (&mut self.commit_ns, &other.commit_ns),
         ] {
             // All shards make their histograms with the same bounds; one that grew elsewhere makes this one grow.
             mine.auto(true);

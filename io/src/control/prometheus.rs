@@ -5,6 +5,7 @@ use super::metrics::Merged;
 use conduit_protocol::ErrorCode;
 use conduit_protocol::telemetry::Endpoint;
 use conduit_shard::Snapshot;
+use conduit_shard::log::{LogFigures, LogState};
 use hdrhistogram::Histogram;
 use std::fmt::{Display, Write as _};
 
@@ -29,6 +30,9 @@ pub(crate) fn write(server: &Server<'_>) -> String {
     http(&mut page, &merged);
     websocket(&mut page, &merged);
     shards(&mut page, server);
+    if server.reports.iter().any(|report| report.snapshot.log.is_some()) {
+        logs(&mut page, server);
+    }
     latencies(&mut page, server, "conduit_publish_to_deliver_seconds", "From publish to first delivery.", |core| {
         &core.publish_to_deliver_ns
     });
@@ -76,7 +80,7 @@ fn websocket(page: &mut Page, merged: &Merged) {
 
 fn shards(page: &mut Page, server: &Server<'_>) {
     type Figure = (&'static str, &'static str, &'static str, fn(&super::ShardReport) -> u64);
-    let figures: [Figure; 27] = [
+    let figures: [Figure; 36] = [
         ("conduit_connections", "gauge", "Open connections.", |r| r.host.connections),
         ("conduit_connections_total", "counter", "Connections accepted or taken over.", |r| r.host.accepted_total),
         ("conduit_connections_refused_total", "counter", "Connections beyond the maximum.", |r| r.host.refused_total),
@@ -111,6 +115,21 @@ fn shards(page: &mut Page, server: &Server<'_>) {
         ("conduit_backpressure_total", "counter", "Publishes refused as a stream or shard was full.", |r| {
             r.snapshot.totals.refused_backpressure
         }),
+        ("conduit_duplicates_total", "counter", "Publishes that repeated a dedup id.", |r| {
+            r.snapshot.totals.duplicates
+        }),
+        ("conduit_expired_total", "counter", "Messages that expired.", |r| r.snapshot.totals.expired),
+        ("conduit_dead_letters_total", "counter", "Dead letters written.", |r| r.snapshot.totals.dead_lettered),
+        ("conduit_redriven_total", "counter", "Dead letters that went back.", |r| r.snapshot.totals.redriven),
+        ("conduit_trimmed_total", "counter", "Messages released without an ack of their own.", |r| {
+            r.snapshot.totals.trimmed
+        }),
+        ("conduit_spilled_total", "counter", "Messages that left memory for the log.", |r| r.snapshot.totals.spilled),
+        ("conduit_read_back_total", "counter", "Messages read back from the log.", |r| r.snapshot.totals.read_back),
+        ("conduit_unreadable_total", "counter", "Messages that the log could not give back.", |r| {
+            r.snapshot.totals.unreadable
+        }),
+        ("conduit_groups", "gauge", "Groups.", |r| r.snapshot.totals.groups_now),
         ("conduit_publisher_pauses_total", "counter", "Times a publisher was paused.", |r| r.snapshot.totals.pauses),
     ];
     for (name, kind, help, of) in figures {
@@ -119,6 +138,39 @@ fn shards(page: &mut Page, server: &Server<'_>) {
             page.value(name, &[("shard", &report.shard.0.to_string())], of(report));
         }
     }
+}
+
+/// The shards' logs, on a server that keeps them.
+fn logs(page: &mut Page, server: &Server<'_>) {
+    type Figure = (&'static str, &'static str, &'static str, fn(&LogFigures) -> u64);
+    let figures: [Figure; 9] = [
+        ("conduit_log_records_total", "counter", "Records appended to the log.", |log| log.records),
+        ("conduit_log_commits_total", "counter", "Commits of the log that are done.", |log| log.commits),
+        ("conduit_log_commit_bytes_total", "counter", "Bytes written by commits, padding included.", |log| {
+            log.commit_bytes
+        }),
+        ("conduit_log_segments", "gauge", "Segments of the log.", |log| log.segments_now),
+        ("conduit_log_bytes", "gauge", "Bytes of the log's files.", |log| log.bytes_now),
+        ("conduit_log_unsynced_bytes", "gauge", "Bytes appended and not durable.", |log| log.unsynced_bytes_now),
+        ("conduit_log_busy_total", "counter", "Appends refused as the disk was behind.", |log| log.refused_busy),
+        ("conduit_log_full_total", "counter", "Appends refused as there was no room.", |log| log.refused_full),
+        ("conduit_log_reads_total", "counter", "Reads of the log.", |log| log.reads),
+    ];
+    let logs = || server.reports.iter().filter_map(|report| Some((report.shard.0.to_string(), report.snapshot.log?)));
+    for (name, kind, help, of) in figures {
+        page.head(name, kind, help);
+        for (shard, log) in logs() {
+            page.value(name, &[("shard", &shard)], of(&log.figures));
+        }
+    }
+    page.head("conduit_log_state", "gauge", "1 for the state that the log is in.");
+    for (shard, log) in logs() {
+        for (name, state) in [("open", LogState::Open), ("full", LogState::Full), ("failed", LogState::Failed)] {
+            let labels = [("shard", shard.as_str()), ("state", name)];
+            page.value("conduit_log_state", &labels, u8::from(log.state == state));
+        }
+    }
+    latencies(page, server, "conduit_log_commit_seconds", "What the disk takes for a commit.", |core| &core.commit_ns);
 }
 
 /// One histogram of every shard. All lines of a family stand together: the format demands it.
