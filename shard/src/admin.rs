@@ -90,7 +90,7 @@ impl Shard {
     ) -> Result<StreamAnswer, Refused> {
         let stream = found.and_then(|key| self.streams.at(key));
         if let Some(durability) = settings.durability {
-            check_durability(durability, stream)?;
+            check_durability(durability, stream, self.journal.is_some())?;
         }
         let key = match found {
             Some(key) => key,
@@ -100,6 +100,8 @@ impl Shard {
         let was_log = stream.settings.is_log();
         stream.settings.put(settings);
         stream.used_ns = now.mono_ns;
+        self.enter_log(key);
+        let stream = self.streams.at_mut(key).ok_or(UNKNOWN_STREAM)?;
         if was_log && !stream.settings.is_log() {
             // What its groups are done with was kept; from now on it goes when their floors pass it.
             stream.leftovers_below = stream.next_seq();
@@ -269,13 +271,16 @@ impl Shard {
 }
 
 /// A stream's durability is fixed as long as it has messages, and a shard without a log keeps nothing on a disk.
-fn check_durability(asked: Durability, stream: Option<&Stream>) -> Result<(), Refused> {
-    if asked != Durability::Memory {
+fn check_durability(asked: Durability, stream: Option<&Stream>, has_log: bool) -> Result<(), Refused> {
+    if asked != Durability::Memory && !has_log {
         return Err((ErrorCode::Conflict, "the server has no data directory: streams live in memory"));
     }
     match stream {
         Some(stream) if stream.durability != asked && stream.held.len() > 0 => {
             Err((ErrorCode::Conflict, "the stream has messages of another durability; purge it, or use another stream"))
+        }
+        Some(stream) if asked == Durability::Memory && stream.log.is_some() => {
+            Err((ErrorCode::Conflict, "the stream is kept in the log; delete it before it can live in memory"))
         }
         _ => Ok(()),
     }
