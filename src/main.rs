@@ -4,10 +4,13 @@ mod conduit {
     pub(crate) mod announcement;
     pub(crate) mod command_line;
     pub(crate) mod diagnostics;
+    pub(crate) mod log_command;
+    pub(crate) mod log_text;
     pub(crate) mod machine;
 }
 
-use conduit::{announcement, command_line, diagnostics, machine};
+use conduit::command_line::Asked;
+use conduit::{announcement, command_line, diagnostics, log_command, machine};
 use std::process::ExitCode;
 
 /// mimalloc: blocks freed by the thread that allocated them cost next to nothing, which is how shards allocate.
@@ -15,7 +18,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let asked = command_line::read();
+    let asked = match command_line::read() {
+        Asked::Serve(asked) => asked,
+        Asked::Log(action) => return log_command::run(&action),
+    };
     let cores = machine::cores();
     let environment = match machine::environment() {
         Ok(environment) => environment,
@@ -26,7 +32,10 @@ fn main() -> ExitCode {
         Err(problems) => return announcement::failure(&problems, conduit_config::EXIT_CODE),
     };
     if asked.check_config {
-        return announcement::listing(&resolved);
+        return match conduit_io::check_data_dir(&resolved.config) {
+            Ok(data_dir) => announcement::listing(&resolved, data_dir.as_deref()),
+            Err(error) => announcement::failure(&error, error.exit_code()),
+        };
     }
     diagnostics::start(&resolved.config);
     announcement::warnings(&resolved, machine::memory_bytes());

@@ -1,7 +1,7 @@
 //! What the server tells the person who started it.
 
 use conduit_config::memory::bytes_text;
-use conduit_config::{MemoryBound, Resolved};
+use conduit_config::{Config, MemoryBound, Resolved};
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 /// What is known before the ports are.
 pub(crate) struct Boot {
+    durability: String,
     shards: u16,
     cores: usize,
     bound: MemoryBound,
@@ -17,7 +18,12 @@ pub(crate) struct Boot {
 impl Boot {
     /// Takes what the announcement needs.
     pub(crate) fn of(resolved: &Resolved) -> Self {
-        Self { shards: resolved.config.shards, cores: super::machine::cores(), bound: resolved.memory_bound() }
+        Self {
+            durability: durability_text(&resolved.config),
+            shards: resolved.config.shards,
+            cores: super::machine::cores(),
+            bound: resolved.memory_bound(),
+        }
     }
 
     /// Tells standard output that the server is ready, where, and what to try.
@@ -34,7 +40,7 @@ impl Boot {
             "Conduit {version}: {shards} on {cores}
   addresses  http://{here} and ws://{there} (each serves HTTP and WebSocket)
   memory     messages take at most {messages}; an idle connection about {idle}
-  durability none: streams live in memory, and a restart loses them
+  durability {durability}
   try        curl -s http://{here}/v1/enqueue -d '{{\"to\":\"agents/demo/inbox\",\"envelope\":{{\"text\":\"hello\"}}}}'
              curl -s 'http://{here}/v1/stats?stream=agents/demo/inbox'
              curl -s http://{here}/health
@@ -42,6 +48,7 @@ Conduit HTTP on {http}
 Conduit WS on   {ws}
 ",
             version = env!("CARGO_PKG_VERSION"),
+            durability = self.durability,
             shards = counted(self.shards.into(), "shard"),
             cores = counted(self.cores, "core"),
             there = reachable(ws),
@@ -52,9 +59,20 @@ Conduit WS on   {ws}
     }
 }
 
+/// What a stored message survives, in a line.
+fn durability_text(config: &Config) -> String {
+    match &config.data_dir {
+        None => "none: streams live in memory, and a restart loses them".to_owned(),
+        Some(data_dir) => format!("{}; streams are kept in {}", config.durability, data_dir.display()),
+    }
+}
+
 /// Prints every setting: the answer to `--check-config`.
-pub(crate) fn listing(resolved: &Resolved) -> ExitCode {
+pub(crate) fn listing(resolved: &Resolved, data_dir: Option<&str>) -> ExitCode {
     let mut text = resolved.listing();
+    if let Some(data_dir) = data_dir {
+        let _ = writeln!(text, "{data_dir}");
+    }
     for warning in &resolved.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
@@ -125,6 +143,16 @@ mod tests {
         assert_eq!(lines[lines.len() - 1], "Conduit WS on   127.0.0.1:41235");
         assert_eq!(text.matches("curl -s").count(), 3);
         assert!(text.contains("streams live in memory"));
+    }
+
+    #[test]
+    fn a_data_directory_is_named_with_what_it_promises() {
+        let flags = Flags::default().with("data-dir", "/some/where").with("durability", "a=memory,*=interval(5)");
+        let resolved = resolve(&flags, [], 2).expect("valid");
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let text = Boot::of(&resolved).text(address, address);
+        assert!(text.contains("  durability a=memory,*=interval(5); streams are kept in /some/where\n"), "{text}");
+        assert!(!text.contains("live in memory"));
     }
 
     #[test]

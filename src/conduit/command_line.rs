@@ -1,10 +1,19 @@
 //! What the command line may say.
 
+use super::log_command::LogAction;
 use clap::{Args, Parser, Subcommand};
 use conduit_config::Flags;
 
 /// What was asked for.
-pub(crate) struct Asked {
+pub(crate) enum Asked {
+    /// To run the server, or to check its settings.
+    Serve(AskedToServe),
+    /// To look at logs.
+    Log(LogAction),
+}
+
+/// How the server is to run.
+pub(crate) struct AskedToServe {
     /// Print the configuration and stop.
     pub(crate) check_config: bool,
     /// The settings given as flags.
@@ -15,10 +24,11 @@ pub(crate) struct Asked {
 pub(crate) fn read() -> Asked {
     let CommandLine { action, serve } = CommandLine::parse();
     let serve = match action {
+        Some(Action::Log { action }) => return Asked::Log(action),
         Some(Action::Serve(serve)) => serve,
         None => serve,
     };
-    Asked { check_config: serve.check_config, flags: serve.flags }
+    Asked::Serve(AskedToServe { check_config: serve.check_config, flags: serve.flags })
 }
 
 /// A message broker for one machine, spoken to over plain HTTP and WebSocket.
@@ -44,6 +54,12 @@ enum Action {
     /// Run the server. This is also what `conduit` without a subcommand does.
     #[command(after_help = EXAMPLES, after_long_help = MANUAL)]
     Serve(Serve),
+    /// Look at the logs of a data directory; changes nothing.
+    #[command(after_help = LOG_EXAMPLES)]
+    Log {
+        #[command(subcommand)]
+        action: LogAction,
+    },
 }
 
 #[derive(Args)]
@@ -55,11 +71,23 @@ struct Serve {
     flags: Flags,
 }
 
+const LOG_EXAMPLES: &str = "\
+Examples:
+  conduit log inspect DIR                  segments, records and damage of every shard
+  conduit log inspect DIR --shard 0 --records --json | jq .
+  conduit log verify DIR                   exit code 0: every record is as it was written
+
+Exit codes:
+  0  done; for verify: nothing is damaged
+  1  verify found damage
+  2  the command line, or the directory, could not be read";
+
 const EXAMPLES: &str = "\
 Examples:
   conduit                                  127.0.0.1, ports 9087 and 9088, a shard per core
   conduit --shards 4 --bind 0.0.0.0        four shards, reachable from other machines
   conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
+  conduit --data-dir /var/lib/conduit      streams survive restarts, crashes and power cuts
   CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
   conduit --shards 8 --check-config        show what would run, and why, without running it";
 
@@ -68,8 +96,10 @@ Examples:
   conduit                                  127.0.0.1, ports 9087 and 9088, a shard per core
   conduit --shards 4 --bind 0.0.0.0        four shards, reachable from other machines
   conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
+  conduit --data-dir /var/lib/conduit      streams survive restarts, crashes and power cuts
   CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
   conduit --shards 8 --check-config        show what would run, and why, without running it
+  conduit log verify /var/lib/conduit      check every record on the disk
   conduit --http-port 0 --ws-port 0        any free ports; the output names them
 
 Output:
@@ -87,12 +117,16 @@ Signals:
 Exit codes:
   0     stopped as asked
   2     the command line could not be understood
+  65    the data directory is of another version, or a part of it is missing
+  73    the data directory cannot be made or written to
+  74    a log cannot be read or written
+  75    another process uses the data directory
   78    the configuration cannot be used; standard error names every problem
         and its remedy
   other the server could not start or was told to stop twice; standard error
         says why
 
-Streams live in memory: a restart loses them.
+Without --data-dir streams live in memory: a restart loses them.
 
 See also: mkctl --help, docs/config.md, docs/operations.md.";
 
@@ -115,7 +149,7 @@ mod tests {
             let parsed = CommandLine::try_parse_from(line).expect("valid");
             let serve = match parsed.action {
                 Some(Action::Serve(serve)) => serve,
-                None => parsed.serve,
+                _ => parsed.serve,
             };
             assert!(serve.check_config);
             let resolved = conduit_config::resolve(&serve.flags, [], 8).expect("valid");
