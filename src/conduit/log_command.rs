@@ -123,7 +123,8 @@ fn verify(asked: &Verify, out: &mut impl Write) -> Result<ExitCode, Failure> {
 
 /// The directory and the shards that were asked for.
 fn view(of: &Of) -> Result<(DirectoryView, Vec<u16>), Failure> {
-    let view = DirectoryView::open(&of.directory).map_err(|error| input(format!("{error}\n  remedy: {}", error.remedy())))?;
+    let view =
+        DirectoryView::open(&of.directory).map_err(|error| input(format!("{error}\n  remedy: {}", error.remedy())))?;
     let shards = match of.shard {
         None => (0..view.layout.shards).collect(),
         Some(shard) if shard < view.layout.shards => vec![shard],

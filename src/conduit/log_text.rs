@@ -31,7 +31,9 @@ pub(crate) fn as_text(shard: u16, folder: &Path, scanned: &Scanned) -> String {
         (true, _, _) => "nothing was ever written".to_owned(),
         (_, true, _) => "ended as a server that was stopped leaves it".to_owned(),
         (_, _, 0) => "ended without a stop".to_owned(),
-        (_, _, torn) => format!("ended without a stop; {torn} bytes at the end were being written, and promised to nobody"),
+        (_, _, torn) => {
+            format!("ended without a stop; {torn} bytes at the end were being written, and promised to nobody")
+        }
     };
     let _ = write!(text, "  {} records in {} bytes; {end}", scanned.records, scanned.bytes);
     for line in damage_lines(shard, scanned) {
@@ -196,6 +198,7 @@ const fn role_name(role: SegmentRole) -> &'static str {
 
 /// A time for people; a dash for none.
 fn time_text(unix_ms: u64) -> String {
-    let time = i64::try_from(unix_ms).ok().filter(|ms| *ms > 0).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let time =
+        i64::try_from(unix_ms).ok().filter(|ms| *ms > 0).and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"))
 }

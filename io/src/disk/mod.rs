@@ -52,7 +52,9 @@ pub(crate) enum Method {
 
 /// The executor of one shard's disk requests.
 ///
-/// Every request that was submitted is answered exactly once by [`Disk::take`]. Answers come in any order.
+/// Every request that was submitted is answered exactly once by [`Disk::take`]. Answers come in any order. A disk that is
+/// dropped still carries out what was submitted, except that a segment which is being prepared is left unfinished; answers
+/// that were not taken are lost.
 #[derive(Debug)]
 pub(crate) struct Disk {
     folder: Arc<Folder>,
@@ -98,11 +100,6 @@ impl Disk {
             readiness.watch_ring(ring)?;
         }
         Ok(Self { folder, ring, keeper, open: OpenSegments::default(), failed: Vec::new(), in_flight: 0 })
-    }
-
-    /// How commits reach the disk.
-    pub(crate) fn method(&self) -> Method {
-        if self.ring.is_some() { Method::Direct } else { Method::Buffered }
     }
 
     /// One more request can be submitted now. (Beyond that one fails as if the disk were broken: ask first.)
@@ -205,12 +202,6 @@ impl Disk {
     fn fail(&mut self, ticket: Ticket, what: &str, segment: SegmentId, errno: Errno) {
         tell_failure(&self.folder, what, segment, errno);
         self.failed.push((ticket, disk_error(errno)));
-    }
-
-    /// Ends the disk: what was submitted is still carried out, except that a segment which is being prepared is left
-    /// unfinished. Outcomes that were not taken are lost.
-    pub(crate) fn close(self) {
-        drop(self);
     }
 }
 
