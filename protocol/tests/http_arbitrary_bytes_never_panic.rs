@@ -3,7 +3,7 @@
 mod http_wire;
 
 use conduit_protocol::Limits;
-use http_wire::{Answering, Peer, Response, get, post, publish, upgrade};
+use http_wire::{Answering, Peer, Response, get, post, publish, request, upgrade};
 use proptest::prelude::*;
 
 fn fragment() -> impl Strategy<Value = Vec<u8>> {
@@ -13,6 +13,10 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         prop::sample::select(vec![
             &b"POST /v1/enqueue HTTP/1.1\r\n"[..],
             b"GET /v1/stats?stream=%41 HTTP/1.1\r\n",
+            b"PUT /v1/streams/a%2Fb HTTP/1.1\r\n",
+            b"DELETE /v1/streams/a/groups/g HTTP/1.1\r\n",
+            b"Idempotency-Key: \"k\"\r\n",
+            b"{\"maxBytes\":5}",
             b"Host: x\r\n",
             b"\r\n",
             b"\n",
@@ -32,6 +36,9 @@ fn fragment() -> impl Strategy<Value = Vec<u8>> {
         prop::sample::select(vec![
             publish("1"),
             get("/health", ""),
+            request("PUT", "/v1/streams/a/groups/g", "", r#"{"from":"new"}"#),
+            request("POST", "/v1/streams/a/redrive?limit=1", "", "x"),
+            post("/v1/enqueue", "Idempotency-Key: k\r\n", r#"{"to":"a","envelope":{},"deliverAt":1}"#),
             get("/v1/stats?stream=a", "Accept: ;q=,*/*;q=9\r\n"),
             post("/v1/enqueue", "Content-Type: application/x-ndjson\r\n", "{}\n\n{\"to\":\"a\",\"envelope\":{}}"),
             upgrade("/v1/publish", ""),
