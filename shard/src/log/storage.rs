@@ -47,7 +47,8 @@ pub trait Storage {
     /// When the device fails.
     fn commit(&mut self, segment: SegmentId, offset: u64, bytes: &[u8]) -> Result<(), StorageError>;
 
-    /// Makes durable whatever an earlier process wrote into the segment and did not live to sync.
+    /// Makes durable whatever an earlier process wrote into the segment and did not live to sync. Writes of that process
+    /// which are still under way come to their end before.
     ///
     /// # Errors
     /// When the device fails.

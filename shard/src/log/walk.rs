@@ -174,6 +174,7 @@ impl<'e> Walk<'e> {
                 let first = at + BATCH_HEADER;
                 let reached = self.chain_on(window, path, first);
                 if reached > first {
+                    walked.last_write_at = at;
                     self.last_batch = self.last_batch.saturating_add(1);
                     self.damaged(Damage { segment: path.segment, from: at, to: first, kind: DamageKind::Header });
                 }
