@@ -99,7 +99,12 @@ fn one_case(options: &DiskfaultOptions, binary: &std::path::Path, case: Case) ->
         failpoint: None,
     };
     let amount = Amount { rate: 0.0, window: 0, may_fail: true };
-    let course = Course { name: "fault/work".into(), rule: Rule::Work(1), groups: vec![String::new()] };
+    let course = Course {
+        name: "fault/work".into(),
+        rule: Rule::Work(1),
+        groups: vec![String::new()],
+        dedup_window_ms: Some(2_000),
+    };
     let mut fault = Diskfault {
         trial: Trial::new(launch, amount, 0, 0),
         tally: Mutex::new(StreamTally::new(course.name.clone(), course.rule)),

@@ -16,6 +16,8 @@ use std::thread::JoinHandle;
 pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) tally: Arc<Mutex<StreamTally>>,
+    /// Messages go with a dedup id.
+    pub(crate) has_dedup: bool,
     /// The disk will be taken away: complaints about it are no wrong.
     pub(crate) may_fail: bool,
 }
@@ -32,22 +34,30 @@ pub(crate) struct Course {
     pub(crate) rule: Rule,
     /// Its groups, by name; empty: the default group. None for streams that are only read back.
     pub(crate) groups: Vec<String>,
+    /// How long repeats are recognised; none: messages go without a dedup id, and a repeat may be stored again. Segments
+    /// that a window needs are kept, so a log is trimmed under load only without.
+    pub(crate) dedup_window_ms: Option<u64>,
 }
+
+/// Longer than any trial waits before it repeats a publish.
+pub(crate) const LONG_WINDOW_MS: u64 = 3_600_000;
 
 impl Course {
     /// What the stream is told to be.
-    fn settings(&self) -> &'static str {
-        match self.rule {
+    fn settings(&self) -> String {
+        let rest = match self.rule {
             // Messages are given back and forgotten on purpose; none shall go to the dead letters.
-            Rule::Work(_) => r#"{"maxDeliver":0,"dedupWindowMs":3600000,"durability":"commit"}"#,
-            Rule::Log => r#"{"retention":{"policy":"log"},"dedupWindowMs":3600000,"durability":"commit"}"#,
-            Rule::Control => r#"{"retention":{"policy":"log"},"dedupWindowMs":3600000,"durability":{"interval":5000}}"#,
-        }
+            Rule::Work(_) => r#""maxDeliver":0,"durability":"commit""#,
+            Rule::Log => r#""retention":{"policy":"log"},"durability":"commit""#,
+            Rule::Control => r#""retention":{"policy":"log"},"durability":{"interval":5000}"#,
+        };
+        let window = self.dedup_window_ms.map_or_else(String::new, |ms| format!(",\"dedupWindowMs\":{ms}"));
+        format!("{{{rest}{window}}}")
     }
 }
 
 /// The streams of a round: work streams for the default group, work streams for two named groups, and, when there
-/// shall be some, as many logs.
+/// shall be some, as many logs. Without logs there are no dedup ids either, so that segments go while messages come.
 pub(crate) fn courses(prefix: &str, streams: u32, has_logs: bool) -> Vec<Course> {
     let course = |stream: u32| {
         let (kind, groups): (&str, &[&str]) = match stream % 4 {
@@ -57,6 +67,7 @@ pub(crate) fn courses(prefix: &str, streams: u32, has_logs: bool) -> Vec<Course>
         };
         let rule = if groups.is_empty() { Rule::Log } else { Rule::Work(groups.len()) };
         Course {
+            dedup_window_ms: has_logs.then_some(LONG_WINDOW_MS),
             name: format!("{prefix}/{kind}-{stream}"),
             rule,
             groups: groups.iter().map(|&name| name.into()).collect(),
@@ -100,9 +111,16 @@ impl Load {
         let mut load = Self { gate, courses, tallies: Vec::new(), producers: Vec::new(), consumers: Vec::new() };
         let rate = amount.rate / (load.courses.len() as f64 * 2.0);
         for (place, course) in load.courses.iter().enumerate() {
-            let tally = Arc::new(Mutex::new(StreamTally::new(course.name.clone(), course.rule)));
+            let mut tally = StreamTally::new(course.name.clone(), course.rule);
+            tally.may_double = course.dedup_window_ms.is_none();
+            let tally = Arc::new(Mutex::new(tally));
             load.tallies.push(Arc::clone(&tally));
-            let shared = Shared { gate: Arc::clone(&load.gate), tally, may_fail: amount.may_fail };
+            let shared = Shared {
+                gate: Arc::clone(&load.gate),
+                tally,
+                has_dedup: course.dedup_window_ms.is_some(),
+                may_fail: amount.may_fail,
+            };
             for (number, wire) in [(2 * place, Wire::WebSocket(amount.window)), (2 * place + 1, Wire::Http)] {
                 let producer = Producer { number: number as u32, wire, shared: shared.clone(), rate };
                 load.producers.push(std::thread::spawn(move || producer.run()));
@@ -151,7 +169,7 @@ pub(crate) fn set_up(target: &Target, courses: &[Course]) -> Result<(), Broken> 
     let mut rest = Rest::open(target)?;
     for course in courses {
         let path = format!("/v1/streams/{}", path_segment(&course.name));
-        put(&mut rest, &path, course.settings())?;
+        put(&mut rest, &path, &course.settings())?;
         for group in &course.groups {
             put(&mut rest, &format!("{path}/groups/{group}"), r#"{"maxDeliver":0}"#)?;
         }
@@ -177,7 +195,7 @@ mod tests {
         for course in with.into_iter().chain(without) {
             let groups = course.groups.len();
             assert_eq!(course.rule, if groups == 0 { Rule::Log } else { Rule::Work(groups) });
-            assert!(serde_json::from_str::<serde_json::Value>(course.settings()).is_ok());
+            assert!(serde_json::from_str::<serde_json::Value>(&course.settings()).is_ok());
             assert!(course.groups.len() <= super::super::tally::GROUPS_MAX);
         }
     }

@@ -6,7 +6,7 @@
 
 use super::audit;
 use super::broker::{Launch, binary};
-use super::load::{Amount, Course, Load, lock};
+use super::load::{Amount, Course, LONG_WINDOW_MS, Load, lock};
 use super::report::{Ticker, TrialReport, median_and_longest_ms};
 use super::tally::Rule;
 use super::trial::{Over, Trial};
@@ -148,7 +148,7 @@ impl Powercut<'_> {
         self.begin_control()?;
         let life = self.trial.dice.time_up_to(Duration::from_millis(self.options.live_ms_max));
         std::thread::sleep(life);
-        self.cut()?;
+        self.cut(false)?;
         self.cuts += 1;
         if self.trial.dice.chance(1, 5) {
             // The power goes again while the server recovers, or just after.
@@ -156,15 +156,16 @@ impl Powercut<'_> {
             let nap = self.trial.dice.time_up_to(usual.mul_f64(1.1));
             self.trial.start()?;
             std::thread::sleep(nap);
-            self.cut()?;
+            self.cut(true)?;
             self.cuts_in_recovery += 1;
         }
         self.trial.start_and_wait()?;
         self.end_control()
     }
 
-    /// The power goes and comes back; no server runs afterwards.
-    fn cut(&mut self) -> Result<(), Over> {
+    /// The power goes and comes back; no server runs afterwards. One that was still getting ready may have given up; one
+    /// that was up goes on without its disk until it is told to end.
+    fn cut(&mut self, is_recovering: bool) -> Result<(), Over> {
         for trial in [&self.trial, &self.control] {
             if let Some(load) = &trial.load {
                 load.gate.end_life();
@@ -174,8 +175,8 @@ impl Powercut<'_> {
         // Servers whose disk is gone live on for a moment: nothing that they say now counts, and nothing may come of it.
         let nap = self.trial.dice.time_up_to(Duration::from_millis(10));
         std::thread::sleep(nap);
-        self.trial.kill()?;
-        self.control.kill()?;
+        self.trial.end(is_recovering)?;
+        self.control.end(is_recovering)?;
         self.note(Volume::unmount)?;
         self.note(Volume::mount)
     }
@@ -190,7 +191,12 @@ impl Powercut<'_> {
     /// A fresh control server, and load on a stream of it that answers early.
     fn begin_control(&mut self) -> Result<(), Over> {
         let target = self.control.start_and_wait()?;
-        let course = Course { name: format!("control/{}", self.cuts), rule: Rule::Control, groups: Vec::new() };
+        let course = Course {
+            name: format!("control/{}", self.cuts),
+            rule: Rule::Control,
+            groups: Vec::new(),
+            dedup_window_ms: Some(LONG_WINDOW_MS),
+        };
         let load = Load::start(&target, vec![course], self.control.amount, &mut self.control.dice);
         self.control.load = Some(load.map_err(|broken| self.control.broke(&broken))?);
         Ok(())

@@ -109,15 +109,16 @@ impl Work<'_> {
         let mut socket = Socket::open(&life.target, "/v1/publish?codec=json")?;
         let stream = serde_json::Value::from(lock(&self.producer.shared.tally).name.clone()).to_string();
         self.progress = Instant::now();
+        let has_dedup = self.producer.shared.has_dedup;
         let mut answers: Vec<(u64, Result<Accepted, Refused<'static>>)> = Vec::new();
         while !self.is_over() {
             while socket.queued_bytes() < WRITE_BYTES
                 && let Some(mark) = self.draw(window)
             {
                 let (envelope, id, number) = (mark.envelope(), mark.dedup_id(), mark.number);
-                socket.queue(&format!(
-                    r#"{{"enqueue":{{"to":{stream},"envelope":{envelope},"dedupId":"{id}"}},"ref":{number}}}"#
-                ));
+                let dedup = if has_dedup { format!(r#","dedupId":"{id}""#) } else { String::new() };
+                socket
+                    .queue(&format!(r#"{{"enqueue":{{"to":{stream},"envelope":{envelope}{dedup}}},"ref":{number}}}"#));
             }
             socket.flush()?;
             if self.outbox.on_their_way() == 0 {
@@ -158,7 +159,9 @@ impl Work<'_> {
                 continue;
             };
             let body = format!(r#"{{"to":{stream},"envelope":{}}}"#, mark.envelope());
-            rest.send("POST", "/v1/enqueue", &format!("Idempotency-Key: {}\r\n", mark.dedup_id()), &body)?;
+            let key = format!("Idempotency-Key: {}\r\n", mark.dedup_id());
+            let fields = if self.producer.shared.has_dedup { key.as_str() } else { "" };
+            rest.send("POST", "/v1/enqueue", fields, &body)?;
             let reply = rest.receive()?;
             if !self.gate().counts(life.number) {
                 return Err(Broken("the life of the server has ended".into()));

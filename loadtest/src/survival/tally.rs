@@ -177,6 +177,8 @@ pub struct StreamTally {
     /// The stream's name.
     pub name: String,
     rule: Rule,
+    /// Messages go without a dedup id: one that had to be repeated may be there twice.
+    pub may_double: bool,
     producers: HashMap<u32, Vec<Cell>>,
     /// By seq: whose it is, packed; 0 for nobody's.
     owners: Vec<u64>,
@@ -196,6 +198,7 @@ impl StreamTally {
         Self {
             name,
             rule,
+            may_double: false,
             producers: HashMap::new(),
             owners: Vec::new(),
             epoch: None,
@@ -352,7 +355,10 @@ impl StreamTally {
         let cell = self.producers.get_mut(&mark.producer).and_then(|cells| cells.get_mut(mark.number as usize));
         let Some(cell) = cell else { return };
         let known = std::mem::replace(&mut cell.seq, seq);
-        if known != 0 && known != seq {
+        if known != 0 && known != seq && self.may_double {
+            // Which of the two comes first says nothing about order.
+            cell.was_refused = true;
+        } else if known != 0 && known != seq {
             self.note_wrong(Wrong::StoredTwice, &format!("{} has seqs {known} and {seq}", mark.dedup_id()));
         }
     }
@@ -444,6 +450,15 @@ mod tests {
         tally.note_made(mark(4));
         tally.note_delivery(mark(4), 2, 1);
         assert_eq!(found(&tally), [(Wrong::SeqReused, 1)]);
+    }
+
+    #[test]
+    fn without_dedup_ids_a_message_may_be_there_twice_and_is_lost_all_the_same_when_it_is_not_there() {
+        let mut tally = published(Rule::Log);
+        tally.may_double = true;
+        (1..4).for_each(|number| tally.note_read(mark(number), number + 1));
+        tally.note_read(mark(3), 5);
+        assert_eq!((tally.judge(), found(&tally)), (1, vec![(Wrong::Lost, 1)]));
     }
 
     #[test]

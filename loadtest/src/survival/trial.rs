@@ -114,6 +114,18 @@ impl Trial {
         }
     }
 
+    /// Ends the server by SIGKILL. `may_be_gone`: it may have ended by itself before.
+    pub(crate) fn end(&mut self, may_be_gone: bool) -> Result<(), Over> {
+        if may_be_gone {
+            self.close_gate();
+            if let Some(mut broker) = self.broker.take() {
+                broker.kill();
+            }
+            return Ok(());
+        }
+        self.kill().map(|_| ())
+    }
+
     /// Begins a round: fresh streams, and the load on them.
     pub(crate) fn begin_round(&mut self) -> Result<(), Over> {
         let target = self.target.clone().ok_or(Over)?;
