@@ -83,10 +83,14 @@ pub enum ServeError {
         error: io::Error,
     },
     /// Streams could not be moved to the configured number of shards.
-    #[error("cannot move the streams to another number of shards: {0}\n  remedy: start with the number of shards that the data was written by (`conduit.json` in the data directory names it), and make room on the disk for a second copy; nothing was changed")]
+    #[error(
+        "cannot move the streams to another number of shards: {0}\n  remedy: start with the number of shards that the data was written by (`conduit.json` in the data directory names it), and make room on the disk for a second copy; nothing was changed"
+    )]
     Move(conduit_shard::MoveError),
     /// A write to a shard's log failed while the server ran; it has drained since.
-    #[error("a write to the log of a shard failed while the server ran: what was acknowledged before is safe, and later durable publishes were refused\n  remedy: check the disk (`dmesg`, SMART), then start again; `conduit log verify` reads the log through")]
+    #[error(
+        "a write to the log of a shard failed while the server ran: what was acknowledged before is safe, and later durable publishes were refused\n  remedy: check the disk (`dmesg`, SMART), then start again; `conduit log verify` reads the log through"
+    )]
     LogFailed,
     /// A thread or a pipe could not be made.
     #[error("cannot start: {0}\n  remedy: raise the limits on processes and open files (`ulimit -u`, `ulimit -n`)")]

@@ -83,12 +83,6 @@ impl Flights {
         Self { by_seq: SeqRing::new(), in_flight: 0 }
     }
 
-    /// How many, in flight or waiting.
-    #[inline]
-    pub(crate) const fn len(&self) -> u64 {
-        self.by_seq.len()
-    }
-
     /// How many are in flight.
     pub(crate) const fn in_flight(&self) -> u64 {
         self.in_flight

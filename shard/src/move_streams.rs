@@ -228,7 +228,8 @@ fn from_log(
         let is_held = held.held.location(message.seq) == Some(location);
         let window_ms = held.settings.dedup_window_ms(&shard.limits);
         let is_remembered = !message.dedup_id.is_empty() && message.unix_ms + window_ms >= now.unix_ms;
-        if !is_held && !(is_remembered && !held.held.is_held(message.seq)) {
+        let is_older_copy = !is_held && held.held.is_held(message.seq);
+        if is_older_copy || !(is_held || is_remembered) {
             return;
         }
         let target = &mut targets[stream.target];

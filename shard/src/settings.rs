@@ -16,11 +16,6 @@ impl Settings {
         self.put.is_some()
     }
 
-    /// What was set; absent members were not.
-    pub(crate) fn asked(&self) -> StreamSettings {
-        self.put.as_deref().cloned().unwrap_or_default()
-    }
-
     /// Sets what `settings` names and leaves the rest.
     pub(crate) fn put(&mut self, settings: &StreamSettings) {
         let put = self.put.get_or_insert_default();

@@ -191,11 +191,6 @@ impl Stream {
         self.groups.iter().any(|group| group.flights.at(seq).is_some_and(|flight| flight.consumer().is_some()))
     }
 
-    /// Consumers of all its groups.
-    pub(crate) fn consumers(&self) -> u64 {
-        self.groups.iter().map(|group| u64::from(group.consumers)).sum()
-    }
-
     /// It may be forgotten: nothing is held, nobody is here, it is not in the log, whose streams never use a seq twice, and
     /// neither it nor a group of it was made on purpose. Where
     /// its groups are is no loss: all of them are at the end, and a new group of an empty stream begins there too.
