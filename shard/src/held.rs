@@ -430,7 +430,8 @@ mod tests {
                 }
             }
             for n in 0..=kept.len() as u64 + 2 {
-                let expected = if n == 0 { None } else { kept.iter().rev().take(n as usize).last().copied() };
+                let back = (n as usize).min(kept.len()).checked_sub(1);
+                let expected = back.and_then(|back| kept.iter().nth_back(back)).copied();
                 assert_eq!(held.nth_last(n), expected, "the last {n}");
             }
         }

@@ -1,6 +1,7 @@
 //! A small, obvious model of a broker that runs beside the real one: messages in maps, time in plain numbers, every
 //! rule written out the slow way. Random programs drive both; a property looks at each delivery and at each rest.
 
+#[allow(unused_imports, reason = "each test takes what it needs of the model")]
 pub use super::steps::{GROUPS, Joined, Joins, SLOTS, STREAMS, Step, program};
 use super::{Bench, Delivered, MS, Outcome, connection, id, nack, seqs, subscription};
 use conduit_protocol::command::{StreamAction, StreamCommand};
