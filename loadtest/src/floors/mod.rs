@@ -1,5 +1,5 @@
 //! The floors: each row of work is measured on our server and on its reference, in turn, so that both see the same
-//! machine; what counts is the ratio of their messages per CPU-second. The durable rows are in [`durable`].
+//! machine; what counts is the ratio of their messages per CPU-second. The durable rows are in `durable.rs`.
 
 mod disk;
 mod durable;
