@@ -1,6 +1,7 @@
 //! A shard with a clock in hand: what every property test drives.
 #![allow(dead_code, unreachable_pub, reason = "each test file is a crate of its own and uses its own part of it")]
 
+pub mod deeds;
 pub mod steps;
 pub mod world;
 

@@ -3,10 +3,10 @@
 
 #[allow(unused_imports, reason = "each test takes what it needs of the model")]
 pub use super::steps::{GROUPS, Joined, Joins, SLOTS, STREAMS, Step, program};
-use super::{Bench, Delivered, MS, Outcome, connection, id, nack, seqs, subscription};
+use super::{Bench, Delivered, MS, Outcome, connection};
 use conduit_protocol::command::{StreamAction, StreamCommand};
-use conduit_protocol::streams::{GroupSettings, Policy, Retention, StreamAnswer, StreamSettings};
-use conduit_protocol::{Command, Encoding, ErrorCode, From, Seq, Subscribe, codec};
+use conduit_protocol::streams::{Policy, Retention};
+use conduit_protocol::{Command, Encoding, ErrorCode, From, codec};
 use conduit_shard::Limits;
 use std::collections::BTreeMap;
 
@@ -80,7 +80,7 @@ pub struct World {
     pub groups: BTreeMap<u32, Group>,
     pub consumers: BTreeMap<u32, Consumer>,
     order: u64,
-    serial: u64,
+    pub serial: u64,
     next_group: u32,
 }
 
@@ -192,7 +192,7 @@ impl World {
     }
 
     /// A delivery ends: what its consumer gets back.
-    fn refill(&mut self, slot: u32) {
+    pub fn refill(&mut self, slot: u32) {
         if let Some(consumer) = self.consumers.get_mut(&slot)
             && consumer.refill
             && consumer.credit < self.limits.credit_max
@@ -202,13 +202,13 @@ impl World {
         }
     }
 
-    fn group_mut(&mut self, slot: u32) -> &mut Group {
+    pub fn group_mut(&mut self, slot: u32) -> &mut Group {
         let group = self.consumers[&slot].group;
         self.groups.get_mut(&group).unwrap()
     }
 
     /// A consumer is done with a message.
-    fn done(&mut self, slot: u32, seq: u64) {
+    pub fn done(&mut self, slot: u32, seq: u64) {
         let stream = self.consumers[&slot].stream;
         self.group_mut(slot).outstanding.remove(&seq).expect("it is in flight");
         self.refill(slot);
@@ -216,13 +216,13 @@ impl World {
     }
 
     /// A consumer is not done with a message: it waits at another place.
-    fn give_back(&mut self, slot: u32, seq: u64, place: Place) {
+    pub fn give_back(&mut self, slot: u32, seq: u64, place: Place) {
         self.group_mut(slot).outstanding.get_mut(&seq).expect("it is in flight").place = place;
         self.refill(slot);
     }
 
     /// A message goes, whoever has it.
-    fn release(&mut self, stream: usize, seq: u64) {
+    pub fn release(&mut self, stream: usize, seq: u64) {
         self.streams[stream].messages.remove(&seq);
         let mut freed = Vec::new();
         for group in self.groups.values_mut().filter(|group| group.stream == stream) {
@@ -236,7 +236,7 @@ impl World {
     }
 
     /// Nobody needs some of a stream's messages any more: those go.
-    fn prune(&mut self, number: usize) {
+    pub fn prune(&mut self, number: usize) {
         let stream = &self.streams[number];
         let Retention { policy, max_age_ms, max_messages, .. } = stream.retention;
         let gone: Vec<u64> = if policy == Policy::Log {
@@ -287,7 +287,7 @@ impl World {
         }
     }
 
-    fn take_note(&mut self, outcome: &Outcome, property: &mut impl Property) {
+    pub fn take_note(&mut self, outcome: &Outcome, property: &mut impl Property) {
         for delivered in &outcome.deliveries {
             let slot = delivered.connection.slot();
             assert!(self.consumers.contains_key(&slot), "a delivery goes to a consumer");
@@ -324,18 +324,18 @@ impl World {
         self.rest(property);
     }
 
-    fn nth_in_flight(&self, slot: u32, nth: usize) -> Option<u64> {
+    pub fn nth_in_flight(&self, slot: u32, nth: usize) -> Option<u64> {
         let list = self.in_flight(slot);
         (!list.is_empty()).then(|| list[nth % list.len()])
     }
 
-    fn find_group(&self, stream: usize, name: &str) -> Option<u32> {
+    pub fn find_group(&self, stream: usize, name: &str) -> Option<u32> {
         let is_it = |group: &Group| group.stream == stream && group.name == Some(name);
         self.groups.iter().find(|(_, group)| is_it(group)).map(|(key, _)| *key)
     }
 
     /// Where a group begins, written out.
-    fn place_of(&self, stream: usize, from: From) -> u64 {
+    pub fn place_of(&self, stream: usize, from: From) -> u64 {
         let stream = &self.streams[stream];
         let next = stream.last_seq + 1;
         let first_where = |is_wanted: &dyn Fn(u64, &Message) -> bool| {
@@ -354,7 +354,7 @@ impl World {
         }
     }
 
-    fn add_group(&mut self, stream: usize, name: Option<&'static str>, from: From) -> u32 {
+    pub fn add_group(&mut self, stream: usize, name: Option<&'static str>, from: From) -> u32 {
         self.streams[stream].exists = true;
         let cursor = self.place_of(stream, from);
         self.next_group += 1;
@@ -364,7 +364,7 @@ impl World {
     }
 
     /// A consumer is gone: what it had in flight comes back, and a group of its own goes with it.
-    fn remove_consumer(&mut self, slot: u32) {
+    pub fn remove_consumer(&mut self, slot: u32) {
         let in_flight = self.in_flight(slot);
         let Some(consumer) = self.consumers.remove(&slot) else { return };
         let group = self.groups.get_mut(&consumer.group).unwrap();
@@ -376,13 +376,13 @@ impl World {
         }
     }
 
-    fn stream_command(&mut self, stream: usize, action: StreamAction<'_>) -> Outcome {
+    pub fn stream_command(&mut self, stream: usize, action: StreamAction<'_>) -> Outcome {
         let command = StreamCommand { stream: name(stream).into(), action };
         self.bench.command(902, Command::Stream(Box::new(command)))
     }
 
     /// The shard says that it ended just these consumers.
-    fn close(&mut self, closed: &[u32], outcome: &Outcome) {
+    pub fn close(&mut self, closed: &[u32], outcome: &Outcome) {
         let mut told: Vec<_> = outcome.closed.iter().map(|(connection, _)| *connection).collect();
         told.sort_unstable();
         assert_eq!(told, closed.iter().map(|slot| connection(*slot)).collect::<Vec<_>>());
@@ -392,210 +392,9 @@ impl World {
         }
     }
 
-    fn consumers_of(&self, stream: usize, group: Option<u32>) -> Vec<u32> {
+    pub fn consumers_of(&self, stream: usize, group: Option<u32>) -> Vec<u32> {
         let is_of = |consumer: &Consumer| consumer.stream == stream && group.is_none_or(|key| consumer.group == key);
         self.consumers.iter().filter(|(_, consumer)| is_of(consumer)).map(|(slot, _)| *slot).collect()
-    }
-
-    fn apply(&mut self, step: &Step) -> Outcome {
-        match step {
-            Step::Publish { stream, id } => self.publish(*stream, *id),
-            Step::Subscribe(joins) => self.subscribe(joins),
-            Step::Credit { slot, credit } => {
-                if let Some(consumer) = self.consumers.get_mut(slot) {
-                    let granted = (*credit).min(self.limits.credit_max - consumer.credit);
-                    consumer.credit += granted;
-                    consumer.granted += granted;
-                    consumer.given += granted;
-                }
-                self.bench.credit(*slot, *credit)
-            }
-            Step::Ack { slot, nth } => {
-                let seq = self.nth_in_flight(*slot, *nth);
-                if let Some(seq) = seq {
-                    self.done(*slot, seq);
-                }
-                self.bench.ack(*slot, seq.unwrap_or(1_000_000))
-            }
-            Step::AckId { slot, nth } => {
-                let Some(seq) = self.nth_in_flight(*slot, *nth) else {
-                    return self.bench.command(*slot, Command::Ack(id("nothing")));
-                };
-                let (_, stream) = self.group_of(*slot);
-                let text = stream.messages[&seq].id.clone();
-                // An id names the lowest seq in flight here that has it.
-                let same = self.in_flight(*slot).into_iter().filter(|seq| stream.messages[seq].id == text).min();
-                self.done(*slot, same.unwrap());
-                self.bench.command(*slot, Command::Ack(id(&text)))
-            }
-            Step::AckUpTo { slot, nth } => {
-                let up_to = self.nth_in_flight(*slot, *nth).unwrap_or(7);
-                for seq in self.in_flight(*slot).into_iter().filter(|seq| *seq <= up_to) {
-                    self.done(*slot, seq);
-                }
-                self.bench.command(*slot, Command::AckUpTo(Seq(up_to)))
-            }
-            Step::AckAnything { slot, seq } => {
-                if self.in_flight(*slot).contains(seq) {
-                    self.done(*slot, *seq);
-                }
-                self.bench.ack(*slot, *seq)
-            }
-            Step::Nack { slot, nth, count, delay_ms } => {
-                let list: Vec<u64> = self.in_flight(*slot).into_iter().skip(*nth).take(*count).collect();
-                let until_ns = self.now_ns() + delay_ms * MS;
-                let place = if *delay_ms == 0 { Place::Returned } else { Place::Delayed { until_ns } };
-                for seq in &list {
-                    self.give_back(*slot, *seq, place);
-                }
-                self.bench.command(*slot, Command::Nack(nack(seqs(&list), *delay_ms)))
-            }
-            Step::Disconnect { slot } => {
-                self.remove_consumer(*slot);
-                self.bench.disconnect(*slot)
-            }
-            Step::Drained { slot } => {
-                if let Some(consumer) = self.consumers.get_mut(slot) {
-                    consumer.outbox_bytes = 0;
-                }
-                self.bench.drained(*slot)
-            }
-            Step::Advance { ms } => {
-                self.bench.advance_ms(*ms);
-                Outcome::default()
-            }
-            Step::Retain { stream, retention } => self.retain(*stream, *retention),
-            Step::Purge { stream } => {
-                let all: Vec<u64> = self.streams[*stream].messages.keys().copied().collect();
-                for seq in &all {
-                    self.release(*stream, *seq);
-                }
-                let outcome = self.stream_command(*stream, StreamAction::Purge);
-                assert_eq!(deleted(&outcome), self.streams[*stream].exists.then_some(all.len() as u64));
-                outcome
-            }
-            Step::Delete { stream } => self.delete(*stream),
-            Step::PutGroup { stream, group, from } => {
-                let known = self.find_group(*stream, GROUPS[*group]);
-                if known.is_none() {
-                    self.add_group(*stream, Some(GROUPS[*group]), *from);
-                }
-                let settings = GroupSettings::default();
-                let action = StreamAction::PutGroup { group: GROUPS[*group].into(), from: *from, settings };
-                let outcome = self.stream_command(*stream, action);
-                let status = outcome.answer.as_ref().map(StreamAnswer::status);
-                assert_eq!(status, Some(if known.is_none() { 201 } else { 200 }));
-                outcome
-            }
-            Step::DeleteGroup { stream, group } => self.delete_group(*stream, GROUPS[*group]),
-        }
-    }
-
-    fn publish(&mut self, number: usize, id: u8) -> Outcome {
-        self.serial += 1;
-        let id = format!("id-{id}");
-        let envelope = format!(r#"{{"id":"{id}","n":{}}}"#, self.serial).into_bytes();
-        let now = self.bench.now;
-        let stream = &mut self.streams[number];
-        stream.exists = true;
-        stream.last_seq += 1;
-        let seq = stream.last_seq;
-        let (published_ns, published_unix_ms) = (now.mono_ns, now.unix_ms);
-        let message = Message { id: id.clone(), envelope: envelope.clone(), published_ns, published_unix_ms };
-        stream.messages.insert(seq, message);
-        self.prune(number);
-        let outcome = self.bench.publish(&name(number), &id, &envelope);
-        assert_eq!(outcome.published.first().map(|published| published.seq), Some(seq));
-        outcome
-    }
-
-    fn subscribe(&mut self, joins: &Joins) -> Outcome {
-        let Joins { slot, stream, joined, from, credit, refill, wait_ms, inflight, packed } = *joins;
-        let is_new = !self.consumers.contains_key(&slot);
-        let encoding = if packed { Encoding::MessagePack } else { Encoding::Json };
-        let group = match joined {
-            Joined::Group(group) => Some(GROUPS[group]),
-            Joined::Alone => None,
-        };
-        if is_new {
-            let known = group.and_then(|group| self.find_group(stream, group));
-            let group = known.unwrap_or_else(|| self.add_group(stream, group, from));
-            let consumer = Consumer {
-                stream,
-                group,
-                encoding,
-                refill,
-                wait_ns: wait_ms * MS,
-                inflight_max: inflight,
-                credit,
-                granted: credit,
-                given: credit,
-                got: 0,
-                outbox_bytes: 0,
-            };
-            self.consumers.insert(slot, consumer);
-        }
-        let name = name(stream);
-        let subscribe = Subscribe {
-            encoding,
-            refill_on_ack: refill,
-            ack_wait_ms: Some(wait_ms),
-            max_inflight: Some(inflight),
-            group: group.filter(|name| !name.is_empty()).map(std::convert::Into::into),
-            ephemeral: group.is_none(),
-            from,
-            ..subscription(&name, credit)
-        };
-        let outcome = self.bench.command(slot, Command::Subscribe(subscribe));
-        assert_eq!((outcome.subscribed == 1, outcome.refused.is_empty()), (is_new, is_new));
-        outcome
-    }
-
-    fn retain(&mut self, number: usize, mut retention: Retention) -> Outcome {
-        if self.limits.work_max < 256 {
-            // Where calls are cut short, a message that has just become too old may be delivered before it goes.
-            retention.max_age_ms = 0;
-        }
-        let is_new = !self.streams[number].exists;
-        let stream = &mut self.streams[number];
-        stream.exists = true;
-        if stream.retention.policy == Policy::Log && retention.policy == Policy::Work {
-            stream.leftovers_below = stream.last_seq + 1;
-        }
-        stream.retention = retention;
-        self.prune(number);
-        let settings = StreamSettings { retention: Some(retention), ..StreamSettings::default() };
-        let outcome = self.stream_command(number, StreamAction::Put(settings));
-        let status = outcome.answer.as_ref().map(StreamAnswer::status);
-        assert_eq!(status, Some(if is_new { 201 } else { 200 }));
-        outcome
-    }
-
-    fn delete(&mut self, number: usize) -> Outcome {
-        let outcome = self.stream_command(number, StreamAction::Delete);
-        let stream = &self.streams[number];
-        assert_eq!(deleted(&outcome), stream.exists.then_some(stream.messages.len() as u64));
-        self.close(&self.consumers_of(number, None), &outcome);
-        self.groups.retain(|_, group| group.stream != number);
-        self.streams[number] = Stream::default();
-        outcome
-    }
-
-    fn delete_group(&mut self, number: usize, group: &str) -> Outcome {
-        let action = StreamAction::DeleteGroup { group: group.to_owned().into() };
-        let outcome = self.stream_command(number, action);
-        let key = self.find_group(number, group);
-        assert_eq!(outcome.answer.is_some(), key.is_some());
-        if let Some(key) = key {
-            self.close(&self.consumers_of(number, Some(key)), &outcome);
-            self.groups.remove(&key);
-            let keepers = self.groups.values().filter(|group| group.stream == number && group.name.is_some());
-            if keepers.count() == 1 {
-                self.streams[number].leftovers_below = self.streams[number].last_seq + 1;
-            }
-            self.prune(number);
-        }
-        outcome
     }
 
     /// What a consumer should have been written for a message.
@@ -645,17 +444,5 @@ impl World {
             self.step(&Step::Disconnect { slot }, property);
         }
         taken
-    }
-}
-
-/// How many messages an operation deleted; `None` when there was no such stream.
-fn deleted(outcome: &Outcome) -> Option<u64> {
-    match &outcome.answer {
-        Some(StreamAnswer::Done(done)) => Some(done.deleted.expect("it says how many")),
-        None => {
-            assert_eq!(outcome.refused, [(ErrorCode::UnknownStream, None)]);
-            None
-        }
-        other => panic!("{other:?}"),
     }
 }
