@@ -279,8 +279,21 @@ fn ending_of(error: &anyhow::Error) -> Ending {
     }
 }
 
+/// Runs one command given as words, such as `crash --kills 20`, and says how it ended. Its results go to standard output.
+///
+/// # Errors
+/// When the words are no command, and whatever keeps the command from beginning.
+pub fn execute_words(words: &[&str]) -> anyhow::Result<Ending> {
+    let cli = Cli::try_parse_from(std::iter::once(&"conduit-loadtest").chain(words))?;
+    execute_task(cli.command)
+}
+
 fn execute(task: Task) -> anyhow::Result<Ending> {
     crate::run::end_early_on_signal()?;
+    execute_task(task)
+}
+
+fn execute_task(task: Task) -> anyhow::Result<Ending> {
     match task {
         Task::Run(command) => run_once(&command),
         Task::Idle(options) => idle::execute(&options),

@@ -205,7 +205,21 @@ fn a_reader_that_leaves_early_is_no_failure() {
 fn help_names_every_subcommand() {
     let help = Ran::of(Process::start(Command::new(env!("CARGO_BIN_EXE_mkctl")).arg("--help")));
     assert_eq!(help.code, 0);
-    for subcommand in ["health", "status", "version", "metrics", "stats", "histograms", "pub", "sub", "tail", "top"] {
+    for subcommand in [
+        "health",
+        "status",
+        "version",
+        "metrics",
+        "stats",
+        "histograms",
+        "pub",
+        "sub",
+        "tail",
+        "top",
+        "streams",
+        "groups",
+        "dlq",
+    ] {
         assert!(help.stdout.contains(&format!("\n  {subcommand} ")), "{subcommand} is not in {}", help.stdout);
         let own = Ran::of(Process::start(Command::new(env!("CARGO_BIN_EXE_mkctl")).args([subcommand, "--help"])));
         assert!(own.code == 0 && own.stdout.contains("--json"), "{own:?}");

@@ -54,6 +54,9 @@ pub struct CrashOptions {
     /// One more argument for the server; may be given several times.
     #[arg(long = "server-arg", allow_hyphen_values = true)]
     server_args: Vec<String>,
+    /// Throw the data away before each restart: the trial must then fail, which shows that it can.
+    #[arg(long)]
+    forget: bool,
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
@@ -81,9 +84,10 @@ const ARMED_LIFE: Duration = Duration::from_secs(3);
 /// When there is no server to try, or the data directory exists already.
 pub fn execute(options: &CrashOptions) -> anyhow::Result<Ending> {
     let seed = options.seed.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond() as u64);
+    let moment = jiff::Timestamp::now().as_microsecond();
     let data_dir = match &options.data_dir {
         Some(path) => path.clone(),
-        None => std::env::temp_dir().join(format!("conduit-crash-{}-{seed}", std::process::id())),
+        None => std::env::temp_dir().join(format!("conduit-crash-{}-{moment}", std::process::id())),
     };
     std::fs::create_dir(&data_dir).map_err(|error| anyhow::anyhow!("{}: {error}", data_dir.display()))?;
     let launch = Launch {
@@ -95,7 +99,7 @@ pub fn execute(options: &CrashOptions) -> anyhow::Result<Ending> {
     };
     let amount = Amount { rate: options.rate, window: options.window, may_fail: false };
     let mut crash = Crash {
-        trial: Trial::new(launch, amount, options.streams.max(1), seed),
+        trial: Trial { forgets: options.forget, ..Trial::new(launch, amount, options.streams.max(1), seed) },
         options,
         ticker: Ticker::new(options.quiet || options.json),
         interrupted: crate::run::interruption(),
@@ -127,8 +131,8 @@ fn places() -> Vec<Place> {
         ("after_sync", 200),
         ("mid_rotation", 2),
         ("mid_trim", 2),
-        ("in_recovery", 2),
-        ("during_reshard", 2),
+        ("in_recovery", 8),
+        ("during_reshard", 3),
     ]
     .map(place)
     .into()

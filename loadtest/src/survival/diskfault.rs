@@ -80,7 +80,8 @@ pub fn execute(options: &DiskfaultOptions) -> anyhow::Result<Ending> {
 }
 
 fn one_case(options: &DiskfaultOptions, binary: &std::path::Path, case: Case) -> anyhow::Result<TrialReport> {
-    let place = std::env::temp_dir().join(format!("conduit-diskfault-{}", std::process::id()));
+    let moment = jiff::Timestamp::now().as_microsecond();
+    let place = std::env::temp_dir().join(format!("conduit-diskfault-{}-{moment}", std::process::id()));
     let (disk, image) = (place.join("disk"), place.join("disk.img"));
     std::fs::create_dir_all(&place)?;
     let below = match case {
@@ -184,7 +185,7 @@ impl Diskfault {
     /// EIO on everything: 503, deliveries go on, exit code not 0, and after a restart everything is there.
     fn gone(&mut self) -> Result<(), Stop> {
         let target = self.begin()?;
-        for _ in 0..1_000 {
+        for _ in 0..300 {
             self.publish_until_accepted(&target)?;
         }
         let before = self.consume(&target, 100)?;

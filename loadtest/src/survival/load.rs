@@ -179,12 +179,39 @@ pub(crate) fn set_up(target: &Target, courses: &[Course]) -> Result<(), Broken> 
 
 fn put(rest: &mut Rest, path: &str, body: &str) -> Result<(), Broken> {
     let reply = rest.ask("PUT", path, body)?;
-    if matches!(reply.status, 200 | 201) { Ok(()) } else { Err(Broken(format!("PUT {path}: {}", reply.words()))) }
+    // What was asked for must be in force now, and not only after a restart.
+    let asked: serde_json::Value = serde_json::from_str(body).unwrap_or_default();
+    let is = reply.json();
+    let mut asked = asked.as_object().into_iter().flatten();
+    let is_in_force = asked.all(|(name, value)| includes(&is[name], value));
+    if matches!(reply.status, 200 | 201) && is_in_force {
+        return Ok(());
+    }
+    Err(Broken(format!("PUT {path} with {body}: {}", reply.words())))
+}
+
+/// The value has everything that was asked for, and perhaps more.
+fn includes(value: &serde_json::Value, asked: &serde_json::Value) -> bool {
+    match asked.as_object() {
+        Some(members) => members.iter().all(|(name, asked)| includes(&value[name], asked)),
+        None => value == asked,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_may_say_more_than_was_asked_for_and_not_less() {
+        let value = serde_json::json!({"a": {"b": 1, "c": 2}, "d": "e"});
+        assert!(includes(&value, &serde_json::json!({"a": {"b": 1}, "d": "e"})));
+        for other in
+            [serde_json::json!({"a": {"b": 2}}), serde_json::json!({"d": {"interval": 5}}), serde_json::json!({"x": 1})]
+        {
+            assert!(!includes(&value, &other), "{other}");
+        }
+    }
 
     #[test]
     fn streams_of_every_kind_are_loaded() {

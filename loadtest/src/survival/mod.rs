@@ -30,4 +30,4 @@ pub(crate) mod said;
 pub(crate) mod socket;
 pub mod tally;
 pub(crate) mod trial;
-pub(crate) mod volume;
+pub mod volume;

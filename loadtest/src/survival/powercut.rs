@@ -71,7 +71,8 @@ pub fn execute(options: &PowercutOptions) -> anyhow::Result<Ending> {
         anyhow::bail!("powercut ends a file system in a file: {obstacle}");
     }
     let seed = options.seed.unwrap_or_else(|| jiff::Timestamp::now().as_microsecond() as u64);
-    let place = std::env::temp_dir().join(format!("conduit-powercut-{}-{seed}", std::process::id()));
+    let moment = jiff::Timestamp::now().as_microsecond();
+    let place = std::env::temp_dir().join(format!("conduit-powercut-{}-{moment}", std::process::id()));
     let binary = binary(options.server_bin.as_deref())?;
     let volume = Volume::in_image(&place.with_extension("img"), options.image_bytes, &place)?;
     let launch = |folder: &str, shards| Launch {

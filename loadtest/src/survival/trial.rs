@@ -27,6 +27,8 @@ pub(crate) struct Trial {
     pub(crate) amount: Amount,
     pub(crate) streams: u32,
     pub(crate) dice: Dice,
+    /// The data goes before each start.
+    pub(crate) forgets: bool,
     pub(crate) broker: Option<Broker>,
     /// Where the server listens, while it does.
     pub(crate) target: Option<Target>,
@@ -45,6 +47,7 @@ impl Trial {
             amount,
             streams,
             dice: Dice::new(seed),
+            forgets: false,
             broker: None,
             target: None,
             load: None,
@@ -57,6 +60,10 @@ impl Trial {
 
     /// Starts the server and does not wait.
     pub(crate) fn start(&mut self) -> Result<&mut Broker, Over> {
+        if let Some(data_dir) = self.launch.data_dir.as_ref().filter(|_| self.forgets) {
+            // The server makes it again; what cannot be removed makes the trial pass, which its user notices.
+            let _ = std::fs::remove_dir_all(data_dir);
+        }
         match Broker::start(&self.launch) {
             Ok(broker) => Ok(self.broker.insert(broker)),
             Err(not_up) => Err(self.died(&not_up)),

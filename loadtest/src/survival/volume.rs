@@ -17,7 +17,8 @@ pub(crate) struct VolumeFault(pub(crate) String);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is missing here to make and break file systems; `None` when nothing is.
-pub(crate) fn obstacle() -> Option<String> {
+#[must_use]
+pub fn obstacle() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("only root may mount file systems: run it as root".into());
     }
