@@ -35,7 +35,10 @@ fn a_server_that_forgets_fails_the_trial() {
 #[test]
 fn twenty_power_cuts_lose_nothing_that_was_acknowledged() {
     if can_end_file_systems() {
-        assert_eq!(trial("powercut --cuts 20 --cuts-per-round 10 --live-ms-max 150 --seconds 30 --seed 3"), Ending::Passed);
+        assert_eq!(
+            trial("powercut --cuts 20 --cuts-per-round 10 --live-ms-max 150 --seconds 30 --seed 3"),
+            Ending::Passed
+        );
     }
 }
 
