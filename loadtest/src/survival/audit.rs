@@ -2,11 +2,12 @@
 
 use super::consumer::subscribe_path;
 use super::load::lock;
-use super::payload::Mark;
+use super::payload::{Envelope, Mark};
 use super::rest::{Rest, path_segment};
 use super::socket::{Broken, Socket};
 use super::tally::{StreamTally, Wrong};
 use crate::plan::Target;
+use serde::Deserialize;
 use serde_json::Value;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -74,6 +75,59 @@ pub(crate) fn drain(target: &Target, tally: &Mutex<StreamTally>, group: usize, g
             return Ok(());
         }
     }
+}
+
+/// Looks at all dead letters of a stream.
+pub(crate) fn read_dead_letters(target: &Target, tally: &Mutex<StreamTally>) -> Result<(), Broken> {
+    let name = format!("{}.dlq", lock(tally).name);
+    let mut rest = Rest::open(target)?;
+    let mut next = Some(1);
+    while let Some(from) = next {
+        let path = format!("/v1/streams/{}/messages?from={from}", path_segment(&name));
+        let reply = rest.ask("GET", &path, "")?;
+        if reply.status == 404 {
+            // Nothing was given up.
+            return Ok(());
+        }
+        let page: Page<'_> = serde_json::from_slice(&reply.body)
+            .map_err(|error| Broken(format!("GET {path}: {error}: {}", reply.words())))?;
+        let mut tally = lock(tally);
+        for Peeked { seq, envelope: letter } in page.messages {
+            match letter.envelope.mark().filter(|_| letter.reason == "dead" && letter.last_error == Some("given up")) {
+                Some(mark) => tally.note_dead(mark, letter.seq),
+                None => tally.note_wrong(Wrong::Corrupted, &format!("the dead letter with seq {seq}")),
+            }
+        }
+        next = page.next;
+    }
+    Ok(())
+}
+
+/// Some dead letters.
+#[derive(Debug, Deserialize)]
+struct Page<'a> {
+    #[serde(borrow)]
+    messages: Vec<Peeked<'a>>,
+    next: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Peeked<'a> {
+    seq: u64,
+    #[serde(borrow)]
+    envelope: Letter<'a>,
+}
+
+/// What a dead letter says of the message in it.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Letter<'a> {
+    reason: &'a str,
+    last_error: Option<&'a str>,
+    /// Where it was in its stream.
+    seq: u64,
+    #[serde(borrow)]
+    envelope: Envelope<'a>,
 }
 
 /// Asks for a document and takes something from it.

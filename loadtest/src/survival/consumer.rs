@@ -1,4 +1,5 @@
-//! A consumer that outlives the server: it acks most of what it gets, now or later, gives some back, and forgets some.
+//! A consumer that outlives the server: it acks most of what it gets, now or later, gives some back, gives some up, and
+//! forgets some.
 
 use super::dice::Dice;
 use super::gate::{Life, Phase};
@@ -75,7 +76,7 @@ impl Consumer {
                 }
             }
             let spent = came.len();
-            let mut nacked = Vec::new();
+            let (mut nacked, mut given_up) = (Vec::new(), Vec::new());
             for Came { mark, seq, attempt } in came.drain(..) {
                 if attempt == 1 && seq <= last_first {
                     let words = format!("a first delivery of {seq} after {last_first} on one connection");
@@ -89,7 +90,11 @@ impl Consumer {
                 tally.note_delivery(mark, seq, attempt);
                 match self.dice.below(100) {
                     0..90 => held.push((mark, seq)),
-                    90..95 => nacked.push(seq),
+                    90..94 => nacked.push(seq),
+                    94..95 => {
+                        tally.note_given_up(self.group.0, mark, seq);
+                        given_up.push(seq);
+                    }
                     _ => {}
                 }
             }
@@ -104,6 +109,9 @@ impl Consumer {
             if !nacked.is_empty() {
                 let delay_ms = self.dice.below(30);
                 socket.queue(&format!(r#"{{"nack":{nacked:?},"delayMs":{delay_ms}}}"#));
+            }
+            if !given_up.is_empty() {
+                socket.queue(&format!(r#"{{"nack":{given_up:?},"dead":true,"error":"given up"}}"#));
             }
             if spent > 0 {
                 socket.queue(&format!(r#"{{"credit":{spent}}}"#));

@@ -51,6 +51,8 @@ impl TrialReport {
             ("deliveries under load", figures.delivered),
             ("  of them redeliveries", figures.redelivered),
             ("acks under load", figures.acked),
+            ("messages given up under load", figures.given_up),
+            ("dead letters found", figures.dead_letters),
             ("messages read back", figures.read_back),
         ] {
             rows.push((name, count_text(count as f64)));

@@ -29,6 +29,8 @@ pub enum Wrong {
     Renumbered,
     /// The server reported a gap, though no byte of its disk was damaged.
     Gap,
+    /// A dead letter of a message that nobody gave up.
+    Undead,
     /// A publish was refused for a reason that repeating does not cure.
     Refused,
     /// The server did not do what it should in any reasonable time.
@@ -54,6 +56,7 @@ impl Wrong {
             Self::Unpromised => "answer without its promise",
             Self::Renumbered => "numbering begun anew",
             Self::Gap => "gap reported",
+            Self::Undead => "dead letter, never given up",
             Self::Refused => "refused for good",
             Self::Stalled => "stalled",
             Self::Died => "ended or did not start",
@@ -122,6 +125,10 @@ pub struct Figures {
     pub redelivered: u64,
     /// Acks sent under load.
     pub acked: u64,
+    /// Messages that consumers gave up.
+    pub given_up: u64,
+    /// Dead letters found at the end of a round.
+    pub dead_letters: u64,
     /// Messages read back at the end of a round.
     pub read_back: u64,
 }
@@ -135,6 +142,8 @@ impl Figures {
         self.delivered += other.delivered;
         self.redelivered += other.redelivered;
         self.acked += other.acked;
+        self.given_up += other.given_up;
+        self.dead_letters += other.dead_letters;
         self.read_back += other.read_back;
     }
 }
@@ -158,6 +167,10 @@ struct Cell {
     acked: u8,
     /// Groups that got it when they were drained.
     drained: u8,
+    /// Groups that gave it up: it may be among the dead letters.
+    given_up: u8,
+    /// It is among the dead letters.
+    is_dead: bool,
 }
 
 /// How a stream is judged.
@@ -255,6 +268,24 @@ impl StreamTally {
         self.figures.acked += 1;
         if let Some(cell) = self.cell(mark, seq) {
             cell.acked |= 1 << group;
+        }
+    }
+
+    /// A consumer of a group is about to give a message up.
+    pub fn note_given_up(&mut self, group: usize, mark: Mark, seq: u64) {
+        self.figures.given_up += 1;
+        if let Some(cell) = self.cell(mark, seq) {
+            cell.given_up |= 1 << group;
+        }
+    }
+
+    /// A message is among the dead letters, which say what seq it had.
+    pub fn note_dead(&mut self, mark: Mark, seq: u64) {
+        self.figures.dead_letters += 1;
+        let Some(cell) = self.cell(mark, seq) else { return };
+        cell.is_dead = true;
+        if cell.given_up == 0 {
+            self.wrong(Wrong::Undead, mark, seq);
         }
     }
 
@@ -371,7 +402,10 @@ impl StreamTally {
 impl Cell {
     fn is_accounted(&self, rule: Rule) -> bool {
         match rule {
-            Rule::Work(groups) => (0..groups).all(|group| (self.acked | self.drained) >> group & 1 == 1),
+            Rule::Work(groups) => {
+                let given_up = if self.is_dead { self.given_up } else { 0 };
+                (0..groups).all(|group| (self.acked | self.drained | given_up) >> group & 1 == 1)
+            }
             Rule::Log | Rule::Control => self.is_read,
         }
     }
@@ -426,6 +460,24 @@ mod tests {
         (0..3).for_each(|number| tally.note_drained(1, mark(number), number + 1));
         assert_eq!(tally.judge(), 1);
         assert_eq!(found(&tally), [(Wrong::Lost, 1)]);
+    }
+
+    #[test]
+    fn what_was_given_up_must_be_drained_or_a_dead_letter_and_nothing_else_may_be_one() {
+        let mut tally = published(Rule::Work(1));
+        for number in 0..4 {
+            tally.note_delivery(mark(number), number + 1, 1);
+            tally.note_given_up(0, mark(number), number + 1);
+        }
+        tally.note_drained(0, mark(0), 1);
+        tally.note_dead(mark(1), 2);
+        tally.note_dead(mark(2), 3);
+        assert_eq!(tally.judge(), 1);
+        assert_eq!(found(&tally), [(Wrong::Lost, 1)]);
+        let mut tally = published(Rule::Work(1));
+        tally.note_dead(mark(0), 1);
+        tally.note_dead(mark(1), 3);
+        assert_eq!(found(&tally), [(Wrong::StoredTwice, 1), (Wrong::SeqReused, 1), (Wrong::Undead, 2)]);
     }
 
     #[test]

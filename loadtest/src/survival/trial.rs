@@ -205,15 +205,18 @@ fn audit_load(target: &Target, load: &Load) -> Result<(), Broken> {
                 for (group, name) in course.groups.iter().enumerate() {
                     audit::drain(target, tally, group, name)?;
                 }
+                audit::read_dead_letters(target, tally)?;
             }
         }
     }
     let mut rest = Rest::open(target)?;
     for course in &load.courses {
-        let path = format!("/v1/streams/{}", path_segment(&course.name));
-        let reply = rest.ask("DELETE", &path, "")?;
-        if reply.status != 200 {
-            return Err(Broken(format!("DELETE {path}: {}", reply.words())));
+        for (name, may_be_absent) in [(course.name.clone(), false), (format!("{}.dlq", course.name), true)] {
+            let path = format!("/v1/streams/{}", path_segment(&name));
+            let reply = rest.ask("DELETE", &path, "")?;
+            if reply.status != 200 && !(may_be_absent && reply.status == 404) {
+                return Err(Broken(format!("DELETE {path}: {}", reply.words())));
+            }
         }
     }
     Ok(())
