@@ -106,10 +106,8 @@ impl Shard {
             // What its groups are done with was kept; from now on it goes when their floors pass it.
             stream.leftovers_below = stream.next_seq();
         }
-        let max_messages = stream.settings.retention().max_messages;
-        if stream.settings.is_log()
-            && max_messages > 0
-            && let Some(kept_from) = stream.held.nth_last(max_messages)
+        if let Some(kept) = stream.settings.kept_messages(&self.limits)
+            && let Some(kept_from) = stream.held.nth_last(kept)
         {
             // All that is too much counts as gone at once, however long it takes to release it.
             stream.held.trim_to(kept_from.min(stream.held.visible()));

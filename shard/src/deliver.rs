@@ -89,8 +89,9 @@ impl Shard {
                 self.want_message(key, seq);
                 return None;
             };
-            if self.memory.is_out_of_flights() && !group.flights.has_block_of(seq) {
-                // Until some group is done with something, nothing fresh is given out.
+            let must_wait = self.memory.is_out_of_flights() || !(self.starved.is_empty() || self.is_feeding);
+            if must_wait && !group.flights.has_block_of(seq) {
+                // Until some group is done with something nothing fresh is given out, and then to the first that waited.
                 if !group.is_starved {
                     group.is_starved = true;
                     self.starved.push_back((key, group_index));

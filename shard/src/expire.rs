@@ -137,6 +137,7 @@ impl Shard {
             work += turn;
             work = work.saturating_sub(1);
         }
+        self.is_feeding = false;
     }
 
     /// Puts all groups of a stream into the queue of those with deliveries left to make.
@@ -150,6 +151,7 @@ impl Shard {
     /// The group whose turn it is to be delivered to. One that starves goes first when it can be fed.
     fn next_undelivered(&mut self) -> Option<(u32, u32)> {
         let is_fed = !self.starved.is_empty() && !self.memory.is_out_of_flights();
+        self.is_feeding = is_fed;
         let (key, index) = if is_fed { self.starved.pop_front() } else { self.undelivered.pop_front() }?;
         if let Some(group) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(index)) {
             *(if is_fed { &mut group.is_starved } else { &mut group.is_queued }) = false;

@@ -53,7 +53,10 @@ pub(crate) fn marks_of(stream: &Stream, limits: &Limits, of_all: Marks) -> Marks
     if !stream.settings.has_bounds() {
         return of_all;
     }
-    let (messages_max, bytes_max) = (stream.messages_max(limits), stream.bytes_max(limits));
+    // A log that lets its oldest messages go for new ones is always full, and its publishers need not wait.
+    let settings = &stream.settings;
+    let messages_max = if settings.kept_messages(limits).is_some() { u64::MAX } else { stream.messages_max(limits) };
+    let bytes_max = if settings.kept_bytes(limits).is_some() { u64::MAX } else { stream.bytes_max(limits) };
     Marks::new(messages_max, bytes_max, limits.pause_at_per_mille, limits.resume_at_per_mille)
 }
 

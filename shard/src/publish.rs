@@ -223,10 +223,15 @@ impl Shard {
             return Err(TOO_LARGE);
         }
         if let Some(stream) = stream {
-            if stream.messages_held() >= stream.messages_max(limits) {
+            // A log that keeps so much lets its oldest go for the new one; how far it may be behind with that has an end.
+            let is_kept_short = stream.settings.kept_messages(limits).is_some();
+            let spare = if is_kept_short { limits.work_max as u64 } else { 0 };
+            if stream.messages_held() >= stream.messages_max(limits).saturating_add(spare) {
                 return Err((ErrorCode::Backpressure, "the stream holds as many messages as it may; retry later"));
             }
-            if stream.bytes_held().saturating_add(size) > stream.bytes_max(limits) {
+            let lets_go = stream.settings.kept_bytes(limits).is_some();
+            let spare = if lets_go { stream.bytes_max(limits) } else { 0 };
+            if stream.bytes_held().saturating_add(size) > stream.bytes_max(limits).saturating_add(spare) {
                 return Err((ErrorCode::Backpressure, "the stream holds as many bytes as it may; retry later"));
             }
         }

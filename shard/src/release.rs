@@ -5,11 +5,11 @@
 //! makes messages go (a purge, a deletion) raises the stream's trim mark or buries what it held. All but an ack's own
 //! release is done bit by bit.
 
-use crate::Effects;
 use crate::expire::{Timer, Unfinished, tick_at, tick_of};
 use crate::held::Released;
 use crate::shard::Shard;
 use crate::stream::Stream;
+use crate::{Effects, Limits};
 use conduit_protocol::{Now, time::NS_PER_MS};
 
 impl Shard {
@@ -92,7 +92,7 @@ impl Shard {
     pub(crate) fn trim_some(&mut self, now: Now, key: u32, work: &mut usize) {
         loop {
             let Some(stream) = self.streams.at_mut(key) else { return };
-            let Some(seq) = next_to_trim(stream, now) else {
+            let Some(seq) = next_to_trim(stream, now, &self.limits) else {
                 stream.is_trimming = false;
                 self.set_age_timer(now, key);
                 return;
@@ -201,17 +201,16 @@ impl Shard {
 /// The message of a stream that goes next: nobody needs it, or it is the oldest of a log that is too long. Of what may not
 /// be delivered yet nothing goes, since its publisher has to be answered.
 #[inline]
-fn next_to_trim(stream: &Stream, now: Now) -> Option<u64> {
+fn next_to_trim(stream: &Stream, now: Now, limits: &Limits) -> Option<u64> {
     let unneeded = stream.held.first_to_trim();
     if unneeded.is_some() || !stream.settings.is_log() {
         return unneeded;
     }
     let first = stream.held.first().filter(|seq| *seq < stream.held.visible())?;
-    let retention = stream.settings.retention();
     // The newest message stays, however long it is.
-    let is_over = |max: u64, value: u64| max > 0 && value > max && stream.held.len() > 1;
-    let is_too_long =
-        is_over(retention.max_messages, stream.held.len()) || is_over(retention.max_bytes, stream.bytes_stored());
+    let is_over = |kept: Option<u64>, value: u64| kept.is_some_and(|kept| value > kept) && stream.held.len() > 1;
+    let is_too_long = is_over(stream.settings.kept_messages(limits), stream.held.len())
+        || is_over(stream.settings.kept_bytes(limits), stream.bytes_stored());
     let is_too_old = || too_old_at_ns(stream, first, now).is_some_and(|due_ns| due_ns <= now.mono_ns);
     (is_too_long || is_too_old()).then_some(first)
 }

@@ -61,7 +61,13 @@ impl Settings {
     /// Messages stay for whoever reads them; groups hold nothing back.
     #[inline]
     pub(crate) fn is_log(&self) -> bool {
-        self.put.as_deref().is_some_and(|put| put.retention.is_some_and(|retention| retention.policy == Policy::Log))
+        self.log().is_some()
+    }
+
+    /// When a log's messages go.
+    #[inline]
+    fn log(&self) -> Option<Retention> {
+        self.put.as_deref()?.retention.filter(|retention| retention.policy == Policy::Log)
     }
 
     /// Messages that the stream may hold.
@@ -78,10 +84,24 @@ impl Settings {
         asked.map_or(limits.stream_bytes_max, |asked| asked.clamp(1, limits.stream_bytes_max))
     }
 
-    /// It has bounds of its own.
+    /// Messages that a log keeps; `None` when their number does not matter to it.
     #[inline]
-    pub(crate) fn has_bounds(&self) -> bool {
-        self.put.as_deref().is_some_and(|put| put.max_messages.is_some() || put.max_bytes.is_some())
+    pub(crate) fn kept_messages(&self, limits: &Limits) -> Option<u64> {
+        let retention = self.log()?;
+        (retention.max_messages > 0).then(|| retention.max_messages.min(self.messages_max(limits)))
+    }
+
+    /// Bytes that a log keeps; `None` when they do not matter to it.
+    #[inline]
+    pub(crate) fn kept_bytes(&self, limits: &Limits) -> Option<u64> {
+        let retention = self.log()?;
+        (retention.max_bytes > 0).then(|| retention.max_bytes.min(self.bytes_max(limits)))
+    }
+
+    /// It may have bounds of its own.
+    #[inline]
+    pub(crate) const fn has_bounds(&self) -> bool {
+        self.put.is_some()
     }
 
     /// Deliveries of one message before it goes to the dead letters, for groups that say nothing else; 0: for ever.

@@ -41,6 +41,8 @@ pub struct Shard {
     pub(crate) undelivered: VecDeque<(u32, u32)>,
     /// Groups that are given nothing fresh until some group is done with something, likewise.
     pub(crate) starved: VecDeque<(u32, u32)>,
+    /// The first of those has its turn.
+    pub(crate) is_feeding: bool,
     /// What deleted streams held, given up bit by bit.
     pub(crate) buried: VecDeque<Held>,
     /// Messages whose dead letters are to be written.
@@ -85,6 +87,7 @@ impl Shard {
             unfinished: VecDeque::new(),
             undelivered: VecDeque::new(),
             starved: VecDeque::new(),
+            is_feeding: false,
             buried: VecDeque::new(),
             given_ups: GivenUps::default(),
             last_errors: LastErrors::default(),

@@ -1,7 +1,10 @@
 //! Every limit: the value itself passes, one more has the consequence that `Limits` says.
 
 mod common;
+use common::wishes::{alone, in_group};
 use common::{Bench, connection, id, limits, message, nack, subscription};
+use conduit_protocol::command::{From, StreamAction};
+use conduit_protocol::streams::GroupSettings;
 use conduit_protocol::{Command, ConnectionId, ErrorCode, Origin, ShardId, Subscribe, TenantId, Token};
 use conduit_shard::{Input, Limits};
 
@@ -80,6 +83,66 @@ fn consumers_of_the_shard() {
     assert_eq!(bench.subscribe(1, "s", 0).refused, [(ErrorCode::TooManyConnections, None)]);
     bench.disconnect(9);
     assert_eq!(bench.subscribe(1, "s", 0).subscribed, 1);
+}
+
+#[test]
+fn groups_of_a_stream() {
+    const FULL: [(ErrorCode, Option<u32>); 1] = [(ErrorCode::TooManyGroups, None)];
+    let mut bench = Bench::new(Limits { groups_per_stream_max: 2, ..limits() });
+    bench.join(1, in_group("s", "a", 0));
+    assert_eq!(bench.join(2, alone("s", 0)).subscribed, 1);
+    assert_eq!(bench.join(3, alone("s", 0)).refused, FULL);
+    assert_eq!(bench.join(3, in_group("s", "b", 0)).refused, FULL);
+    assert_eq!(bench.put_group("s", "b", From::First, GroupSettings::default()).refused, FULL);
+    assert_eq!(bench.join(3, in_group("s", "a", 0)).subscribed, 1, "one that is there takes any number");
+    bench.disconnect(2);
+    assert_eq!(bench.join(2, in_group("s", "b", 0)).subscribed, 1);
+}
+
+#[test]
+fn groups_of_the_shard() {
+    const FULL: [(ErrorCode, Option<u32>); 1] = [(ErrorCode::TooManyGroups, None)];
+    let mut bench = Bench::new(Limits { groups_max: 2, groups_per_stream_max: 2, ..limits() });
+    bench.subscribe(1, "s", 0);
+    bench.subscribe(2, "t", 0);
+    assert_eq!(bench.subscribe(3, "u", 0).refused, FULL);
+    assert_eq!(bench.put_group("u", "g", From::First, GroupSettings::default()).refused, FULL);
+    assert_eq!(bench.join(3, in_group("s", "a", 0)).refused, FULL);
+    assert_eq!(bench.shard.totals().streams_now, 2, "a refused group makes no stream");
+    bench.act("t", StreamAction::Delete);
+    assert_eq!(bench.subscribe(3, "u", 0).subscribed, 1);
+}
+
+#[test]
+fn what_groups_are_not_done_with() {
+    // Two blocks of 32 seqs: 1 to 31 and 32 to 63 of one group, or a block each of two groups.
+    let mut bench = Bench::new(Limits { outstanding_max: 64, ..limits() });
+    bench.fill("s", 100);
+    assert_eq!(bench.subscribe(1, "s", 100).seqs().len(), 63);
+    assert_eq!(bench.join(2, in_group("s", "a", 100)).seqs(), [0_u64; 0]);
+    bench.ack(1, 63);
+    assert_eq!(bench.settle().seqs(), [0_u64; 0], "a block is in use as long as one of it is");
+    bench.nack(1, &[5], 10);
+    assert_eq!(bench.run_ms(10).attempts(), [(5, 2)], "what came back needs no more of it");
+    bench.disconnect(1);
+    bench.subscribe(3, "s", 100);
+    assert_eq!(bench.stats("s").inflight, 62);
+    for seq in 1..=31 {
+        assert_eq!(bench.ack(3, seq).seqs().len(), 0);
+    }
+    let fed = bench.settle();
+    assert!(
+        fed.deliveries.iter().all(|delivered| delivered.connection == connection(3)),
+        "who waits longest goes first"
+    );
+    assert_eq!(fed.seqs(), (64..=95).collect::<Vec<_>>(), "a block of 32");
+    for seq in 32..=62 {
+        assert_eq!(bench.ack(3, seq).seqs(), [0_u64; 0], "another waits now");
+    }
+    assert_eq!(bench.settle().deliveries.iter().filter(|delivered| delivered.connection == connection(2)).count(), 31);
+    bench.disconnect(2);
+    bench.act("s", StreamAction::DeleteGroup { group: "a".into() });
+    assert_eq!(bench.settle().seqs(), [96, 97, 98, 99, 100], "and the next when that is gone");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! nothing, and messages that stay behind cannot make the index grow without end.
 
 mod common;
+use common::wishes::{in_group, log};
 use common::{Bench, limits, subscription};
 use conduit_protocol::{Command, Encoding, ErrorCode, Seq, Subscribe};
 use conduit_shard::Limits;
@@ -56,6 +57,47 @@ fn a_copy_that_does_not_fit_is_made_again_each_time() {
     assert_eq!(first.deliveries[0].envelope, again.deliveries[0].envelope);
     assert!(first.deliveries[0].envelope.len() > 60 && first.deliveries[0].envelope != envelope);
     assert_eq!(bench.stats("s").bytes, 96);
+}
+
+#[test]
+fn a_group_forgets_what_a_log_let_go() {
+    let mut bench = Bench::new(limits());
+    bench.put("s", log(0, 0, 10));
+    bench.join(1, Subscribe { refill_on_ack: true, ..in_group("s", "g", 5) });
+    let mut peak = 0;
+    for n in 0..20_000_u64 {
+        for delivered in bench.publish("s", "m", b"{}").seqs() {
+            // Half of them are to come back at once, and half long after they are gone.
+            bench.nack(1, &[delivered], if n % 2 == 0 { 0 } else { 1_000_000 });
+        }
+        bench.settle();
+        bench.drained(1);
+        let info = bench.describe_group("s", "g");
+        assert!(info.inflight + info.delayed <= 10 && info.backlog <= 10, "{info:?}");
+        peak = peak.max(bench.shard.totals().index_bytes_now);
+    }
+    assert!(bench.shard.totals().withdrawn > 10_000);
+    assert!(peak < 16 * 1_024, "{peak} bytes of index for ten messages");
+}
+
+#[test]
+fn several_groups_leave_nothing_behind() {
+    let mut bench = Bench::new(limits());
+    let groups = ["a", "b", "c"];
+    for (slot, group) in (0..).zip(groups) {
+        bench.join(slot, in_group("s", group, 0));
+    }
+    for round in 1..=50 {
+        bench.fill("s", 100);
+        for slot in 0..3 {
+            bench.credit(slot, 100);
+            bench.command(slot, Command::AckUpTo(Seq(round * 100)));
+            bench.drained(slot);
+        }
+    }
+    let totals = bench.shard.totals();
+    assert_eq!((totals.acked, totals.trimmed), (15_000, 5_000));
+    assert_eq!((totals.messages_now, totals.bytes_now, totals.index_bytes_now), (0, 0, 0));
 }
 
 fn roomy() -> Limits {

@@ -1,7 +1,8 @@
 //! Once its tables have grown, a shard takes, delivers and settles messages without allocating, and what an unused
 //! stream or an idle consumer holds is small.
 
-use conduit_protocol::command::{NotBefore, Targets};
+use conduit_protocol::command::{NotBefore, StreamAction, StreamCommand, Targets};
+use conduit_protocol::streams::{Policy, Retention, StreamSettings};
 use conduit_protocol::{
     Command, ConnectionId, Encoding, Envelope, EnvelopeId, MessageRef, Now, Origin, Publish, PublishOptions, Seq,
     ShardId, Subscribe, TenantId, Token,
@@ -132,6 +133,42 @@ fn publish_deliver_ack_by_seq() {
         broker.ack_all();
     };
     assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn three_groups_and_a_log_that_forgets() {
+    let of = |broker: &mut Broker, slot: u32, group: &'static str| {
+        let subscribe = Subscribe {
+            stream: "s".into(),
+            credit: 1_000,
+            refill_on_ack: true,
+            group: Some(group.into()),
+            ..Subscribe::default()
+        };
+        broker.command(slot, Command::Subscribe(subscribe));
+    };
+    for max_messages in [0, 100] {
+        let mut broker = Broker::new();
+        let policy = if max_messages > 0 { Policy::Log } else { Policy::Work };
+        let retention = Some(Retention { policy, max_messages, ..Retention::default() });
+        let action = StreamAction::Put(StreamSettings { retention, ..StreamSettings::default() });
+        broker.command(9, Command::Stream(Box::new(StreamCommand { stream: "s".into(), action })));
+        for (slot, group) in (0..).zip(["a", "b", "c"]) {
+            of(&mut broker, slot, group);
+        }
+        let mut last = 0;
+        for _ in 0..60 {
+            let before = ALLOCATIONS.with(Cell::get);
+            (0..500).for_each(|_| broker.publish("s", EnvelopeId::Absent));
+            broker.ack_all();
+            broker.input(Input::Deadline);
+            last = ALLOCATIONS.with(Cell::get) - before;
+        }
+        let totals = broker.shard.totals();
+        assert_eq!(totals.delivered, 60 * 500 * 3);
+        assert_eq!(totals.messages_now, max_messages);
+        assert_eq!(last, 0, "{policy:?}");
+    }
 }
 
 #[test]

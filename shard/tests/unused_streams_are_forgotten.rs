@@ -2,7 +2,10 @@
 //! holds a message or has a consumer stays.
 
 mod common;
+use common::wishes::{alone, in_group};
 use common::{Bench, limits};
+use conduit_protocol::command::{From, StreamAction};
+use conduit_protocol::streams::{GroupSettings, StreamSettings};
 use conduit_shard::Limits;
 
 const IDLE_MS: u64 = 10_000;
@@ -50,6 +53,26 @@ fn a_stream_in_use_stays() {
     assert_eq!(streams(&bench), 2, "its idle time begins when the consumer goes");
     bench.run_ms(IDLE_MS);
     assert_eq!(streams(&bench), 1);
+}
+
+#[test]
+fn what_was_made_on_purpose_stays() {
+    let mut bench = bench();
+    bench.put("put", StreamSettings::default());
+    bench.put_group("with a group", "g", From::First, GroupSettings::default());
+    bench.join(1, in_group("joined", "g", 0));
+    bench.disconnect(1);
+    bench.join(1, alone("read", 0));
+    bench.disconnect(1);
+    assert_eq!(streams(&bench), 4);
+    bench.run_ms(IDLE_MS * 10);
+    assert_eq!(streams(&bench), 2);
+    assert_eq!(bench.describe("with a group").groups.len(), 1);
+    bench.delete_group("with a group", "g");
+    bench.run_ms(IDLE_MS * 2);
+    assert_eq!((streams(&bench), bench.shard.totals().groups_now), (1, 0));
+    bench.act("put", StreamAction::Delete);
+    assert_eq!(streams(&bench), 0);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 pub mod deeds;
 pub mod steps;
+pub mod wishes;
 pub mod world;
 
 use conduit_protocol::command::{Nack, PublishOptions, StreamAction, StreamCommand, Targets};
