@@ -91,7 +91,7 @@ impl Consumer {
                 match self.dice.below(100) {
                     0..90 => held.push((mark, seq)),
                     90..94 => nacked.push(seq),
-                    94..95 => {
+                    94..95 if self.shared.keeps => {
                         tally.note_given_up(self.group.0, mark, seq);
                         given_up.push(seq);
                     }

@@ -252,7 +252,12 @@ impl Crash<'_> {
     /// Chooses the place that was tried least, and the passage at which to end.
     fn arm(&mut self) {
         let max = self.options.shards_max;
-        let usable = self.places.iter_mut().filter(|place| place.name != "during_reshard" || max > 1);
+        let is_trimming = self.trial.is_trimming();
+        let usable = self.places.iter_mut().filter(|place| match place.name {
+            "during_reshard" => max > 1,
+            "mid_trim" => is_trimming,
+            _ => true,
+        });
         let Some(place) = usable.min_by_key(|place| place.armed) else { return };
         place.armed += 1;
         let passage = 1 + self.trial.dice.below(place.passage_max);
@@ -352,15 +357,18 @@ mod tests {
     fn places_take_turns_and_one_that_is_never_reached_makes_the_trial_void() {
         let options = options(&["--failpoints"]);
         let mut crash = crash(&options);
-        for _ in 0..14 {
+        for _ in 0..12 {
             crash.arm();
-            let is_trim = crash.trial.launch.failpoint.as_deref().is_some_and(|point| point.starts_with("mid_trim"));
-            crash.note_place(!is_trim);
+            let armed = crash.trial.launch.failpoint.as_deref();
+            let is_rotation = armed.is_some_and(|point| point.starts_with("mid_rotation"));
+            crash.note_place(!is_rotation);
         }
-        assert!(crash.places.iter().all(|place| place.armed == 2), "{:?}", crash.places);
+        // Nothing is trimmed outside of a round.
+        let expected = |place: &Place| if place.name == "mid_trim" { 0 } else { 2 };
+        assert!(crash.places.iter().all(|place| place.armed == expected(place)), "{:?}", crash.places);
         crash.trial.figures.answered = 1;
         let report = crash.report(1);
-        assert_eq!(report.void, ["no life reached mid_trim in 2 tries"]);
+        assert_eq!(report.void, ["no life reached mid_rotation in 2 tries"]);
         assert_eq!(report.ending(), Ending::Void);
     }
 

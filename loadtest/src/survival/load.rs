@@ -16,8 +16,9 @@ use std::thread::JoinHandle;
 pub(crate) struct Shared {
     pub(crate) gate: Arc<Gate>,
     pub(crate) tally: Arc<Mutex<StreamTally>>,
-    /// Messages go with a dedup id.
-    pub(crate) has_dedup: bool,
+    /// Messages go with a dedup id, and consumers give some up. Without, nothing is kept for longer than its acks, and
+    /// segments go while messages come.
+    pub(crate) keeps: bool,
     /// The disk will be taken away: complaints about it are no wrong.
     pub(crate) may_fail: bool,
 }
@@ -57,7 +58,8 @@ impl Course {
 }
 
 /// The streams of a round: work streams for the default group, work streams for two named groups, and, when there
-/// shall be some, as many logs. Without logs there are no dedup ids either, so that segments go while messages come.
+/// shall be some, as many logs. Without logs there are no dedup ids and no dead letters either, so that segments go while
+/// messages come.
 pub(crate) fn courses(prefix: &str, streams: u32, has_logs: bool) -> Vec<Course> {
     let course = |stream: u32| {
         let (kind, groups): (&str, &[&str]) = match stream % 4 {
@@ -118,7 +120,7 @@ impl Load {
             let shared = Shared {
                 gate: Arc::clone(&load.gate),
                 tally,
-                has_dedup: course.dedup_window_ms.is_some(),
+                keeps: course.dedup_window_ms.is_some(),
                 may_fail: amount.may_fail,
             };
             for (number, wire) in [(2 * place, Wire::WebSocket(amount.window)), (2 * place + 1, Wire::Http)] {

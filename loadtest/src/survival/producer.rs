@@ -109,7 +109,7 @@ impl Work<'_> {
         let mut socket = Socket::open(&life.target, "/v1/publish?codec=json")?;
         let stream = serde_json::Value::from(lock(&self.producer.shared.tally).name.clone()).to_string();
         self.progress = Instant::now();
-        let has_dedup = self.producer.shared.has_dedup;
+        let has_dedup = self.producer.shared.keeps;
         let mut answers: Vec<(u64, Result<Accepted, Refused<'static>>)> = Vec::new();
         while !self.is_over() {
             while socket.queued_bytes() < WRITE_BYTES
@@ -160,7 +160,7 @@ impl Work<'_> {
             };
             let body = format!(r#"{{"to":{stream},"envelope":{}}}"#, mark.envelope());
             let key = format!("Idempotency-Key: {}\r\n", mark.dedup_id());
-            let fields = if self.producer.shared.has_dedup { key.as_str() } else { "" };
+            let fields = if self.producer.shared.keeps { key.as_str() } else { "" };
             rest.send("POST", "/v1/enqueue", fields, &body)?;
             let reply = rest.receive()?;
             if !self.gate().counts(life.number) {

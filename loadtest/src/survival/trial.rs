@@ -136,9 +136,7 @@ impl Trial {
     /// Begins a round: fresh streams, and the load on them.
     pub(crate) fn begin_round(&mut self) -> Result<(), Over> {
         let target = self.target.clone().ok_or(Over)?;
-        // Logs keep their segments; in every other round there is none, so that segments go while messages come.
-        let has_logs = self.rounds.is_multiple_of(2);
-        let courses = courses(&format!("trial/{}", self.rounds), self.streams, has_logs);
+        let courses = courses(&format!("trial/{}", self.rounds), self.streams, self.rounds.is_multiple_of(2));
         self.rounds += 1;
         match Load::start(&target, courses, self.amount, &mut self.dice) {
             Ok(load) => {
@@ -147,6 +145,11 @@ impl Trial {
             }
             Err(broken) => Err(self.broke(&broken)),
         }
+    }
+
+    /// Segments go while messages come: in every other round there are no logs, which would keep them.
+    pub(crate) fn is_trimming(&self) -> bool {
+        self.load.is_some() && self.rounds.is_multiple_of(2)
     }
 
     /// Ends a round: everything is answered, read back, judged, and deleted.
