@@ -17,6 +17,7 @@
 //! it returns a command, so the loop ends. Every buffer it keeps is bounded by [`Limits`].
 #![forbid(unsafe_code)]
 
+pub mod access_log;
 pub mod answer;
 pub mod codec;
 pub mod command;
@@ -25,8 +26,11 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod inbox;
+pub mod limiter;
 pub mod limits;
+pub mod policy;
 pub mod rfc3339;
+pub mod rules;
 pub mod session;
 pub mod streams;
 pub mod surface;
@@ -34,6 +38,7 @@ pub mod telemetry;
 pub mod time;
 pub mod ws;
 
+pub use access_log::AccessLog;
 pub use answer::{Answer, Delivery, Promise, Receipt, Refusal, StreamStats};
 pub use codec::Encoding;
 pub use command::{
@@ -44,7 +49,9 @@ pub use context::Context;
 pub use error::{ErrorCode, Fault, Violation};
 pub use ids::{ConnectionId, Origin, Seq, ShardId, TenantId, Token};
 pub use inbox::Inbox;
+pub use limiter::{Charge, Gate, OpenGate, Verdict};
 pub use limits::Limits;
+pub use policy::{Policy, Principal, Scope};
 pub use session::{Session, Step};
 pub use telemetry::Telemetry;
 pub use time::Now;
