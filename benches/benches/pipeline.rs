@@ -9,14 +9,15 @@
 
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    Answer, Command, ConnectionId, Context, Encoding, Inbox, Limits, Now, Origin, Refusal, Session, ShardId, Step,
-    Telemetry, TenantId, codec,
+    AccessLog, Answer, Command, ConnectionId, Context, Encoding, Inbox, Limits, Now, OpenGate, Origin, Policy, Refusal,
+    Session, ShardId, Step, Telemetry, codec,
 };
 use conduit_shard::{AnswerValue, Effect, Effects, Input, Shard};
 use criterion::{Criterion, Throughput, criterion_group};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Messages that one read brings.
@@ -64,6 +65,9 @@ struct Broker {
     effects: Effects,
     connections: Vec<Connection>,
     limits: Limits,
+    policy: Policy,
+    gate: OpenGate,
+    log: AccessLog,
     telemetry: Telemetry,
     date: HttpDate,
     now: Now,
@@ -76,6 +80,10 @@ macro_rules! context {
         Context {
             now: $broker.now,
             limits: &$broker.limits,
+            policy: &$broker.policy,
+            gate: &mut $broker.gate,
+            log: &mut $broker.log,
+            peer: Ipv4Addr::LOCALHOST.into(),
             telemetry: &mut $broker.telemetry,
             out: &mut $connection.outbox,
             date: &mut $broker.date,
@@ -91,6 +99,9 @@ impl Broker {
             effects: Effects::new(),
             connections: (0..connections).map(|_| Connection::default()).collect(),
             limits: Limits::default(),
+            policy: Policy::default(),
+            gate: OpenGate,
+            log: AccessLog::default(),
             telemetry: Telemetry::default(),
             date: HttpDate::default(),
             now: Now { mono_ns: 1_000_000_000, unix_ms: 1_700_000_000_000 },
@@ -117,14 +128,13 @@ impl Broker {
         let connection = &mut self.connections[at];
         let mut context = context!(self, connection);
         match &connection.session.next(inbox, &mut context) {
-            Step::Command { token, command } => {
-                let tenant = TenantId::DEFAULT;
+            &Step::Command { token, tenant, ref command } => {
                 if let Command::Publish(publish) = command
                     && self.shard.owner_of(tenant, &publish.stream) != ShardId(0)
                 {
                     return false;
                 }
-                let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(at as u32, 0), token: *token };
+                let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(at as u32, 0), token };
                 self.shard.handle_command(self.now, &origin, tenant, command, &mut self.effects);
                 true
             }

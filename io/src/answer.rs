@@ -2,7 +2,7 @@
 
 use crate::host::{Host, context};
 use crate::mesh::{Batch, Document, Item};
-use conduit_protocol::{Answer, Command, ConnectionId, Context, Origin, Refusal, Token};
+use conduit_protocol::{Answer, Charge, Command, ConnectionId, Context, Gate, Origin, Refusal, Token, Verdict};
 use conduit_shard::{AnswerValue, Input};
 use std::borrow::Cow;
 
@@ -71,6 +71,19 @@ impl Host {
         self.answered(origin.connection);
     }
 
+    /// Another shard's session takes from an account that is kept here.
+    fn charge_for_peer(&mut self, origin: Origin, charge: &Charge) {
+        let refusal = match self.gate.charge(self.now, charge) {
+            Verdict::Granted => None,
+            Verdict::Refused(refusal) => Some(Box::new(refusal)),
+            Verdict::Away => {
+                debug_assert!(false, "a charge came to a shard that is not its home");
+                None
+            }
+        };
+        self.mesh.batch_to(origin.shard).push(Item::Charged { origin, refusal });
+    }
+
     /// What follows every answer: it is to be written, and decoding may go on.
     fn answered(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
@@ -112,6 +125,12 @@ impl Host {
                     self.answer(origin, &Answer::Refused(refusal));
                 }
                 Item::StatsAnswer { origin, stats } => self.answer(*origin, &Answer::Stats((**stats).clone())),
+                &Item::Charge { origin, charge } => self.charge_for_peer(origin, &charge),
+                &Item::Release(_) => {}
+                Item::Charged { origin, refusal: None } => self.answer(*origin, &Answer::Granted),
+                Item::Charged { origin, refusal: Some(refusal) } => {
+                    self.answer(*origin, &Answer::Refused((**refusal).clone()));
+                }
                 Item::Pause(id) => self.pause(*id),
                 Item::Resume(id) => self.resume(*id),
             }

@@ -1,12 +1,15 @@
 //! The sockets of one shard and what each needs between two reads.
 
 use conduit_protocol::{ConnectionId, Session};
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 
 /// One socket. No task belongs to it: a delivery to any connection is a look-up.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
+    /// The address that it comes from.
+    pub(crate) peer: IpAddr,
     pub(crate) session: Session,
     /// Encoded and not yet written.
     pub(crate) outbox: Vec<u8>,
@@ -51,9 +54,10 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, rest: Vec<u8>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, peer: IpAddr, rest: Vec<u8>) -> Self {
         Self {
             socket,
+            peer,
             session: Session::new(),
             outbox: Vec::new(),
             written: 0,

@@ -11,12 +11,13 @@ use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Report, ShardId, Step, Telemetry, TenantId,
-    Violation,
+    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, OpenGate, Origin, Policy, Report,
+    ShardId, Step, Telemetry, Violation,
 };
 use conduit_shard::{Effect, Effects, Input, Shard};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// Bytes of one read: also the most that one connection does before another has its turn.
 pub(crate) const READ_BYTES: usize = 64 * 1024;
@@ -54,6 +55,11 @@ pub(crate) struct Host {
     pub(crate) telemetry: Telemetry,
     pub(crate) stats: HostStats,
     pub(crate) limits: Rc<Limits>,
+    /// What the operator decided.
+    pub(crate) policy: Arc<Policy>,
+    /// The accounts of the limiter whose home is here.
+    pub(crate) gate: OpenGate,
+    pub(crate) log: AccessLog,
     pub(crate) date: HttpDate,
     /// Where reads go: one buffer for all connections, since none of them keeps one while it waits.
     pub(crate) scratch: Vec<u8>,
@@ -110,6 +116,10 @@ macro_rules! context {
         Context {
             now: $host.now,
             limits: &$host.limits,
+            policy: &$host.policy,
+            gate: &mut $host.gate,
+            log: &mut $host.log,
+            peer: $connection.peer,
             telemetry: &mut $host.telemetry,
             out: &mut $connection.outbox,
             date: &mut $host.date,
@@ -154,6 +164,9 @@ impl Host {
             telemetry: Telemetry::default(),
             stats: HostStats::default(),
             limits: Rc::new(limits),
+            policy: Arc::default(),
+            gate: OpenGate,
+            log: AccessLog::default(),
             date: HttpDate::default(),
             scratch: Vec::new(),
             spare_buffers: Vec::new(),
@@ -240,8 +253,8 @@ impl Host {
         let mut context = context!(self, connection);
         // A command is large: it is looked at where it lies.
         let step = connection.session.next(inbox, &mut context);
-        let (token, command) = match &step {
-            Step::Command { token, command } => (*token, command),
+        let (token, tenant, command) = match &step {
+            Step::Command { token, tenant, command } => (*token, *tenant, command),
             Step::Again => return Next::More,
             Step::NeedBytes => return Next::Rest,
             Step::Wait => {
@@ -252,14 +265,14 @@ impl Host {
             Step::Close => return Next::Closing,
         };
         let origin = Origin { shard: self.id, connection: id, token };
-        let tenant = TenantId::DEFAULT;
         let owner = match command {
             Command::Publish(publish) => self.shard.owner_of(tenant, &publish.stream),
             Command::Subscribe(subscribe) => self.shard.owner_of(tenant, &subscribe.stream),
             Command::Stats { stream } => self.shard.owner_of(tenant, stream),
             Command::Stream(command) => self.shard.owner_of(tenant, &command.stream),
-            Command::Report(Report::Health) => return Next::Health(origin),
-            Command::Report(_) => self.control,
+            Command::Report { report: Report::Health, .. } => return Next::Health(origin),
+            Command::Report { .. } => self.control,
+            Command::Charge(charge) => charge.home(self.control.0),
             Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => self.id,
         };
         if owner == self.id {
@@ -279,7 +292,8 @@ impl Host {
                 let command = Box::new((**command).clone().into_owned());
                 self.mesh.batch_to(owner).push(Item::Stream { origin, tenant, command });
             }
-            Command::Report(report) => self.mesh.send(owner, MeshMessage::Report { origin, report: *report }),
+            &Command::Report { report, scope } => self.mesh.send(owner, MeshMessage::Report { origin, report, scope }),
+            &Command::Charge(charge) => self.mesh.batch_to(owner).push(Item::Charge { origin, charge }),
             _ => return Next::MoveTo(owner),
         }
         Next::Forwarded
@@ -447,12 +461,12 @@ impl Host {
     /// Gives a connection to the shard that owns its stream, with the request that is not answered yet.
     fn hand_over(&mut self, id: ConnectionId, owner: ShardId, bytes: Vec<u8>) {
         let Some(connection) = self.connections.remove(id) else { return };
-        let Connection { socket, outbox, written, .. } = *connection;
+        let Connection { socket, peer, outbox, written, .. } = *connection;
         self.readiness.forget(&socket);
         self.stats.handed_over_total += 1;
         // What earlier requests of this connection were answered leaves before the new owner writes.
         let earlier = outbox[written..].to_vec();
-        self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, bytes, earlier })));
+        self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, peer, bytes, earlier })));
         self.tell_if_drained();
     }
 

@@ -26,6 +26,7 @@ impl Host {
                 let control = self.control;
                 self.mesh.send(control, MeshMessage::Snapshot { ticket, snapshot });
             }
+            MeshMessage::Policy(policy) => self.policy = policy,
             MeshMessage::Drain => self.drain_connections(),
             MeshMessage::Stop => self.begin_stop(),
             MeshMessage::Report { .. } | MeshMessage::Snapshot { .. } | MeshMessage::Drained { .. } => {

@@ -4,11 +4,11 @@ use crate::connection::Connection;
 use crate::error::ServeError;
 use crate::host::Host;
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, accept_with};
+use rustix::net::{SocketAddrAny, SocketFlags, accept_with, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
 /// Connections the kernel holds for us before they are accepted.
@@ -83,16 +83,22 @@ fn spare_fd() -> Option<OwnedFd> {
     File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
+/// The address that a connection comes from. IPv4 addresses in their IPv6 form are what they stand for.
+fn peer_of(address: Option<SocketAddrAny>) -> IpAddr {
+    let address = address.and_then(|address| SocketAddr::try_from(address).ok());
+    address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |address| address.ip().to_canonical())
+}
+
 impl Host {
     /// Accepts what waits at a listener, a few at a time.
     pub(crate) fn accept(&mut self, position: usize) {
         for _ in 0..ACCEPTS_PER_ROUND {
             let Some(listener) = self.listeners.sockets().get(position) else { return };
-            match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
-                Ok(socket) => {
+            match acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+                Ok((socket, address)) => {
                     // Answers are small and already gathered into one write.
                     let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
-                    self.admit(Connection::new(socket, Vec::new()));
+                    self.admit(Connection::new(socket, peer_of(address), Vec::new()));
                 }
                 Err(Errno::AGAIN) => return,
                 // The connection is to blame, not the listener: the next one may be fine (accept(2)).

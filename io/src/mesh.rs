@@ -5,11 +5,14 @@ use crate::link::LinkSender;
 use conduit_protocol::command::{Publish, PublishOptions, Report, StreamCommand};
 use conduit_protocol::streams::StreamAnswer;
 use conduit_protocol::{
-    ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Promise, Seq, ShardId, StreamStats, TenantId,
+    Charge, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Policy, Promise, Refusal, Scope, Seq,
+    ShardId, StreamStats, TenantId,
 };
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 /// What travels from one shard to another. Small: bulk is boxed.
 #[derive(Debug)]
@@ -19,13 +22,15 @@ pub(crate) enum MeshMessage {
     /// A connection whose stream lives there.
     HandOver(Box<HandOver>),
     /// To the control shard: a document is wanted.
-    Report { origin: Origin, report: Report },
+    Report { origin: Origin, report: Report, scope: Scope },
     /// From the control shard: a document.
     Document { origin: Origin, document: Box<Document> },
     /// From the control shard: send your figures.
     SnapshotWanted { ticket: u64 },
     /// To the control shard: the figures.
     Snapshot { ticket: u64, snapshot: Box<crate::control::ShardReport> },
+    /// From the control shard: what the operator has decided now.
+    Policy(Arc<Policy>),
     /// From the control shard: no new work, finish what is begun.
     Drain,
     /// To the control shard: nothing is left here.
@@ -38,6 +43,7 @@ pub(crate) enum MeshMessage {
 #[derive(Debug)]
 pub(crate) struct HandOver {
     pub(crate) fd: OwnedFd,
+    pub(crate) peer: IpAddr,
     pub(crate) bytes: Vec<u8>,
     /// Answers of the old owner that have not been written yet.
     pub(crate) earlier: Vec<u8>,
@@ -109,6 +115,18 @@ pub(crate) enum Item {
     StatsAnswer {
         origin: Origin,
         stats: Box<StreamStats>,
+    },
+    /// To the home of an account: take from it.
+    Charge {
+        origin: Origin,
+        charge: Charge,
+    },
+    /// To the home of an account: a slot comes back.
+    Release(Charge),
+    /// From there: what came of a charge; `None`: it was granted.
+    Charged {
+        origin: Origin,
+        refusal: Option<Box<Refusal<'static>>>,
     },
     Pause(ConnectionId),
     Resume(ConnectionId),

@@ -291,8 +291,8 @@ impl Host {
 
     /// A connection whose stream lives here arrives with the request that has not been answered yet.
     pub(crate) fn take_over(&mut self, hand_over: HandOver) {
-        let HandOver { fd, bytes, earlier } = hand_over;
-        let mut connection = Connection::new(fd, bytes);
+        let HandOver { fd, peer, bytes, earlier } = hand_over;
+        let mut connection = Connection::new(fd, peer, bytes);
         connection.outbox = earlier;
         connection.resumed = true;
         connection.readable = true;

@@ -28,6 +28,8 @@ pub enum Answer<'a> {
     Stream(StreamAnswer),
     /// The request failed; the connection goes on unless the session decides otherwise.
     Refused(Refusal<'a>),
+    /// What was to be taken from an account of the limiter has been taken.
+    Granted,
     /// Figures of one stream.
     Stats(StreamStats),
     /// A finished document. The session picks the body: JSON text is transcoded when MessagePack was negotiated.

@@ -1,6 +1,8 @@
 //! What a peer asks for, decoded and checked against the limits, borrowing from the bytes that came.
 
 use crate::codec::Encoding;
+use crate::limiter::Charge;
+use crate::policy::Scope;
 use crate::rfc3339::unix_ms_of;
 use crate::streams::{GroupSettings, StreamSettings};
 use smallvec::SmallVec;
@@ -31,7 +33,15 @@ pub enum Command<'a> {
     /// or `Answer::Refused`.
     Stream(Box<StreamCommand<'a>>),
     /// A document about the whole server: the control shard writes it. Answered by `Answer::Document`.
-    Report(Report),
+    Report {
+        /// Which one.
+        report: Report,
+        /// What it may tell.
+        scope: Scope,
+    },
+    /// Something is to be taken from an account of the limiter that is kept elsewhere. Answered by `Answer::Granted` or
+    /// `Answer::Refused`. Given out again after the answer, whatever the request asks for.
+    Charge(Charge),
 }
 
 /// The messages that an ack or nack names.

@@ -1,9 +1,13 @@
 //! What a session is lent for the length of one call.
 
+use crate::access_log::AccessLog;
 use crate::http::HttpDate;
+use crate::limiter::Gate;
 use crate::limits::Limits;
+use crate::policy::Policy;
 use crate::telemetry::Telemetry;
 use crate::time::Now;
+use std::net::IpAddr;
 
 /// The surroundings of one call into a session.
 #[derive(Debug)]
@@ -12,6 +16,14 @@ pub struct Context<'c> {
     pub now: Now,
     /// The bounds.
     pub limits: &'c Limits,
+    /// What the operator decided.
+    pub policy: &'c Policy,
+    /// The accounts of the limiter that are kept here.
+    pub gate: &'c mut dyn Gate,
+    /// The access log.
+    pub log: &'c mut AccessLog,
+    /// The address that the connection comes from.
+    pub peer: IpAddr,
     /// The shard's counters.
     pub telemetry: &'c mut Telemetry,
     /// The connection's outbox: whatever is appended here is written to the peer, in this order.

@@ -27,14 +27,25 @@ impl ConnectionId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Seq(pub u64);
 
-/// Who owns a stream. Tenants come with a later issue; until then everything belongs to [`TenantId::DEFAULT`].
+/// Who owns a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TenantId(pub u32);
 
 impl TenantId {
-    /// The tenant of a server without tenants.
+    /// Whoever has no tenant: everybody, on a server without tenants.
     pub const DEFAULT: Self = Self(0);
+
+    /// The tenant of a name. Fixed for ever: streams on the disk belong to it. Two names may meet in one id, so whoever
+    /// reads a list of names refuses such a pair.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        // Zero is the default tenant, which has no name.
+        Self((xxhash_rust::xxh3::xxh3_64_with_seed(name.as_bytes(), NAME_SEED) as u32).max(1))
+    }
 }
+
+/// Seed of the hash of tenants' names.
+const NAME_SEED: u64 = 0x7465_6e61_6e74_2121;
 
 /// Names one request of one connection, so that its answer finds its way back. Chosen by the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,4 +65,15 @@ pub struct Origin {
     pub connection: ConnectionId,
     /// The request on that connection.
     pub token: Token,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenant_keeps_its_id_for_ever() {
+        let ids = ["acme", "globex", "a", ""].map(|name| TenantId::of_name(name).0);
+        assert_eq!(ids, [0, 0, 0, 0]);
+    }
 }

@@ -5,7 +5,7 @@ use crate::command::Command;
 use crate::context::Context;
 use crate::error::Violation;
 use crate::http::HttpSession;
-use crate::ids::{Seq, Token};
+use crate::ids::{Seq, TenantId, Token};
 use crate::inbox::Inbox;
 use crate::telemetry::Telemetry;
 use crate::ws::WsSession;
@@ -17,6 +17,8 @@ pub enum Step<'s> {
     Command {
         /// Comes back with the answer; [`Token::NONE`] when only a failure is to be answered.
         token: Token,
+        /// On whose behalf: whose streams it is about.
+        tenant: TenantId,
         /// The operation. Borrows from the session and the inbox.
         command: Command<'s>,
     },

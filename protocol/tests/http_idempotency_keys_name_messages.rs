@@ -18,6 +18,10 @@ fn dedup_ids(wire: &[u8], piece_bytes: usize) -> Vec<Option<String>> {
         let mut context = Context {
             now: Now { mono_ns: 1, unix_ms: 1 },
             limits: &limits,
+            policy: &conduit_protocol::Policy::default(),
+            gate: &mut conduit_protocol::OpenGate,
+            log: &mut conduit_protocol::AccessLog::default(),
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
             telemetry: &mut telemetry,
             out: &mut out,
             date: &mut date,

@@ -49,6 +49,10 @@ fn allocations(wire: &[u8], pipelined: usize) -> u64 {
         let mut context = Context {
             now: Now { mono_ns: round * 1_000, unix_ms: round * 100 },
             limits: &limits,
+            policy: &conduit_protocol::Policy::default(),
+            gate: &mut conduit_protocol::OpenGate,
+            log: &mut conduit_protocol::AccessLog::default(),
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
             telemetry: &mut telemetry,
             out: &mut out,
             date: &mut date,
@@ -57,7 +61,7 @@ fn allocations(wire: &[u8], pipelined: usize) -> u64 {
         let mut inbox = Inbox::new(&mut bytes);
         loop {
             let token = match session.next(&mut inbox, &mut context) {
-                Step::Command { token, command: Command::Publish(_) } => token,
+                Step::Command { token, command: Command::Publish(_), .. } => token,
                 Step::NeedBytes => break,
                 other => panic!("{other:?}"),
             };

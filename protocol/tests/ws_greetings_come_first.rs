@@ -39,6 +39,10 @@ fn heard(query: &str, answer: &Answer<'_>, encoding: Encoding) -> Vec<Value> {
     let mut context = Context {
         now: peer.now,
         limits: &peer.limits,
+        policy: &conduit_protocol::Policy::default(),
+        gate: &mut conduit_protocol::OpenGate,
+        log: &mut conduit_protocol::AccessLog::default(),
+        peer: std::net::Ipv4Addr::LOCALHOST.into(),
         telemetry: &mut peer.telemetry,
         out: &mut peer.out,
         date: &mut HttpDate::default(),

@@ -40,6 +40,10 @@ fn publishing_answering_acking_and_delivering_allocate_nothing() {
     let mut context = Context {
         now: Now::default(),
         limits: &limits,
+        policy: &conduit_protocol::Policy::default(),
+        gate: &mut conduit_protocol::OpenGate,
+        log: &mut conduit_protocol::AccessLog::default(),
+        peer: std::net::Ipv4Addr::LOCALHOST.into(),
         telemetry: &mut telemetry,
         out: &mut out,
         date: &mut date,

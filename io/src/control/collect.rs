@@ -2,7 +2,7 @@
 //! one, so the cost to the data shards does not grow with the number of people watching.
 
 use super::ShardReport;
-use conduit_protocol::{Origin, Report};
+use conduit_protocol::{Origin, Report, Scope};
 
 /// Requests that may wait for a round. More are not kept: their connections wait for their own time-outs.
 const WANTED_MAX: usize = 10_000;
@@ -13,14 +13,14 @@ pub(crate) struct Collector {
     ticket: u64,
     under_way: bool,
     reports: Vec<ShardReport>,
-    wanted_now: Vec<(Origin, Report)>,
-    wanted_next: Vec<(Origin, Report)>,
+    wanted_now: Vec<(Origin, Report, Scope)>,
+    wanted_next: Vec<(Origin, Report, Scope)>,
 }
 
 /// A finished round.
 pub(crate) struct Collected {
     pub(crate) reports: Vec<ShardReport>,
-    pub(crate) wanted: Vec<(Origin, Report)>,
+    pub(crate) wanted: Vec<(Origin, Report, Scope)>,
 }
 
 impl Collector {
@@ -36,9 +36,9 @@ impl Collector {
     }
 
     /// Someone wants a document. A ticket is returned when a round begins with it.
-    pub(crate) fn want(&mut self, origin: Origin, report: Report) -> Option<u64> {
+    pub(crate) fn want(&mut self, origin: Origin, report: Report, scope: Scope) -> Option<u64> {
         if self.wanted_next.len() < WANTED_MAX {
-            self.wanted_next.push((origin, report));
+            self.wanted_next.push((origin, report, scope));
         }
         self.begin_next()
     }

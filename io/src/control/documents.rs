@@ -2,7 +2,7 @@
 
 use super::{ShardReport, histograms, metrics, prometheus};
 use crate::mesh::Document;
-use conduit_protocol::{Now, Report};
+use conduit_protocol::{Now, Report, Scope};
 
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -42,7 +42,7 @@ pub(crate) fn health(uptime_ms: u64, shards: u16, draining: bool) -> Document {
 }
 
 /// Writes one document.
-pub(crate) fn write(report: Report, server: &Server<'_>) -> Document {
+pub(crate) fn write(report: Report, _scope: Scope, server: &Server<'_>) -> Document {
     let ok = |content_type, body| Document { status: 200, content_type, body };
     match report {
         // Data shards answer this themselves; it stands here so that every report has a writer.

@@ -165,8 +165,8 @@ pub(crate) async fn run(control: Control, signals: SignalPipes) {
 impl Control {
     fn take(&mut self, message: MeshMessage) {
         match message {
-            MeshMessage::Report { origin, report } => {
-                if let Some(ticket) = self.collector.want(origin, report) {
+            MeshMessage::Report { origin, report, scope } => {
+                if let Some(ticket) = self.collector.want(origin, report, scope) {
                     self.broadcast(|| MeshMessage::SnapshotWanted { ticket });
                 }
             }
@@ -174,8 +174,8 @@ impl Control {
                 let Some(collected) = self.collector.add(ticket, *snapshot) else { return };
                 let (now, started, draining) = (self.clock.now(), self.started, self.draining);
                 let server = documents::Server { now, started, draining, reports: &collected.reports };
-                for (origin, report) in collected.wanted {
-                    let document = Box::new(documents::write(report, &server));
+                for (origin, report, scope) in collected.wanted {
+                    let document = Box::new(documents::write(report, scope, &server));
                     self.mesh.send(origin.shard, MeshMessage::Document { origin, document });
                 }
                 if let Some(ticket) = self.collector.begin_next() {

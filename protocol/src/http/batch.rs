@@ -174,7 +174,11 @@ impl Results {
                 self.shortage.note(refusal);
                 codec::encode_error(self.encoding, refusal, None, &mut self.encoded);
             }
-            Answer::Subscribed(_) | Answer::Stream(_) | Answer::Stats(_) | Answer::Document { .. } => {
+            Answer::Subscribed(_)
+            | Answer::Stream(_)
+            | Answer::Stats(_)
+            | Answer::Granted
+            | Answer::Document { .. } => {
                 self.failed += 1;
                 let message = Cow::Borrowed("the line got an answer of another kind");
                 let refusal = Refusal { code: ErrorCode::Internal, message, retry_after_ms: None };

@@ -105,8 +105,8 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
             });
             status
         }
-        Outcome::Answer(Answer::Subscribed(_)) => {
-            // Only an upgrade is answered so, and the session has taken that answer for itself.
+        Outcome::Answer(Answer::Subscribed(_) | Answer::Granted) => {
+            // The session has taken such answers for itself.
             let refusal = Refusal {
                 code: ErrorCode::Internal,
                 message: Cow::Borrowed("the request got an answer of another kind"),

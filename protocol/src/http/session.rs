@@ -17,9 +17,10 @@ use crate::codec::decode_publish;
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
-use crate::ids::Token;
+use crate::ids::{TenantId, Token};
 use crate::inbox::Inbox;
 use crate::limits::Limits;
+use crate::policy::Scope;
 use crate::session::Step;
 use crate::surface::http as surface;
 use crate::surface::streams;
@@ -98,7 +99,9 @@ impl HttpSession {
                 let key = matches!(self.kept, Kept::Key).then_some(&*self.key);
                 check_publish(&mut read, key, context);
                 match read {
-                    Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
+                    Ok(publish) => {
+                        Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Publish(publish) }
+                    }
                     Err(violation) => {
                         self.answers.refuse(token, violation, Extra::None, true, context);
                         Step::Again
@@ -111,7 +114,9 @@ impl HttpSession {
                 let mut read = decode_publish(Encoding::Json, bytes, context.limits);
                 check_publish(&mut read, None, context);
                 match read {
-                    Ok(publish) => Step::Command { token, command: Command::Publish(publish) },
+                    Ok(publish) => {
+                        Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Publish(publish) }
+                    }
                     Err(violation) => {
                         context.telemetry.count_error(violation.code);
                         results.refuse(token, violation);
@@ -124,19 +129,21 @@ impl HttpSession {
                 let Kept::Settings(mut command) = kept else { return Step::Again };
                 let bytes = place.bytes(inbox, &self.body);
                 match streams::read_settings(&mut command, encoding, bytes, context.limits) {
-                    Ok(()) => Step::Command { token, command: Command::Stream(command) },
+                    Ok(()) => Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Stream(command) },
                     Err(violation) => {
                         self.answers.refuse(token, violation, Extra::None, true, context);
                         Step::Again
                     }
                 }
             }
-            Turn::Ask { token, command } => Step::Command { token, command: Command::Stream(command) },
+            Turn::Ask { token, command } => {
+                Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Stream(command) }
+            }
             Turn::Query { token, route, head_bytes, query } => {
                 // The head was text when it was parsed.
                 let query = std::str::from_utf8(&inbox.take(head_bytes)[query]).unwrap_or_default();
-                match surface::query_command(route, query, context.limits) {
-                    Ok(command) => Step::Command { token, command },
+                match surface::query_command(route, query, Scope::Server, context.limits) {
+                    Ok(command) => Step::Command { token, tenant: TenantId::DEFAULT, command },
                     Err(violation) => {
                         let may_stop = matches!(self.phase, Phase::Head);
                         self.answers.refuse(token, violation, Extra::None, may_stop, context);
@@ -151,7 +158,7 @@ impl HttpSession {
                         let token = upgrade.token;
                         upgrade.credit = subscribe.credit;
                         self.phase = Phase::Upgrading(upgrade);
-                        Step::Command { token, command: Command::Subscribe(subscribe) }
+                        Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Subscribe(subscribe) }
                     }
                     Err(violation) => {
                         upgrade.violation = Some(violation);

@@ -8,6 +8,7 @@ use crate::command::{Command, From, Report, Subscribe, decimal};
 use crate::error::{ErrorCode, Violation};
 use crate::http::{Method, parameter, percent_decode, reason};
 use crate::limits::Limits;
+use crate::policy::Scope;
 use crate::telemetry::Endpoint;
 use std::borrow::Cow;
 
@@ -116,7 +117,13 @@ impl Route {
 ///
 /// # Errors
 /// `InvalidField`, `InvalidStream`, `Forbidden`.
-pub(crate) fn query_command<'q>(route: Route, query: &'q str, limits: &Limits) -> Result<Command<'q>, Violation> {
+pub(crate) fn query_command<'q>(
+    route: Route,
+    query: &'q str,
+    scope: Scope,
+    limits: &Limits,
+) -> Result<Command<'q>, Violation> {
+    let document = |report| Ok(Command::Report { report, scope });
     match route {
         Route::Stats => {
             let stream = parameter(query, "stream")?.filter(|stream| !stream.is_empty());
@@ -125,12 +132,12 @@ pub(crate) fn query_command<'q>(route: Route, query: &'q str, limits: &Limits) -
             Ok(Command::Stats { stream })
         }
         Route::Histograms => match parameter(query, "format")?.as_deref() {
-            None | Some("json") => Ok(Command::Report(Report::HistogramsJson)),
-            Some("hlog") => Ok(Command::Report(Report::HistogramsHlog)),
-            Some("hgrm") => Ok(Command::Report(Report::HistogramsHgrm)),
+            None | Some("json") => document(Report::HistogramsJson),
+            Some("hlog") => document(Report::HistogramsHlog),
+            Some("hgrm") => document(Report::HistogramsHgrm),
             Some(_) => Err(Violation::new(ErrorCode::InvalidField, "`format` is json, hlog or hgrm")),
         },
-        Route::Report(report) => Ok(Command::Report(report)),
+        Route::Report(report) => document(report),
         Route::Enqueue | Route::Subscribe | Route::Publish | Route::Stream(_) => {
             Err(Violation::new(ErrorCode::Internal, "the path does not answer queries"))
         }

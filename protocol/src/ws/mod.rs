@@ -16,7 +16,7 @@ mod unanswered;
 use crate::answer::{Answer, Delivery, Receipt, Refusal};
 use crate::codec::{self, Encoding, FrameError, LastStream};
 use crate::command::{Command, Publish};
-use crate::ids::{Seq, Token};
+use crate::ids::{Seq, TenantId, Token};
 use crate::streams::Subscribed;
 use crate::{Context, ErrorCode, Inbox, Limits, Step, Telemetry, Violation};
 use frame::{HEADER_BYTES_MAX, Header, Whole};
@@ -313,7 +313,11 @@ impl WsSession {
                 self.unanswered.take(token, |reference| self.link.refuse(refusal, Some(reference), context));
             }
             // No request of a WebSocket is answered like this.
-            Answer::Subscribed(_) | Answer::Stream(_) | Answer::Stats(_) | Answer::Document { .. } => {}
+            Answer::Subscribed(_)
+            | Answer::Stream(_)
+            | Answer::Stats(_)
+            | Answer::Granted
+            | Answer::Document { .. } => {}
         }
     }
 
@@ -445,7 +449,7 @@ fn step<'s>(
             }
             let token = reference.map_or(Token::NONE, |reference| unanswered.push(reference));
             let publish = Publish { pausable: role == Role::Publisher, ..publish };
-            Step::Command { token, command: Command::Publish(publish) }
+            Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Publish(publish) }
         }
         Ok(_) if role == Role::Publisher => end(
             ErrorCode::UnknownOp,
@@ -455,11 +459,17 @@ fn step<'s>(
         ),
         Ok(codec::Frame::Credit(n)) => {
             context.telemetry.ws.credits_granted = context.telemetry.ws.credits_granted.saturating_add(n);
-            Step::Command { token: Token::NONE, command: Command::Credit(n) }
+            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::Credit(n) }
         }
-        Ok(codec::Frame::Ack(targets)) => Step::Command { token: Token::NONE, command: Command::Ack(targets) },
-        Ok(codec::Frame::AckUpTo(seq)) => Step::Command { token: Token::NONE, command: Command::AckUpTo(seq) },
-        Ok(codec::Frame::Nack(nack)) => Step::Command { token: Token::NONE, command: Command::Nack(nack) },
+        Ok(codec::Frame::Ack(targets)) => {
+            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::Ack(targets) }
+        }
+        Ok(codec::Frame::AckUpTo(seq)) => {
+            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::AckUpTo(seq) }
+        }
+        Ok(codec::Frame::Nack(nack)) => {
+            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::Nack(nack) }
+        }
         Err(FrameError::Refused { violation, reference }) => {
             refuse(violation.code, violation.message, reference, link, context)
         }

@@ -96,13 +96,17 @@ impl Peer {
             let mut context = Context {
                 now: self.now,
                 limits: &self.limits,
+                policy: &conduit_protocol::Policy::default(),
+                gate: &mut conduit_protocol::OpenGate,
+                log: &mut conduit_protocol::AccessLog::default(),
+                peer: std::net::Ipv4Addr::LOCALHOST.into(),
                 telemetry: &mut self.telemetry,
                 out: &mut self.out,
                 date: &mut self.date,
                 draining: self.draining,
             };
             let (came, is_over) = match self.session.next(&mut inbox, &mut context) {
-                Step::Command { token, command } => (Some((token, line(&command), asked(&command))), false),
+                Step::Command { token, command, .. } => (Some((token, line(&command), asked(&command))), false),
                 Step::Again => (None, false),
                 Step::NeedBytes => (None, true),
                 Step::Wait => {
@@ -179,6 +183,10 @@ impl Peer {
         let mut context = Context {
             now: self.now,
             limits: &self.limits,
+            policy: &conduit_protocol::Policy::default(),
+            gate: &mut conduit_protocol::OpenGate,
+            log: &mut conduit_protocol::AccessLog::default(),
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
             telemetry: &mut self.telemetry,
             out: &mut self.out,
             date: &mut self.date,
@@ -208,7 +216,8 @@ fn asked(command: &Command<'_>) -> Asked {
             Asked::Publish { id, stream: publish.stream.to_string() }
         }
         Command::Stats { .. } => Asked::Stats,
-        Command::Report(_) => Asked::Document,
+        Command::Report { .. } => Asked::Document,
+        Command::Charge(_) => unreachable!("nothing is limited here"),
         Command::Stream(command) => Asked::Stream { stream: command.stream.to_string() },
         Command::Subscribe(_) => Asked::Subscribe,
         other => panic!("HTTP has no {other:?}"),
@@ -221,7 +230,8 @@ fn line(command: &Command<'_>) -> String {
             format!("publish {} {}", publish.stream, String::from_utf8_lossy(publish.envelope.bytes))
         }
         Command::Stats { stream } => format!("stats {stream}"),
-        Command::Report(report) => format!("report {report:?}"),
+        Command::Report { report, .. } => format!("report {report:?}"),
+        Command::Charge(charge) => format!("charge {charge:?}"),
         other => format!("{other:?}"),
     }
 }

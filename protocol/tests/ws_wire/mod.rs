@@ -120,6 +120,10 @@ macro_rules! context {
         Context {
             now: $server.now,
             limits: &$server.limits,
+            policy: &conduit_protocol::Policy::default(),
+            gate: &mut conduit_protocol::OpenGate,
+            log: &mut conduit_protocol::AccessLog::default(),
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
             telemetry: &mut $server.telemetry,
             out: &mut $server.out,
             date: &mut $server.date,
@@ -147,6 +151,10 @@ impl Server {
         let mut context = Context {
             now,
             limits: &limits,
+            policy: &conduit_protocol::Policy::default(),
+            gate: &mut conduit_protocol::OpenGate,
+            log: &mut conduit_protocol::AccessLog::default(),
+            peer: std::net::Ipv4Addr::LOCALHOST.into(),
             telemetry: &mut telemetry,
             out: &mut out,
             date: &mut date,
@@ -175,7 +183,7 @@ impl Server {
         // Each step takes a frame, so there are fewer steps than bytes.
         for _ in 0..inbox.len() + 2 {
             let end = match self.session.next(&mut inbox, &mut context) {
-                Step::Command { token, command } => {
+                Step::Command { token, command, .. } => {
                     self.commands.push(format!("{token:?} {command:?}"));
                     self.tokens.push(token);
                     continue;
