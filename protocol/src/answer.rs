@@ -4,6 +4,7 @@ use crate::codec::Encoding;
 use crate::error::ErrorCode;
 use crate::ids::Seq;
 use crate::streams::{StreamAnswer, Subscribed};
+use crate::time::Now;
 use std::borrow::Cow;
 
 /// The answer to one request, to be encoded by the session that sent it.
@@ -99,6 +100,8 @@ pub struct Delivery<'a> {
     pub seq: Seq,
     /// 1 for the first delivery of this message to this group, then rising.
     pub attempt: u32,
+    /// When it was published; the monotonic clock says 0 when that was before the server started.
+    pub published: Now,
     /// How `envelope` is encoded: always what the consumer subscribed with.
     pub encoding: Encoding,
     /// The envelope.

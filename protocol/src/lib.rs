@@ -36,6 +36,7 @@ pub mod streams;
 pub mod surface;
 pub mod telemetry;
 pub mod time;
+pub mod trace;
 pub mod ws;
 
 pub use access_log::AccessLog;

@@ -202,7 +202,7 @@ proptest! {
         let value = json!({"deliver": envelope, "id": id, "seq": seq, "attempt": attempt});
         for encoding in [Json, MessagePack] {
             let envelope = encoded(encoding, &envelope);
-            let delivery = Delivery { id: id.as_bytes(), seq: Seq(seq), attempt, encoding, envelope: &envelope };
+            let delivery = Delivery { id: id.as_bytes(), seq: Seq(seq), attempt, published: Now::default(), encoding, envelope: &envelope };
             let out = written(encoding, |_, out| encode_delivery(&delivery, out));
             prop_assert_eq!(out.len(), delivery_len(&delivery));
             let read: Value = match encoding {
@@ -216,7 +216,14 @@ proptest! {
 
 #[test]
 fn a_delivery_has_its_members_in_order() {
-    let delivery = Delivery { id: b"m", seq: Seq(12), attempt: 1, encoding: Json, envelope: b"{ \"a\":1}" };
+    let delivery = Delivery {
+        id: b"m",
+        seq: Seq(12),
+        attempt: 1,
+        published: Now::default(),
+        encoding: Json,
+        envelope: b"{ \"a\":1}",
+    };
     let out = written(Json, |_, out| encode_delivery(&delivery, out));
     assert_eq!(String::from_utf8(out).unwrap(), r#"{"deliver":{ "a":1},"id":"m","seq":12,"attempt":1}"#);
     let delivery = Delivery { encoding: MessagePack, envelope: b"\x80", ..delivery };

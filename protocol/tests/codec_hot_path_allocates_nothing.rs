@@ -94,7 +94,14 @@ fn answers_and_deliveries_encode_without_allocating() {
     let mut out = Vec::with_capacity(4096);
     for encoding in [Json, MessagePack] {
         let envelope = encoded(encoding, r#"{"id":"m-0001","payload":"x"}"#);
-        let delivery = Delivery { id: b"m-\"1\"", seq: Seq(7), attempt: 1, encoding, envelope: &envelope };
+        let delivery = Delivery {
+            id: b"m-\"1\"",
+            seq: Seq(7),
+            attempt: 1,
+            published: conduit_protocol::Now::default(),
+            encoding,
+            envelope: &envelope,
+        };
         let allocations = allocations_of(|| {
             encode_delivery(&delivery, &mut out);
             let receipt = Receipt {

@@ -35,7 +35,7 @@ fn heard(query: &str, answer: &Answer<'_>, encoding: Encoding) -> Vec<Value> {
     let (token, _) = peer.unanswered.remove(0);
     peer.give(token, answer);
     let envelope: &[u8] = if encoding == Encoding::Json { b"{}" } else { b"\x80" };
-    let delivery = Delivery { id: b"m", seq: Seq(5), attempt: 1, encoding, envelope };
+    let delivery = Delivery { id: b"m", seq: Seq(5), attempt: 1, published: conduit_protocol::Now::default(), encoding, envelope };
     let mut context = Context {
         now: peer.now,
         limits: &peer.limits,

@@ -249,6 +249,7 @@ fn everything_is_counted() {
         id: b"m",
         seq: Seq(1),
         attempt: 1,
+        published: Now::default(),
         encoding: Encoding::Json,
         envelope: br#"{"id":"m"}"#,
     });

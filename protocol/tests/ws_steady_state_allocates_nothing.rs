@@ -84,7 +84,14 @@ fn publishing_answering_acking_and_delivering_allocate_nothing() {
         }
         for seq in 0..60 {
             let envelope = br#"{"id":"m","n":1}"#;
-            let delivery = Delivery { id: b"m", seq: Seq(seq), attempt: 1, encoding: Encoding::Json, envelope };
+            let delivery = Delivery {
+                id: b"m",
+                seq: Seq(seq),
+                attempt: 1,
+                published: Now::default(),
+                encoding: Encoding::Json,
+                envelope,
+            };
             session.deliver(&delivery, &mut context);
         }
         context.out.clear();

@@ -152,9 +152,10 @@ impl Shard {
         seq: Seq,
         attempt: u32,
     ) -> Delivery<'_> {
+        const START: Now = Now { mono_ns: 0, unix_ms: 0 };
         /// What a stale key gets: owners that keep the contract never see it.
         const NOTHING: Delivery<'static> =
-            Delivery { id: b"", seq: Seq(0), attempt: 0, encoding: Encoding::Json, envelope: b"{}" };
+            Delivery { id: b"", seq: Seq(0), attempt: 0, published: START, encoding: Encoding::Json, envelope: b"{}" };
         let wanted = self.consumers.find(connection).and_then(|index| self.consumers.at(index));
         let Some(encoding) = wanted.map(|consumer| consumer.encoding) else {
             debug_assert!(false, "a delivery's consumer is there until the next input");
@@ -194,6 +195,6 @@ impl Shard {
         } else {
             &self.scratch
         };
-        Delivery { id: message.id_bytes(), seq, attempt, encoding, envelope }
+        Delivery { id: message.id_bytes(), seq, attempt, published: message.published, encoding, envelope }
     }
 }

@@ -1,0 +1,116 @@
+//! How many lines of messages are written in full, and which of the others stand for the rest.
+
+use crate::limiter::{Bucket, Rate};
+use crate::time::Now;
+
+/// So many lines a second; beyond them, one message in so many.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    rate: Option<Rate>,
+    bucket: Option<Bucket>,
+    /// The bucket is known to be empty until then, in `Now::mono_ns`: asking it costs more than comparing.
+    empty_until_ns: u64,
+    sample: u32,
+    /// Events beyond the budget that belong to no seq.
+    uncounted: u64,
+}
+
+/// How a line came to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// It stands for itself.
+    One,
+    /// It stands for so many.
+    OneIn(u32),
+}
+
+impl Budget {
+    pub(super) const fn apply(&mut self, rate: Option<Rate>, sample: u32) {
+        self.rate = rate;
+        self.sample = sample;
+        self.empty_until_ns = 0;
+    }
+
+    /// Whether an event of this message is written. Beyond the budget, those of every `sample`th seq are: all events of
+    /// one message or none.
+    #[inline]
+    pub(super) fn admit(&mut self, now: Now, seq: u64) -> Option<Share> {
+        if self.is_within(now) {
+            return Some(Share::One);
+        }
+        let sample = self.sample;
+        (sample > 0 && seq.is_multiple_of(u64::from(sample))).then_some(Share::OneIn(sample))
+    }
+
+    /// The same for an event that names no seq: every `sample`th one is written.
+    pub(super) fn admit_uncounted(&mut self, now: Now) -> Option<Share> {
+        if self.is_within(now) {
+            return Some(Share::One);
+        }
+        self.uncounted = self.uncounted.wrapping_add(1);
+        let sample = self.sample;
+        (sample > 0 && self.uncounted.is_multiple_of(u64::from(sample))).then_some(Share::OneIn(sample))
+    }
+
+    #[inline]
+    fn is_within(&mut self, now: Now) -> bool {
+        now.mono_ns >= self.empty_until_ns && self.take(now)
+    }
+
+    fn take(&mut self, now: Now) -> bool {
+        let Some(rate) = self.rate else {
+            self.empty_until_ns = u64::MAX;
+            return false;
+        };
+        let bucket = self.bucket.get_or_insert(Bucket::full(now, rate));
+        match bucket.take(now, rate) {
+            Ok(()) => true,
+            Err(wait_ms) => {
+                self.empty_until_ns = now.mono_ns.saturating_add(u64::from(wait_ms) * 1_000_000);
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget(per_s: u32, sample: u32) -> Budget {
+        let mut budget = Budget::default();
+        let rate = Rate { per_window: per_s, window_ms: 1_000, burst: per_s };
+        budget.apply((per_s > 0).then_some(rate), sample);
+        budget
+    }
+
+    #[test]
+    fn beyond_the_budget_all_events_of_every_nth_message_are_there() {
+        let mut budget = budget(5, 10);
+        let now = Now { mono_ns: 1, unix_ms: 0 };
+        assert!((101..106).all(|seq| budget.admit(now, seq) == Some(Share::One)));
+        for seq in 106..206 {
+            let expected = (seq % 10 == 0).then_some(Share::OneIn(10));
+            assert_eq!([budget.admit(now, seq), budget.admit(now, seq)], [expected, expected]);
+        }
+        assert_eq!((0..100).filter(|_| budget.admit_uncounted(now).is_some()).count(), 10);
+    }
+
+    #[test]
+    fn the_budget_comes_back_with_time() {
+        let mut budget = budget(5, 0);
+        let at_ms = |ms: u64| Now { mono_ns: ms * 1_000_000, unix_ms: 0 };
+        let written = |budget: &mut Budget, ms| (1..=100).filter(|seq| budget.admit(at_ms(ms), *seq).is_some()).count();
+        assert_eq!(written(&mut budget, 1), 5);
+        assert_eq!(written(&mut budget, 200), 0);
+        assert_eq!(written(&mut budget, 201), 1);
+        assert_eq!(written(&mut budget, 1_202), 5);
+    }
+
+    #[test]
+    fn without_a_budget_and_a_sample_nothing_is_written() {
+        let mut budget = budget(0, 0);
+        assert!((0..100).all(|seq| budget.admit(Now::default(), seq).is_none()));
+        assert!((0..100).all(|_| budget.admit_uncounted(Now::default()).is_none()));
+    }
+}

@@ -1,0 +1,278 @@
+//! Lines of WebSocket connections and of the messages that go through them.
+
+use super::budget::Share;
+use super::request::{append_tenant, error_name};
+use super::text::{append_escaped, append_ip, append_ms, append_number, append_text};
+use super::{AccessLog, LogFile};
+use crate::answer::Delivery;
+use crate::codec::Encoding;
+use crate::command::{MessageRef, Targets};
+use crate::error::ErrorCode;
+use crate::ids::Seq;
+use crate::time::{NS_PER_MS, Now};
+use crate::trace::TraceParent;
+use std::net::IpAddr;
+
+/// The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5).
+const ABNORMAL: u16 = 1006;
+/// The close code of a close frame without one.
+const NO_CODE: u16 = 1005;
+
+/// What is known of a connection when it becomes a WebSocket.
+#[derive(Debug, Clone, Copy)]
+pub struct Opening<'a> {
+    /// The client.
+    pub ip: IpAddr,
+    /// The tenant's name; empty for the default tenant.
+    pub tenant: &'a str,
+    /// The stream that it consumes; `None` for one that only publishes.
+    pub stream: Option<&'a str>,
+    /// The group that it joins; `None` for the default group.
+    pub group: Option<&'a str>,
+    /// The encoding of its messages.
+    pub codec: Encoding,
+    /// The first grant.
+    pub credit: u64,
+}
+
+/// What the lines of one connection have in common, and what its last one tells. Made only while the log is on.
+#[derive(Debug)]
+pub struct Socket {
+    /// The members that every line has.
+    members: Box<[u8]>,
+    opened_ns: u64,
+    delivers: u64,
+    credit_total: u64,
+    close_code: Option<u16>,
+    error: Option<ErrorCode>,
+    is_closed: bool,
+}
+
+impl AccessLog {
+    /// Writes that a connection has opened. `None`: the log is off.
+    pub fn connect(&mut self, now: Now, opening: &Opening<'_>) -> Option<Box<Socket>> {
+        if !self.is_ws_on() {
+            return None;
+        }
+        self.sockets += 1;
+        let mut members = Vec::with_capacity(160);
+        members.extend_from_slice(b",\"connId\":\"ws-");
+        append_digits(&mut members, now.unix_ms);
+        members.push(b'-');
+        append_digits(&mut members, self.shard.into());
+        members.push(b'-');
+        append_digits(&mut members, self.sockets);
+        members.push(b'"');
+        append_ip(&mut members, "ip", opening.ip);
+        append_tenant(&mut members, opening.tenant);
+        if let Some(stream) = opening.stream {
+            append_text(&mut members, "stream", stream.as_bytes());
+            append_text(&mut members, "group", opening.group.unwrap_or("default").as_bytes());
+        }
+        append_text(&mut members, "codec", opening.codec.name().as_bytes());
+        self.line(LogFile::Ws, now, "connect", |out| {
+            out.extend_from_slice(&members);
+            if opening.stream.is_some() {
+                append_number(out, "credit", opening.credit);
+            }
+        });
+        Some(Box::new(Socket {
+            members: members.into_boxed_slice(),
+            opened_ns: now.mono_ns,
+            delivers: 0,
+            credit_total: opening.credit,
+            close_code: None,
+            error: None,
+            is_closed: false,
+        }))
+    }
+}
+
+impl Socket {
+    /// A message has been put into the outbox.
+    #[inline]
+    pub fn deliver(&mut self, now: Now, delivery: &Delivery<'_>, log: &mut AccessLog) {
+        self.delivers += 1;
+        match log.admit(now, delivery.seq) {
+            Some(share) => self.write_deliver(now, delivery, share, log),
+            None => log.left_out += 1,
+        }
+    }
+
+    #[inline(never)]
+    fn write_deliver(&self, now: Now, delivery: &Delivery<'_>, share: Share, log: &mut AccessLog) {
+        log.message_line(now, "deliver", &self.members, share, |out| {
+            append_text(out, "msgId", delivery.id);
+            append_number(out, "seq", delivery.seq.0);
+            append_number(out, "attempt", delivery.attempt.into());
+            append_ms(out, "latencyMs", age_ns(now, delivery.published));
+            if let Some(parent) = TraceParent::of_envelope(delivery.encoding, delivery.envelope) {
+                append_text(out, "traceparent", parent.text().as_bytes());
+                append_text(out, "traceId", parent.trace_id().as_bytes());
+            }
+        });
+    }
+
+    /// The client granted credit.
+    pub fn credit(&mut self, now: Now, credit: u64, log: &mut AccessLog) {
+        self.credit_total = self.credit_total.saturating_add(credit);
+        let Some(share) = log.admit_uncounted(now) else { return };
+        let (total, delivers) = (self.credit_total, self.delivers);
+        log.message_line(now, "credit", &self.members, share, |out| {
+            append_number(out, "credit", credit);
+            append_number(out, "totalCredit", total);
+            append_number(out, "delivers", delivers);
+        });
+    }
+
+    /// The client is done with these messages.
+    #[inline]
+    pub fn ack(&self, now: Now, targets: &Targets<'_>, log: &mut AccessLog) {
+        for target in targets {
+            self.settle(now, "ack", target, log, |_| {});
+        }
+    }
+
+    /// The client is done with all messages up to this one.
+    pub fn ack_up_to(&self, now: Now, seq: Seq, log: &mut AccessLog) {
+        match log.admit(now, seq) {
+            Some(share) => log.message_line(now, "ack", &self.members, share, |out| {
+                append_number(out, "seq", seq.0);
+                out.extend_from_slice(b",\"upTo\":true");
+            }),
+            None => log.left_out += 1,
+        }
+    }
+
+    /// The client gives these messages back.
+    pub fn nack(&self, now: Now, targets: &Targets<'_>, delay_ms: u64, dead: bool, log: &mut AccessLog) {
+        for target in targets {
+            self.settle(now, "nack", target, log, |out| {
+                append_number(out, "delayMs", delay_ms);
+                if dead {
+                    out.extend_from_slice(b",\"dead\":true");
+                }
+            });
+        }
+    }
+
+    #[inline]
+    fn settle(
+        &self,
+        now: Now,
+        event: &'static str,
+        target: &MessageRef<'_>,
+        log: &mut AccessLog,
+        more: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let admitted = match target {
+            MessageRef::Seq(seq) => log.admit(now, *seq),
+            MessageRef::Id(_) => log.admit_uncounted(now),
+        };
+        let Some(share) = admitted else {
+            log.left_out += u64::from(matches!(target, MessageRef::Seq(_)));
+            return;
+        };
+        log.message_line(now, event, &self.members, share, |out| {
+            match target {
+                MessageRef::Seq(seq) => append_number(out, "seq", seq.0),
+                MessageRef::Id(id) => append_text(out, "msgId", id.as_bytes()),
+            }
+            more(out);
+        });
+    }
+
+    /// A request of the client was refused; the connection goes on.
+    pub fn refused(&self, now: Now, code: ErrorCode, log: &mut AccessLog) {
+        let Some(share) = log.admit_uncounted(now) else { return };
+        log.message_line(now, "error", &self.members, share, |out| append_code(out, code));
+    }
+
+    /// The server ends the connection.
+    pub const fn closes(&mut self, code: ErrorCode) {
+        if self.close_code.is_none() {
+            self.close_code = Some(code.close_code());
+            self.error = Some(code);
+        }
+    }
+
+    /// The client has ended the connection; `None`: its close frame has no code.
+    pub const fn closed_by_peer(&mut self, code: Option<u16>) {
+        if self.close_code.is_none() {
+            self.close_code = Some(match code {
+                Some(code) => code,
+                None => NO_CODE,
+            });
+        }
+    }
+
+    /// The connection is gone: the last line, once.
+    pub fn disconnect(&mut self, now: Now, log: &mut AccessLog) {
+        if std::mem::replace(&mut self.is_closed, true) || !log.is_ws_on() {
+            return;
+        }
+        log.line(LogFile::Ws, now, "disconnect", |out| {
+            out.extend_from_slice(&self.members);
+            append_number(out, "closeCode", self.close_code.unwrap_or(ABNORMAL).into());
+            append_number(out, "delivers", self.delivers);
+            append_number(out, "totalCredit", self.credit_total);
+            append_ms(out, "durMs", now.mono_ns.saturating_sub(self.opened_ns));
+            if let Some(code) = self.error {
+                append_code(out, code);
+            }
+        });
+    }
+}
+
+impl AccessLog {
+    #[inline]
+    fn admit(&mut self, now: Now, seq: Seq) -> Option<Share> {
+        if self.is_ws_on() { self.budget.admit(now, seq.0) } else { None }
+    }
+
+    fn admit_uncounted(&mut self, now: Now) -> Option<Share> {
+        let share = if self.is_ws_on() { self.budget.admit_uncounted(now) } else { None };
+        self.left_out += u64::from(share.is_none());
+        share
+    }
+
+    /// Appends a line of a message.
+    fn message_line(
+        &mut self,
+        now: Now,
+        event: &'static str,
+        members: &[u8],
+        share: Share,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.line(LogFile::Ws, now, event, |out| {
+            out.extend_from_slice(members);
+            write(out);
+            if let Share::OneIn(sample) = share {
+                append_number(out, "sample", sample.into());
+            }
+        });
+    }
+}
+
+/// Nanoseconds since a message was published: by the clock that never jumps, when it was running then.
+const fn age_ns(now: Now, published: Now) -> u64 {
+    if published.mono_ns > 0 {
+        now.mono_ns.saturating_sub(published.mono_ns)
+    } else {
+        now.unix_ms.saturating_sub(published.unix_ms).saturating_mul(NS_PER_MS)
+    }
+}
+
+fn append_code(out: &mut Vec<u8>, code: ErrorCode) {
+    append_text(out, "error", error_name(code).as_bytes());
+    append_text(out, "code", code.code().as_bytes());
+}
+
+fn append_digits(out: &mut Vec<u8>, number: u64) {
+    append_escaped(out, itoa::Buffer::new().format(number).as_bytes());
+}
+
+#[cfg(test)]
+#[path = "socket_tests.rs"]
+mod tests;

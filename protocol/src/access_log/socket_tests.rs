@@ -1,0 +1,157 @@
+use super::*;
+use crate::access_log::{LogFigures, LogSettings};
+use serde_json::{Value, json};
+use smallvec::smallvec;
+use std::net::Ipv4Addr;
+
+const OPENING: Opening<'static> = Opening {
+    ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
+    tenant: "acme",
+    stream: Some("agents/\"x\""),
+    group: None,
+    codec: Encoding::MessagePack,
+    credit: 5,
+};
+
+const NOW: Now = Now { mono_ns: 10_000_000_000, unix_ms: 1_000 };
+
+fn settings(ws_lines_per_s: u32, ws_sample: u32) -> LogSettings {
+    LogSettings { http: true, ws: true, ws_lines_per_s, ws_sample }
+}
+
+fn delivery(seq: u64, envelope: &[u8]) -> Delivery<'_> {
+    let published = Now { mono_ns: NOW.mono_ns - 1_500_000, unix_ms: 0 };
+    Delivery { id: b"m-1", seq: Seq(seq), attempt: 2, published, encoding: Encoding::Json, envelope }
+}
+
+fn lines(log: &mut AccessLog) -> Vec<Value> {
+    let batch = log.take(LogFile::Ws, Vec::new).unwrap_or_default();
+    let lines: Vec<Value> = batch
+        .bytes
+        .split_inclusive(|byte| *byte == b'\n')
+        .map(|line| serde_json::from_slice(line).expect("JSON"))
+        .collect();
+    assert_eq!(lines.len(), batch.lines as usize);
+    lines
+}
+
+#[test]
+fn the_life_of_a_connection_is_told_line_by_line() {
+    let mut log = AccessLog::new(3, &settings(100, 0));
+    let mut socket = log.connect(NOW, &OPENING).unwrap();
+    let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let envelope = format!(r#"{{"secret":"payload","traceparent":"{parent}"}}"#);
+    socket.deliver(NOW, &delivery(7, envelope.as_bytes()), &mut log);
+    socket.credit(NOW, 10, &mut log);
+    socket.ack(NOW, &smallvec![MessageRef::Seq(Seq(7))], &mut log);
+    socket.ack(NOW, &smallvec![MessageRef::Id("m-1".into())], &mut log);
+    socket.ack_up_to(NOW, Seq(9), &mut log);
+    socket.nack(NOW, &smallvec![MessageRef::Seq(Seq(8)), MessageRef::Id("b".into())], 250, true, &mut log);
+    socket.refused(NOW, ErrorCode::Backpressure, &mut log);
+    socket.closed_by_peer(Some(1000));
+    socket.disconnect(NOW.plus_ns(2_000_000), &mut log);
+    socket.disconnect(NOW, &mut log);
+    let common = json!({
+        "ts": "1970-01-01T00:00:01.000Z", "connId": "ws-1000-3-1", "ip": "127.0.0.1", "tenant": "acme", "tenantId": "acme",
+        "stream": "agents/\"x\"", "group": "default", "codec": "msgpack",
+    });
+    let expected = [
+        json!({"event": "connect", "credit": 5}),
+        json!({
+            "event": "deliver", "msgId": "m-1", "seq": 7, "attempt": 2, "latencyMs": 1.5, "traceparent": parent,
+            "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
+        }),
+        json!({"event": "credit", "credit": 10, "totalCredit": 15, "delivers": 1}),
+        json!({"event": "ack", "seq": 7}),
+        json!({"event": "ack", "msgId": "m-1"}),
+        json!({"event": "ack", "seq": 9, "upTo": true}),
+        json!({"event": "nack", "seq": 8, "delayMs": 250, "dead": true}),
+        json!({"event": "nack", "msgId": "b", "delayMs": 250, "dead": true}),
+        json!({"event": "error", "error": "Backpressure", "code": "Backpressure"}),
+        json!({
+            "event": "disconnect", "closeCode": 1000, "delivers": 1, "totalCredit": 15, "durMs": 2.0,
+            "ts": "1970-01-01T00:00:01.002Z",
+        }),
+    ];
+    let expected: Vec<Value> = expected
+        .iter()
+        .map(|own| {
+            let mut line = common.clone();
+            line.as_object_mut().unwrap().extend(own.as_object().unwrap().clone());
+            line
+        })
+        .collect();
+    assert_eq!(lines(&mut log), expected);
+}
+
+#[test]
+fn the_first_end_is_the_one_that_counts() {
+    let ended = |end: fn(&mut Socket)| {
+        let mut log = AccessLog::new(0, &settings(0, 0));
+        let mut socket = log.connect(NOW, &Opening { stream: None, ..OPENING }).unwrap();
+        end(&mut socket);
+        socket.disconnect(NOW, &mut log);
+        let line = lines(&mut log).pop().unwrap();
+        (line["closeCode"].as_u64().unwrap(), line.get("error").cloned())
+    };
+    assert_eq!(ended(|_| {}), (1006, None));
+    assert_eq!(ended(|socket| socket.closed_by_peer(None)), (1005, None));
+    let ours = |socket: &mut Socket| {
+        socket.closes(ErrorCode::ServerDraining);
+        socket.closed_by_peer(Some(1000));
+        socket.closes(ErrorCode::Internal);
+    };
+    assert_eq!(ended(ours), (1001, Some(json!("ServerDraining"))));
+}
+
+#[test]
+fn a_connection_that_only_publishes_names_no_stream() {
+    let mut log = AccessLog::new(0, &settings(0, 0));
+    log.connect(NOW, &Opening { stream: None, tenant: "", ..OPENING }).unwrap();
+    let line = lines(&mut log).pop().unwrap();
+    assert_eq!((line.get("stream"), line.get("group"), line.get("credit")), (None, None, None));
+    assert_eq!(line["tenant"], "default");
+}
+
+#[test]
+fn beyond_the_budget_a_message_is_told_whole_or_not_at_all() {
+    let mut log = AccessLog::new(0, &settings(4, 10));
+    let mut socket = log.connect(NOW, &OPENING).unwrap();
+    for seq in 1..=100 {
+        socket.deliver(NOW, &delivery(seq, b"{}"), &mut log);
+        socket.ack(NOW, &smallvec![MessageRef::Seq(Seq(seq))], &mut log);
+    }
+    let told = lines(&mut log);
+    let of = |event: &str, is_sampled: bool| -> Vec<u64> {
+        let those = told.iter().filter(|line| line["event"] == event && line.get("sample").is_some() == is_sampled);
+        those.map(|line| line["seq"].as_u64().unwrap()).collect()
+    };
+    assert_eq!((of("deliver", false), of("ack", false)), (vec![1, 2], vec![1, 2]));
+    let tens: Vec<u64> = (1..=10).map(|ten| ten * 10).collect();
+    assert_eq!((of("deliver", true), of("ack", true)), (tens.clone(), tens));
+    assert!(told.iter().all(|line| line.get("sample").is_none_or(|sample| *sample == json!(10))));
+    assert_eq!(log.figures(LogFile::Ws), LogFigures { lines: 1 + 4 + 20, left_out: 176, dropped: 0 });
+    socket.disconnect(NOW, &mut log);
+    assert_eq!(lines(&mut log).pop().unwrap()["delivers"], 100);
+}
+
+#[test]
+fn a_log_that_was_turned_off_says_no_more() {
+    let mut log = AccessLog::new(0, &settings(100, 1));
+    let mut socket = log.connect(NOW, &OPENING).unwrap();
+    assert_eq!(lines(&mut log).len(), 1);
+    log.apply(&LogSettings::OFF);
+    socket.deliver(NOW, &delivery(1, b"{}"), &mut log);
+    socket.credit(NOW, 1, &mut log);
+    socket.ack_up_to(NOW, Seq(1), &mut log);
+    socket.disconnect(NOW, &mut log);
+    assert!(log.connect(NOW, &OPENING).is_none());
+    assert_eq!(lines(&mut log), [] as [Value; 0]);
+}
+
+#[test]
+fn a_message_from_before_the_start_is_timed_by_the_calendar() {
+    assert_eq!(age_ns(NOW, Now { mono_ns: NOW.mono_ns - 5, unix_ms: 0 }), 5);
+    assert_eq!(age_ns(NOW, Now { mono_ns: 0, unix_ms: 400 }), 600 * NS_PER_MS);
+    assert_eq!(age_ns(NOW, Now { mono_ns: 0, unix_ms: 4_000 }), 0);
+}

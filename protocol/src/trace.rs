@@ -1,0 +1,123 @@
+//! Trace context (W3C, "Trace Context", section 3.2): who called whom, as a header and as a member of messages.
+
+use crate::codec::Encoding;
+
+/// The member of an envelope that says which trace a message belongs to.
+pub const MEMBER: &str = "traceparent";
+
+/// Bytes of a `traceparent`: version, trace id, parent id and flags, with dashes between them.
+pub const TRACEPARENT_BYTES: usize = 55;
+
+/// A valid `traceparent`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceParent<'a>(&'a str);
+
+impl<'a> TraceParent<'a> {
+    /// Reads the value of a header or of a member. `None`: it is none, and to be treated as if it were not there
+    /// (section 3.2.2.3). What a later version puts behind the four parts is left out (section 3.2.4).
+    #[must_use]
+    pub fn parse(value: &'a [u8]) -> Option<Self> {
+        let (parent, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
+        let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let has_dashes = parent[2] == b'-' && parent[35] == b'-' && parent[52] == b'-';
+        let (version, trace_id, parent_id, flags) = (&parent[..2], &parent[3..35], &parent[36..52], &parent[53..]);
+        let is_valid = has_dashes
+            && [version, trace_id, parent_id, flags].into_iter().all(is_hex)
+            && version != b"ff"
+            && trace_id.iter().any(|byte| *byte != b'0')
+            && parent_id.iter().any(|byte| *byte != b'0');
+        let is_end = rest.is_empty() || (version != b"00" && rest[0] == b'-');
+        if is_valid && is_end { std::str::from_utf8(parent).ok().map(Self) } else { None }
+    }
+
+    /// The trace context that a message carries in its envelope: its member `traceparent`, if that is a valid one.
+    #[must_use]
+    pub fn of_envelope(encoding: Encoding, envelope: &'a [u8]) -> Option<Self> {
+        // Few messages have one, and most that do have it near the front.
+        memchr::memmem::find(envelope, MEMBER.as_bytes())?;
+        let traced = match encoding {
+            Encoding::Json => serde_json::from_slice::<Traced<'_>>(envelope).ok()?,
+            Encoding::MessagePack => rmp_serde::from_slice::<Traced<'_>>(envelope).ok()?,
+        };
+        Self::parse(traced.traceparent?.as_bytes())
+    }
+
+    /// The four parts.
+    #[must_use]
+    pub const fn text(self) -> &'a str {
+        self.0
+    }
+
+    /// The trace that it belongs to.
+    #[must_use]
+    pub fn trace_id(self) -> &'a str {
+        &self.0[3..35]
+    }
+}
+
+/// What is read of an envelope.
+#[derive(serde::Deserialize)]
+struct Traced<'a> {
+    #[serde(borrow, default)]
+    traceparent: Option<&'a str>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    #[test]
+    fn an_envelope_carries_it_as_a_member() {
+        let of_json = |json: String| {
+            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+            let packed = rmp_serde::to_vec_named(&value).unwrap();
+            let found =
+                TraceParent::of_envelope(Encoding::Json, json.as_bytes()).map(|parent| parent.text().to_owned());
+            let in_packed = TraceParent::of_envelope(Encoding::MessagePack, &packed);
+            assert_eq!(in_packed.map(|parent| parent.text().to_owned()), found);
+            found
+        };
+        assert_eq!(of_json(format!(r#"{{"id":"a","x":[1,{{"y":2}}],"traceparent":"{PARENT}"}}"#)).unwrap(), PARENT);
+        for none in [
+            r#"{"id":"traceparent"}"#.to_owned(),
+            r#"{"traceparent":7}"#.to_owned(),
+            r#"{"traceparent":null}"#.to_owned(),
+            format!(r#"{{"payload":{{"traceparent":"{PARENT}"}}}}"#),
+            format!(r#"{{"traceparent":"{PARENT}x"}}"#),
+        ] {
+            assert_eq!(of_json(none.clone()), None, "{none}");
+        }
+        assert_eq!(TraceParent::of_envelope(Encoding::Json, b"traceparent"), None);
+    }
+
+    #[test]
+    fn the_specifications_examples_are_read() {
+        let text = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+        let parent = TraceParent::parse(text.as_bytes()).unwrap();
+        assert_eq!((parent.text(), parent.trace_id()), (text, "4bf92f3577b34da6a3ce929d0e0e4736"));
+        let later = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-the-future-will-be-like";
+        assert_eq!(TraceParent::parse(later.as_bytes()).unwrap().text(), &later[..TRACEPARENT_BYTES]);
+    }
+
+    #[test]
+    fn anything_else_is_none() {
+        for wrong in [
+            "",
+            "00",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-0",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-011",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-x",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01.x",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00_4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e473\u{fc}-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(TraceParent::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+}
