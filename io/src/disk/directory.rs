@@ -23,6 +23,7 @@
 use super::layout::{Layout, Unreadable};
 use super::lock::{LOCK, Lock, LockError};
 use super::steps::Steps;
+use crate::failpoint::{self, Failpoint};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -201,6 +202,7 @@ impl Directory {
 
     /// Makes what was written into [`Directory::next`] count. Every log in it is complete and durable.
     pub(crate) fn finish_move(&mut self, layout: Layout) -> Result<()> {
+        failpoint::pass(Failpoint::DuringReshard);
         self.write_descriptor(layout, SWITCH)?;
         self.switch(layout)?;
         self.layout = Some(layout);
@@ -219,6 +221,7 @@ impl Directory {
         }
         self.sync(&old)?;
         self.sync(&self.path)?;
+        failpoint::pass(Failpoint::DuringReshard);
         for shard in 0..layout.shards {
             let from = self.next(shard);
             if from.exists() {
@@ -230,6 +233,7 @@ impl Directory {
         }
         self.sync(&self.path)?;
         check_shards(&self.path, layout)?;
+        failpoint::pass(Failpoint::DuringReshard);
         let (switch, descriptor) = (self.path.join(SWITCH), self.path.join(DESCRIPTOR));
         at("rename", &switch, self.steps.rename(&switch, &descriptor))?;
         self.sync(&self.path)

@@ -4,6 +4,7 @@
 use super::filling::fill;
 use super::folder::{Access, Folder, disk_error};
 use super::keeper::{read_full, write_all};
+use crate::failpoint::{self, Failpoint};
 use conduit_shard::log::storage::SegmentFile;
 use conduit_shard::log::{SegmentId, Storage, StorageError};
 use rustix::fs::Advice;
@@ -55,6 +56,7 @@ impl Files {
         segment: SegmentId,
         step: impl FnOnce(&Folder) -> Result<(), Errno>,
     ) -> Result<(), StorageError> {
+        failpoint::pass(Failpoint::InRecovery);
         let done = if self.read_only { Err(Errno::ROFS) } else { step(&self.folder) };
         done.map_err(|errno| self.failure(what, segment, errno))
     }
@@ -89,6 +91,7 @@ impl Storage for Files {
     }
 
     fn read(&mut self, segment: SegmentId, offset: u64, buffer: &mut [u8]) -> Result<usize, StorageError> {
+        failpoint::pass(Failpoint::InRecovery);
         let read = self.fetched(segment, offset + buffer.len() as u64).and_then(|file| read_full(file, offset, buffer));
         read.map_err(|errno| self.failure("read", segment, errno))
     }

@@ -20,7 +20,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread::JoinHandle;
 
 /// Jobs under way at once. The log has a handful; one beyond is refused.
-const JOBS_MAX: usize = 256;
+pub(crate) const JOBS_MAX: usize = 256;
 
 /// One thing to do.
 #[derive(Debug)]
@@ -208,7 +208,9 @@ impl Work {
         let file = self.folder.open_segment(segment, Access::Buffered)?;
         write_all(&file, offset, bytes)?;
         failpoint::pass(Failpoint::BeforeSync);
-        rustix::fs::fdatasync(&file).map(done)
+        rustix::fs::fdatasync(&file)?;
+        failpoint::pass(Failpoint::AfterSync);
+        Ok(Outcome::Done)
     }
 
     fn sync(&self, segment: SegmentId) -> Result<Outcome, Errno> {

@@ -125,6 +125,7 @@ impl Disk {
     fn begin(&mut self, request: DiskRequest<'_>) {
         let (ticket, job) = match request {
             DiskRequest::Commit { ticket, segment, offset, bytes } => {
+                failpoint::pass(Failpoint::AfterAppend);
                 if let Some(ring) = &mut self.ring {
                     match self.open.file(&self.folder, segment) {
                         Ok(file) => {

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// Operations at once. The log has one commit and a few reads under way.
-const OPERATIONS_MAX: usize = 128;
+pub(crate) const OPERATIONS_MAX: usize = 128;
 /// Buffers kept for the next operation, and the largest that is.
 const SPARE_BUFFERS_MAX: usize = 8;
 const SPARE_BYTES_MAX: usize = 4 << 20;
@@ -293,6 +293,60 @@ impl Drop for Ring {
                 if self.operations.get_mut(entry.user_data() as usize).and_then(Option::take).is_some() {
                     self.under_way -= 1;
                 }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operation(kind: Kind, len: usize, done: usize) -> Operation {
+        let file = Rc::new(rustix::event::eventfd(0, rustix::event::EventfdFlags::empty()).expect("a descriptor"));
+        let buffer = AlignedBuffer::zeroed(len);
+        Operation { ticket: Ticket(1), kind, segment: SegmentId(1), file, buffer, offset: 0, len, done, refused: false }
+    }
+
+    /// What a result makes of an operation of three blocks of which one is done: `None` for "go on", and how much is done.
+    fn after(kind: Kind, result: i32) -> (Option<Result<(), Errno>>, usize) {
+        let mut operation = operation(kind, 3 * BLOCK_BYTES, BLOCK_BYTES);
+        let outcome = match progress(&mut operation, result) {
+            Progress::Ended => Some(Ok(())),
+            Progress::Failed(errno) => Some(Err(errno)),
+            Progress::Unfinished => None,
+        };
+        (outcome, operation.done)
+    }
+
+    #[test]
+    fn a_short_write_goes_on_at_a_block_and_a_whole_one_ends() {
+        const BLOCK: i32 = BLOCK_BYTES as i32;
+        assert_eq!(after(Kind::Commit, 2 * BLOCK), (Some(Ok(())), 3 * BLOCK_BYTES));
+        assert_eq!(after(Kind::Commit, 2 * BLOCK - 1), (None, 2 * BLOCK_BYTES));
+        assert_eq!(after(Kind::Commit, BLOCK), (None, 2 * BLOCK_BYTES));
+        for less_than_a_block in [0, 512, BLOCK - 1] {
+            assert_eq!(after(Kind::Commit, less_than_a_block), (Some(Err(Errno::NOSPC)), BLOCK_BYTES));
+        }
+    }
+
+    #[test]
+    fn a_short_read_goes_on_unless_the_file_ends_there() {
+        const BLOCK: i32 = BLOCK_BYTES as i32;
+        assert_eq!(after(Kind::Read, 2 * BLOCK), (Some(Ok(())), 3 * BLOCK_BYTES));
+        assert_eq!(after(Kind::Read, BLOCK), (None, 2 * BLOCK_BYTES));
+        assert_eq!(after(Kind::Read, BLOCK + 512), (Some(Ok(())), 2 * BLOCK_BYTES + 512));
+        assert_eq!(after(Kind::Read, 0), (Some(Ok(())), BLOCK_BYTES));
+    }
+
+    #[test]
+    fn an_interruption_is_tried_again_and_any_other_error_is_final() {
+        for kind in [Kind::Commit, Kind::Read] {
+            for errno in [Errno::INTR, Errno::AGAIN] {
+                assert_eq!(after(kind, -errno.raw_os_error()), (None, BLOCK_BYTES));
+            }
+            for errno in [Errno::IO, Errno::NOSPC, Errno::DQUOT, Errno::INVAL, Errno::CANCELED] {
+                assert_eq!(after(kind, -errno.raw_os_error()), (Some(Err(errno)), BLOCK_BYTES));
             }
         }
     }

@@ -272,6 +272,52 @@ fn recovery_sees_what_was_installed_and_reads_what_was_committed() {
 }
 
 #[test]
+fn one_request_beyond_the_limit_is_answered_and_the_others_are_done() {
+    for mut bench in Bench::all() {
+        bench.install(SegmentId(1));
+        let limit = if bench.disk.ring.is_some() { ring::OPERATIONS_MAX } else { keeper::JOBS_MAX };
+        for at in 0..=limit {
+            assert_eq!(bench.disk.has_room(), at < limit);
+            let ticket = bench.ticket();
+            bench.disk.submit(DiskRequest::Read { ticket, segment: SegmentId(1), offset: 0, len: 4_096 });
+        }
+        let told = bench.await_all();
+        assert_eq!(told.len(), limit + 1);
+        let failed: Vec<_> = told.iter().filter(|(_, told)| **told == Told::Failed(DiskError::Broken)).collect();
+        assert_eq!(failed.len(), 1, "only the one that was too many");
+        assert_eq!(Some(failed[0].0), told.keys().last());
+        assert!(bench.disk.has_room());
+        assert_eq!(bench.read(SegmentId(1), 0, 4_096), Told::Read(vec![0; 4_096]));
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_from_a_broken_one_and_takes_more_when_there_is_room() {
+    for method in [Method::Direct, Method::Buffered] {
+        // Only root may mount one.
+        let Some(scratch) = Scratch::small(8 << 20) else { return };
+        if method == Method::Direct && Folder::open(scratch.path()).expect("a folder").probe() != Ok(Access::Direct) {
+            continue;
+        }
+        let mut bench = Bench::on(scratch, method);
+        let full = Told::Failed(DiskError::Full);
+        let prepare =
+            |segment, bytes| move |ticket| DiskRequest::Prepare { ticket, segment: SegmentId(segment), bytes };
+        assert_eq!(bench.run(prepare(1, 6 << 20)), Told::Done);
+        assert_eq!(bench.run(|ticket| DiskRequest::Install { ticket, segment: SegmentId(1) }), Told::Done);
+        assert_eq!(bench.run(prepare(2, 4 << 20)), full);
+        assert!(!bench.scratch.path().join(folder::prepared_name(SegmentId(2))).exists(), "it gives its room back");
+        assert_eq!(bench.run(prepare(2, 1 << 20)), Told::Done);
+        // A file with a hole in it: what the room was never taken for.
+        std::fs::File::create(bench.file(SegmentId(3))).and_then(|file| file.set_len(4 << 20)).expect("made");
+        assert_eq!(bench.commit(SegmentId(3), 0, &vec![1; 4 << 20]), full);
+        assert_eq!(bench.run(|ticket| DiskRequest::Remove { ticket, segment: SegmentId(3) }), Told::Done);
+        assert_eq!(bench.run(|ticket| DiskRequest::Remove { ticket, segment: SegmentId(1) }), Told::Done);
+        assert_eq!(bench.run(prepare(3, 6 << 20)), Told::Done);
+    }
+}
+
+#[test]
 fn a_directory_opened_to_look_at_it_is_not_changed() {
     let mut bench = Bench::on(Scratch::new(), Method::Buffered);
     bench.install(SegmentId(1));
