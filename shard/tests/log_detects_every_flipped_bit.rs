@@ -117,3 +117,67 @@ fn records_before(rig: &Rig, byte: u64) -> usize {
     let len = encoded_bytes(&message(1, &[b'x'; 60]));
     rig.appended.iter().position(|(at, _)| (at.offset()..at.offset() + len).contains(&byte)).unwrap_or(4)
 }
+
+/// Numbers that look random and are the same every time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
+/// Flips of `in_a_log_of_any_shape`. The tests have time for these; `LOG_FLIPS=1000000` asks for a million.
+fn flip_count() -> u64 {
+    std::env::var("LOG_FLIPS").map_or(4_000, |count| count.parse().expect("LOG_FLIPS is a number"))
+}
+
+#[test]
+fn in_a_log_of_any_shape() {
+    const FLIPS_OF_A_LOG: u64 = 200;
+    let mut dice = Dice(7);
+    let (mut flips, mut in_records) = (0, 0);
+    while flips < flip_count() {
+        let mut limits = small_limits();
+        limits.segment_bytes = 4_096 * (4 + dice.below(3));
+        limits.batch_bytes_max = 4_096;
+        let mut rig = Rig::new(&limits);
+        let mut lens = Vec::new();
+        for seq in 1..=4 + dice.below(20) {
+            let envelope: Vec<u8> = (0..dice.below(900)).map(|_| dice.below(256) as u8).collect();
+            rig.append(&message(seq, &envelope), Class::Publish).unwrap();
+            lens.push(encoded_bytes(&message(seq, &envelope)));
+            if dice.below(3) == 0 {
+                rig.settle();
+            }
+        }
+        rig.log.finish();
+        rig.settle();
+        let (whole, _) = scan_all(&mut rig.disk, &limits);
+        if !whole.ended_clean {
+            // The last segment is full to the last block: there is no mark of the end.
+            continue;
+        }
+        let segments: Vec<_> = whole.segments.iter().filter(|segment| segment.end > 0).collect();
+        for _ in 0..FLIPS_OF_A_LOG {
+            let segment = segments[dice.below(segments.len() as u64) as usize];
+            let (id, end) = (segment.segment, segment.end.next_multiple_of(4_096));
+            let bit = dice.below(end * 8);
+            let byte = bit / 8;
+            let (scanned, told) = flipped(&mut rig, id.0, bit as usize);
+            let is_hit = |(at, _): &(Location, String), len: u64| {
+                at.segment() == id && (at.offset()..at.offset() + len).contains(&byte)
+            };
+            let expected = rig.appended.iter().zip(&lens).filter(|&(record, &len)| !is_hit(record, len));
+            let expected: Vec<_> = expected.map(|(record, _)| record.clone()).collect();
+            assert_eq!(records(&told), expected, "flip {flips}: bit {bit} of {id:?}");
+            let is_noticed = scanned.damage_count > 0 || scanned.torn_bytes > 0 || !scanned.ended_clean;
+            assert!(is_noticed, "flip {flips}: bit {bit} of {id:?}");
+            flips += 1;
+            in_records += u64::from(expected.len() < lens.len());
+        }
+    }
+    // Otherwise most of them hit nothing of worth.
+    assert!(in_records * 10 > flips, "{in_records} of {flips}");
+}

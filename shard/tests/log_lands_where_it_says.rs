@@ -2,7 +2,7 @@
 
 mod log_support;
 
-use conduit_shard::log::{Class, Location, LogLimits, Refused, encoded_bytes};
+use conduit_shard::log::{Class, Location, LogLimits, Refused, SegmentRole, encoded_bytes};
 use log_support::{Rig, message, records, scan_all};
 use proptest::prelude::*;
 
@@ -50,7 +50,10 @@ proptest! {
         rig.settle();
         let (scanned, told) = scan_all(&mut rig.disk, &limits);
         prop_assert_eq!(scanned.damage_count, 0);
-        prop_assert!(scanned.ended_clean);
+        // The mark of the end takes a block: there is none before the first segment, and none left in a full one.
+        let has_block_left = scanned.segments.iter().rfind(|segment| segment.role == SegmentRole::Written)
+            .is_some_and(|segment| segment.end + 4_096 <= segment.bytes);
+        prop_assert!(scanned.ended_clean || !has_block_left);
         prop_assert_eq!(records(&told), rig.appended);
     }
 }
