@@ -142,7 +142,13 @@ impl Shard {
         };
         match command.action {
             StreamAction::Put(_) | StreamAction::PutGroup { .. } => self.name(now, key, 0, Class::Upkeep, false)?,
-            StreamAction::Purge | StreamAction::Redrive { .. } => self.tell_log(now),
+            StreamAction::Purge | StreamAction::Redrive { .. } => {
+                if !self.tell_log(now)
+                    && let Some(journal) = &self.journal
+                {
+                    return Err(journal.what_is_wrong());
+                }
+            }
             StreamAction::DeleteGroup { .. } | StreamAction::Delete => {}
             StreamAction::Describe | StreamAction::Peek { .. } | StreamAction::DescribeGroup { .. } => {
                 return Ok(false);

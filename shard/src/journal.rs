@@ -155,6 +155,15 @@ impl Journal {
             Refused::TooLarge => TOO_LARGE,
         }
     }
+
+    /// Why the log has just not taken something small.
+    pub(crate) const fn what_is_wrong(&self) -> Refusal {
+        match self.log.state() {
+            LogState::Failed => FAILED,
+            LogState::Full => FULL,
+            LogState::Open => BUSY,
+        }
+    }
 }
 
 impl Shard {
@@ -295,7 +304,7 @@ impl Shard {
         }
     }
 
-    /// A stream or group was changed: that is told when the log has it.
+    /// A stream or group was changed: that is told when the log has it, which may be now when there was nothing to note.
     pub(crate) fn answer_changed(
         &mut self,
         origin: &Origin,
@@ -304,7 +313,12 @@ impl Shard {
         effects: &mut Effects,
     ) {
         match &mut self.journal {
-            Some(journal) if is_logged => {
+            Some(journal) if is_logged && journal.log.appended() > journal.log.committed() => {
+                if journal.log.state() == LogState::Failed {
+                    let (code, message) = FAILED;
+                    refuse(effects, origin, code, message, None);
+                    return;
+                }
                 let batch = journal.log.appended();
                 let what = What::Changed(Box::new(answer));
                 journal.waiting.push_back(Waiting { batch, origin: Some(*origin), what });
@@ -345,14 +359,16 @@ impl Shard {
         self.carry_over(now);
         let Some(journal) = &self.journal else { return };
         if journal.log.is_about_to_seal(now) || journal.untold.is_due(now) {
-            self.tell_log(now);
+            // What is left is told another time.
+            let _ = self.tell_log(now);
         }
     }
 
     /// The shard is about to stop: what the log has not been told is told, and everything leaves.
     pub fn close_log(&mut self, now: Now) {
         self.release_reserved(now);
-        self.tell_log(now);
+        // What a full disk does not take is redelivered after the next start.
+        let _ = self.tell_log(now);
         if let Some(journal) = &mut self.journal {
             journal.log.finish();
         }

@@ -161,7 +161,7 @@ impl Stream {
     /// Bytes of the messages held, wherever they are: for those in the log at least so many.
     pub(crate) fn bytes_stored(&self) -> u64 {
         match &self.log {
-            Some(log) => log.timeline.bytes_from(self.first()),
+            Some(log) => log.timeline.bytes_from(self.first()).max(self.held.bytes()),
             None => self.held.bytes(),
         }
     }

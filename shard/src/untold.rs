@@ -121,12 +121,12 @@ impl Shard {
         }
     }
 
-    /// Tells the log everything. What it does not take now stays for the next time.
-    pub(crate) fn tell_log(&mut self, now: Now) {
-        let Some(journal) = &mut self.journal else { return };
+    /// Tells the log everything. What it does not take now stays for the next time; then this is false.
+    pub(crate) fn tell_log(&mut self, now: Now) -> bool {
+        let Some(journal) = &mut self.journal else { return true };
         if journal.untold.owners.is_empty() {
             journal.untold.due_ns = None;
-            return;
+            return true;
         }
         let owners = std::mem::take(&mut journal.untold.owners);
         let mut left = Vec::new();
@@ -135,10 +135,12 @@ impl Shard {
                 left.push(owner);
             }
         }
-        let Some(journal) = &mut self.journal else { return };
+        let Some(journal) = &mut self.journal else { return true };
+        let is_all = left.is_empty();
         let retry = now.mono_ns.saturating_add(WAIT_MS * NS_PER_MS);
-        journal.untold.due_ns = (!left.is_empty()).then_some(retry);
+        journal.untold.due_ns = (!is_all).then_some(retry);
         journal.untold.owners = left;
+        is_all
     }
 
     /// Tells the log of one owner's ranges. False when some are left.

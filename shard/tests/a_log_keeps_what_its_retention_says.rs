@@ -1,11 +1,16 @@
 //! A log's oldest messages go by number, bytes and age, whatever its groups have done; and only then.
 
 mod common;
+mod log_support;
+mod logged;
+
 use common::wishes::{alone, in_group, log};
 use common::{Bench, limits};
 use conduit_protocol::streams::{Retention, StreamSettings};
 use conduit_protocol::{Command, ErrorCode, Seq, Subscribe};
 use conduit_shard::{Input, Limits};
+use log_support::small_limits;
+use logged::Logged;
 
 #[test]
 fn an_ack_lets_nothing_go() {
@@ -40,6 +45,19 @@ fn by_bytes() {
         bench.put("s", log(0, max, 0));
         bench.fill("s", 5);
         assert_eq!(bench.held("s"), kept, "{max}; the newest stays in any case");
+    }
+}
+
+#[test]
+fn by_bytes_also_of_a_few_messages_in_the_log() {
+    for (max, kept) in [(319, vec![2, 3, 4, 5]), (320, vec![1, 2, 3, 4, 5]), (128, vec![4, 5]), (1, vec![5])] {
+        let mut logged = Logged::new(limits(), &small_limits());
+        logged.bench.put("s", log(0, max, 0));
+        for _ in 0..5 {
+            logged.bench.publish("s", "m", b"{}");
+            logged.work();
+        }
+        assert_eq!(logged.bench.held("s"), kept, "{max}");
     }
 }
 

@@ -162,11 +162,15 @@ impl Log {
         self.filling.as_ref().map(|batch| batch.segment).ok_or(Refused::Busy)
     }
 
-    /// The number of the batch that is being filled: it rises, and whatever was appended up to now is durable as soon as
-    /// [`Log::committed`] is not below it.
+    /// The number of the batch that was appended to last: it rises, and whatever was appended up to now is durable as soon
+    /// as [`Log::committed`] is not below it. A batch with nothing in it never leaves, so it is never this one.
     #[must_use]
     pub fn appended(&self) -> u64 {
-        self.filling.as_ref().map_or(self.next_batch, |batch| batch.number)
+        match &self.filling {
+            Some(batch) if !batch.is_empty() => batch.number,
+            Some(batch) => batch.number.saturating_sub(1),
+            None => self.next_batch.saturating_sub(1),
+        }
     }
 
     /// The number of the last batch that is durable.

@@ -101,6 +101,11 @@ impl Bench {
         Self { shard: Shard::new(ShardId(0), 1, limits, 42), now, effects: Effects::new(), token: 0 }
     }
 
+    /// Goes on with a shard that was made elsewhere.
+    pub fn on(shard: Shard, now: Now) -> Self {
+        Self { shard, now, effects: Effects::new(), token: 0 }
+    }
+
     pub fn advance_ms(&mut self, ms: u64) {
         self.now = self.now.plus_ns(ms * MS);
     }
