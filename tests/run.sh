@@ -61,11 +61,19 @@ if [ "$#" -eq 0 ]; then
     everything=true
     set -- --workspace
 fi
+# What needs a server that can end itself at named places: another build.
+failpoints() { # how to test
+    cargo "$@" --workspace --features conduit/failpoints --test failpoints --lib failpoint
+}
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run "$@"
-    # nextest leaves documentation examples out.
-    if "$everything"; then cargo test --workspace --doc -q; fi
+    if "$everything"; then
+        # nextest leaves documentation examples out.
+        cargo test --workspace --doc -q
+        failpoints nextest run
+    fi
 else
     echo "tests/run.sh: cargo-nextest is not installed; cargo test runs the same tests"
     cargo test "$@"
+    if "$everything"; then failpoints test; fi
 fi
