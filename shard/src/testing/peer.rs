@@ -303,13 +303,17 @@ mod tests {
                 let mut context = Context {
                     now: Now::default(),
                     limits: &self.limits,
+                    policy: &conduit_protocol::Policy::default(),
+                    gate: &mut conduit_protocol::OpenGate,
+                    log: &mut conduit_protocol::AccessLog::default(),
+                    peer: std::net::Ipv4Addr::LOCALHOST.into(),
                     telemetry: &mut self.telemetry,
                     out: &mut out,
                     date: &mut self.date,
                     draining: false,
                 };
                 let (token, is_consumer) = match self.session.next(&mut inbox, &mut context) {
-                    Step::Command { token, command } => (token, matches!(command, Command::Subscribe(_))),
+                    Step::Command { token, command, .. } => (token, matches!(command, Command::Subscribe(_))),
                     Step::Again => continue,
                     _ => break,
                 };
@@ -319,7 +323,15 @@ mod tests {
                     let mut envelope = Vec::new();
                     codec::transcode(Encoding::Json, self.peer.encoding, br#"{"n":1}"#, &mut envelope);
                     let encoding = self.peer.encoding;
-                    let delivery = Delivery { id: b"m", seq: Seq(3), attempt: 1, encoding, envelope: &envelope };
+                    let delivery = Delivery {
+                        id: b"m",
+                        seq: Seq(3),
+                        attempt: 1,
+                        published: Now::default(),
+                        trace: None,
+                        encoding,
+                        envelope: &envelope,
+                    };
                     self.session.deliver(&delivery, &mut context);
                 } else {
                     let promise = Promise::Unsaid;
