@@ -1,6 +1,10 @@
 //! The values a server runs with.
 
 use crate::durability::DurabilityRules;
+pub use crate::edge::{
+    AccessLogSettings, AccessSettings, CODECS, CodecSettings, DrainSettings, FileChoice, GuardSettings, OidcSettings,
+    RateSettings,
+};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -38,6 +42,28 @@ pub struct Config {
     pub log_level: LogLevel,
     /// How diagnostics are written.
     pub log_format: LogFormat,
+    /// The configuration is read again when one of its files changes.
+    pub watch: bool,
+    /// How clients are let go.
+    pub drain: DrainSettings,
+    /// What is written about requests and messages.
+    pub access_log: AccessLogSettings,
+    /// Who is let in.
+    pub access: AccessSettings,
+    /// The tenants file.
+    pub tenants_file: FileChoice,
+    /// The rules file.
+    pub rules_file: FileChoice,
+    /// Environment variables that rules may read.
+    pub rules_env: Vec<String>,
+    /// How often, and how many at a time.
+    pub rates: RateSettings,
+    /// How large.
+    pub guards: GuardSettings,
+    /// In which encodings.
+    pub codecs: CodecSettings,
+    /// Milliseconds of silence on a stream of server-sent events after which a comment is sent.
+    pub sse_heartbeat_ms: u64,
     /// Bounds of the wire.
     pub protocol: conduit_protocol::Limits,
     /// Bounds of each shard.
@@ -63,6 +89,17 @@ impl Config {
             log: conduit_shard::log::LogLimits::default(),
             log_level: LogLevel::Info,
             log_format: LogFormat::Text,
+            watch: false,
+            drain: DrainSettings::default(),
+            access_log: AccessLogSettings::default(),
+            access: AccessSettings::default(),
+            tenants_file: FileChoice::default(),
+            rules_file: FileChoice::default(),
+            rules_env: Vec::new(),
+            rates: RateSettings::default(),
+            guards: GuardSettings::default(),
+            codecs: CodecSettings::default(),
+            sse_heartbeat_ms: 15_000,
             protocol: conduit_protocol::Limits::default(),
             shard: conduit_shard::Limits::default(),
         }

@@ -5,12 +5,20 @@ use crate::setting::{Setting, Unit};
 use crate::table::SETTINGS;
 use clap::{Arg, ArgMatches, Command};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// The flags that were given, as text. Values are checked by [`crate::resolve()`] together with the environment, so that
 /// all mistakes are told at once.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Flags {
     texts: BTreeMap<&'static str, String>,
+}
+
+/// The texts may be secrets.
+impl fmt::Debug for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.texts.keys()).finish()
+    }
 }
 
 impl Flags {
@@ -66,6 +74,17 @@ fn flag(setting: &Setting) -> Arg {
         ("cpus", _) => "LIST",
         ("data-dir", _) => "DIR",
         ("durability", _) => "RULES",
+        ("tokens", _) => "TOKENS",
+        ("control-token", _) => "TOKEN",
+        ("jwt-secret", _) => "KEY",
+        ("oidc-issuer" | "oidc-audience", _) => "TEXT",
+        ("oidc-jwks-uri", _) => "URL",
+        ("drain-alternates", _) => "URLS",
+        ("trusted-proxies", _) => "NETWORKS",
+        ("cors-origins", _) => "ORIGINS",
+        ("rules-env", _) => "NAMES",
+        ("tokens-file" | "rules" | "tenant-config" | "http-log" | "ws-log", _) => "FILE",
+        ("default-codec", _) => "CODEC",
         ("log-level", _) => "LEVEL",
         ("log-format", _) => "FORMAT",
         (_, Unit::Bytes) => "BYTES",
@@ -75,11 +94,12 @@ fn flag(setting: &Setting) -> Arg {
     };
     let default = value_text(setting, &setting.default_text());
     let help = format!("{} [default: {default}] [env: {}]", setting.doc, setting.env);
-    Arg::new(setting.flag)
-        .long(setting.flag)
-        .value_name(value_name)
-        .help(help)
-        .help_heading(setting.group.title())
-        .hide_short_help(setting.group.is_advanced())
-        .allow_hyphen_values(true)
+    let mut arg = Arg::new(setting.flag).long(setting.flag);
+    arg = if setting.is_switch() {
+        // The bare flag switches on. A hyphen after it begins the next flag.
+        arg.value_name("true|false").num_args(0..=1).default_missing_value("true")
+    } else {
+        arg.value_name(value_name).allow_hyphen_values(true)
+    };
+    arg.help(help).help_heading(setting.group.title()).hide_short_help(setting.group.is_advanced())
 }

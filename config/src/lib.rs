@@ -18,12 +18,16 @@ pub mod config;
 pub mod cpus;
 pub mod document;
 pub mod durability;
+pub mod edge;
 pub mod flags;
 pub mod memory;
+pub mod networks;
+pub mod origins;
 pub mod problem;
 pub mod relations;
 pub mod reserved;
 pub mod resolve;
+pub mod secret;
 pub mod setting;
 pub mod table;
 
@@ -31,8 +35,10 @@ mod nearest;
 
 pub use config::{Config, LogFormat, LogLevel};
 pub use durability::DurabilityRules;
+pub use edge::FileChoice;
 pub use flags::Flags;
 pub use memory::MemoryBound;
 pub use problem::{EXIT_CODE, Problem, Problems};
 pub use resolve::{Origin, Resolved, resolve};
+pub use secret::Secret;
 pub use setting::Setting;

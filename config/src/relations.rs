@@ -153,7 +153,7 @@ fn durability_without_a_disk(config: &Config, origins: &[Origin]) -> Option<Prob
         return None;
     }
     Some(Problem {
-        key: key(setting, origins[at]),
+        key: key(setting, &origins[at]),
         value: Some(config.durability.to_string()),
         reason: "without --data-dir nothing can be kept on a disk".to_owned(),
         remedy: "name a directory with --data-dir, or set it to memory".to_owned(),
@@ -200,7 +200,7 @@ fn value(config: &Config, flag: &str) -> u64 {
 fn contradiction(origins: &[Origin], flag: &str, value: u64, reason: &str, remedy: &str) -> Problem {
     let (at, setting) = setting(flag);
     Problem {
-        key: key(setting, origins[at]),
+        key: key(setting, &origins[at]),
         value: Some(value.to_string()),
         reason: reason.to_owned(),
         remedy: remedy.to_owned(),

@@ -1,6 +1,6 @@
 //! Variables of the operations runbook that belong to parts not built in this version.
 //!
-//! Ignoring one could be worse than failing: a server that ignores `CONDUIT_TOKENS` is open to everyone. So each fails
+//! Ignoring one could be worse than failing: a server that ignores `CONDUIT_RECORD` leaves no record. So each fails
 //! the start by name, except with a value that asks for nothing this version does not do.
 
 /// A variable of a part that is not built.
@@ -58,59 +58,20 @@ const fn instead(
 /// All of them.
 pub static RESERVED: &[Reserved] = &[
     part("CONDUIT_BACKEND", "an external backend", &["demo"]),
-    part("CONDUIT_RULES", "the rules file", NONE),
-    part("CONDUIT_TENANT_CONFIG", "tenants", NONE),
-    part("CONDUIT_TOKENS", "access tokens", NONE),
-    part("CONDUIT_CONTROL_TOKEN", "access tokens", NONE),
-    part("CONDUIT_PROTECT_METRICS", "access tokens", OFF),
-    part("CONDUIT_ALLOWED_PATHS", "access rules", NONE),
-    part("CONDUIT_OIDC_ENABLED", "OIDC", OFF),
-    part("CONDUIT_OIDC_ISSUER", "OIDC", NONE),
-    part("CONDUIT_OIDC_AUDIENCE", "OIDC", NONE),
-    part("CONDUIT_OIDC_JWKS_URI", "OIDC", NONE),
-    part("CONDUIT_CORS_ORIGINS", "CORS", NONE),
-    instead("CONDUIT_CODECS_HTTP", "switching MessagePack off", &["true"], "MessagePack is always on here; unset it"),
-    instead("CONDUIT_CODECS_WS", "switching MessagePack off", &["true"], "MessagePack is always on here; unset it"),
-    part("CONDUIT_DEFAULT_CODEC", "another default codec", &["json"]),
-    part("CONDUIT_HTTP_CODEC", "another default codec", &["json"]),
-    part("CONDUIT_WS_CODEC", "another default codec", &["json"]),
+    instead(
+        "CONDUIT_ALLOWED_PATHS",
+        "a list of allowed paths",
+        NONE,
+        "write rules with authRequired into the rules file instead",
+    ),
+    instead("CONDUIT_HTTP_CODEC", "a codec of HTTP alone", &["json"], "set CONDUIT_DEFAULT_CODEC instead"),
+    instead("CONDUIT_WS_CODEC", "a codec of WebSocket alone", &["json"], "let clients ask for it with ?codec="),
     part("CONDUIT_SERIAL_CODEC", "serial lines", NONE),
     part("CONDUIT_BLE_CODEC", "Bluetooth", NONE),
-    part("CONDUIT_CODEC_MAX_DECODED_SIZE", "a cap on decoded size", &["10485760"]),
-    part("CONDUIT_MAX_BODY", "bodies of rule routes", &["1000000"]),
-    instead("CONDUIT_MAX_BODY_SIZE", "a body limit by this name", NONE, "set CONDUIT_MAX_JSON_SIZE instead"),
-    part("CONDUIT_LARGE_THRESHOLD", "uploads", &["5242880"]),
-    instead(
-        "CONDUIT_MAX_COOKIE_LENGTH",
-        "a cookie limit",
-        &["4096"],
-        "cookies are not read; set CONDUIT_MAX_HEADER_SIZE instead",
-    ),
-    instead("CONDUIT_REQUEST_TIMEOUT", "a time-out by this name", NONE, "set CONDUIT_REQUEST_TIMEOUT_MS instead"),
     part("CONDUIT_MAX_QUERY_PARAMS", "a limit on query parameters", NONE),
     part("CONDUIT_REQUIRE_GZIP_JSON", "compressed bodies", OFF),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS", "uploads", &["100"]),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS_PER_IP", "uploads", &["10"]),
-    part("CONDUIT_HTTP_RATE_LIMIT_ENABLED", "rate limits", OFF),
-    part("CONDUIT_HTTP_RATE_LIMIT_PER_IP", "rate limits", &["100"]),
-    part("CONDUIT_HTTP_RATE_LIMIT_WINDOW_MS", "rate limits", &["60000"]),
-    part("CONDUIT_HTTP_RATE_LIMIT_ENQUEUE", "rate limits", &["50"]),
-    part("CONDUIT_HTTP_RATE_LIMIT_UPLOAD", "rate limits", &["10"]),
-    part("CONDUIT_HTTP_RATE_LIMIT_QUEUE", "rate limits", &["50"]),
-    part("CONDUIT_HTTP_RATE_LIMIT_STATS", "rate limits", &["100"]),
-    part("CONDUIT_HTTP_BURST_LIMIT_ENQUEUE", "rate limits", &["100"]),
-    part("CONDUIT_HTTP_BURST_LIMIT_UPLOAD", "rate limits", &["20"]),
-    part("CONDUIT_HTTP_BURST_LIMIT_QUEUE", "rate limits", &["100"]),
-    part("CONDUIT_HTTP_BURST_LIMIT_STATS", "rate limits", &["200"]),
-    part("CONDUIT_RATE_LIMIT_ENABLED", "rate limits", OFF),
-    part("CONDUIT_RATE_LIMIT_RATE", "rate limits", NONE),
-    part("CONDUIT_RATE_LIMIT_WINDOW_MS", "rate limits", NONE),
-    part("CONDUIT_RATE_LIMIT_BURST_ENQUEUE", "rate limits", NONE),
-    part("CONDUIT_RATE_LIMIT_BURST_UPLOAD", "rate limits", NONE),
-    part("CONDUIT_WS_MESSAGE_RATE_LIMIT", "rate limits", &["0"]),
-    part("CONDUIT_WS_RATE_WINDOW_MS", "rate limits", &["60000"]),
-    part("CONDUIT_WS_CONN_RATE_LIMIT", "rate limits", &["0"]),
-    part("CONDUIT_WS_CONN_RATE_WINDOW_MS", "rate limits", &["60000"]),
     part("CONDUIT_UPLOAD_SYNC", "uploads", OFF),
     part("CONDUIT_UPLOAD_MODE", "uploads", &["async"]),
     part("CONDUIT_UPLOAD_DIR", "uploads", NONE),
@@ -140,13 +101,9 @@ pub static RESERVED: &[Reserved] = &[
     part("CONDUIT_REDIS_URL", "job queues", NONE),
     part("CONDUIT_QUEUE_KAFKA_BROKERS", "job queues", NONE),
     part("CONDUIT_QUEUE_MQTT_URL", "job queues", NONE),
-    part("CONDUIT_HTTP_LOG", "the access log", NONE),
-    part("CONDUIT_WS_LOG", "the access log", NONE),
     part("CONDUIT_RECORD", "recording control frames", NONE),
     part("CONDUIT_RECORD_REDACT", "recording control frames", &["true"]),
     part("CONDUIT_RECORD_FILTER", "recording control frames", NONE),
-    part("CONDUIT_DRAIN_REJECT_NEW", "reloading", OFF),
-    part("CONDUIT_RELOAD_DRAIN_TIMEOUT_MS", "reloading", &["30000"]),
     part("CONDUIT_SOAK_DURATION_MIN", "test scripts", ANY),
 ];
 
@@ -168,8 +125,8 @@ mod tests {
     }
 
     #[test]
-    fn security_switches_accept_only_their_absence() {
-        for env in ["CONDUIT_TOKENS", "CONDUIT_CONTROL_TOKEN", "CONDUIT_CORS_ORIGINS", "CONDUIT_TENANT_CONFIG"] {
+    fn a_switch_of_a_part_that_is_not_built_accepts_only_its_absence() {
+        for env in ["CONDUIT_ALLOWED_PATHS", "CONDUIT_RECORD", "CONDUIT_QUEUE_MQTT_URL"] {
             let reserved = RESERVED.iter().find(|reserved| reserved.env == env).expect("reserved");
             assert!(reserved.accepts("") && reserved.accepts("  "));
             assert!(!reserved.accepts("anything"), "{env} was ignored");

@@ -7,20 +7,45 @@ use crate::nearest::nearest;
 use crate::problem::{Problem, Problems};
 use crate::reserved::{RESERVED, RESERVED_FAMILIES};
 use crate::setting::{Setting, Unfit};
-use crate::table::{SETTINGS, by_env};
+use crate::table::{ALIASES, SETTINGS, by_env};
 use crate::{document, relations};
 use std::fmt;
+use std::sync::Arc;
 
 /// The prefix of every environment variable that means this server.
 pub const ENV_PREFIX: &str = "CONDUIT_";
 
+/// A place in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, as it was named.
+    pub file: Arc<str>,
+    /// The line, from 1.
+    pub line: u64,
+    /// The column, from 1, in characters.
+    pub column: u64,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// The variable that names the configuration file; its flag is `--config`.
+pub const CONFIG_ENV: &str = "CONDUIT_CONFIG";
+
 /// Where a value came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// Nobody set it.
     Default,
+    /// The configuration file.
+    File(Place),
     /// Its environment variable.
     Environment,
+    /// Its environment variable, under another name.
+    Alias(&'static str),
     /// Its flag.
     Flag,
     /// It follows from the setting of this flag.
@@ -31,7 +56,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),
+            Self::File(place) => place.fmt(f),
             Self::Environment => f.write_str("environment"),
+            Self::Alias(name) => write!(f, "environment ({name})"),
             Self::Flag => f.write_str("flag"),
             Self::Follows(flag) => write!(f, "follows --{flag}"),
         }
@@ -54,7 +81,7 @@ impl Resolved {
     #[must_use]
     pub fn origin(&self, setting: &Setting) -> Origin {
         let at = SETTINGS.iter().position(|other| other.flag == setting.flag);
-        at.and_then(|at| self.origins.get(at).copied()).unwrap_or(Origin::Default)
+        at.and_then(|at| self.origins.get(at).cloned()).unwrap_or(Origin::Default)
     }
 
     /// Every setting with its value and origin, and the memory bound: what `--check-config` prints.
@@ -89,19 +116,17 @@ pub fn resolve(
     let mut origins = vec![Origin::Default; SETTINGS.len()];
 
     for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
-        let from_env = environment.iter().find(|(name, _)| name == setting.env).map(|(_, text)| text.as_str());
-        // A variable that is set to nothing counts as not set: that is how service files switch one off.
-        let from_env = from_env.filter(|text| !text.trim().is_empty());
+        let from_env = from_environment(setting, &environment, &mut problems);
         let (text, from) = match (flags.text(setting), from_env) {
             (Some(text), _) => (text, Origin::Flag),
-            (None, Some(text)) => (text, Origin::Environment),
+            (None, Some((text, from))) => (text, from),
             (None, None) => continue,
         };
-        *origin = from;
         if let Err(unfit) = setting.set(&mut config, text) {
-            problems.push(unfit_problem(setting, from, text, unfit));
+            problems.push(unfit_problem(setting, &from, text, unfit));
             unfit_flags.push(setting.flag);
         }
+        *origin = from;
     }
     for (name, value) in &environment {
         problems.extend(unknown_problem(name, value));
@@ -113,6 +138,32 @@ pub fn resolve(
     }
     let warnings = relations::warnings(&config, cores);
     Ok(Resolved { config, origins, warnings })
+}
+
+/// What the environment says about a setting, under its name or another. A variable that is set to nothing counts as
+/// not set: that is how service files switch one off.
+fn from_environment<'e>(
+    setting: &Setting,
+    environment: &'e [(String, String)],
+    problems: &mut Vec<Problem>,
+) -> Option<(&'e str, Origin)> {
+    let find = |env: &str| {
+        environment.iter().find(|(name, text)| name == env && !text.trim().is_empty()).map(|(_, text)| text.as_str())
+    };
+    let mut found = find(setting.env).map(|text| (text, Origin::Environment));
+    for (alias, _) in ALIASES.iter().filter(|(_, env)| *env == setting.env) {
+        match (find(alias), &found) {
+            (Some(text), None) => found = Some((text, Origin::Alias(alias))),
+            (Some(text), Some((other, _))) if text != *other => problems.push(Problem {
+                key: (*alias).to_owned(),
+                value: None,
+                reason: format!("it means the same as {}, and says something else", setting.env),
+                remedy: format!("keep {} only", setting.env),
+            }),
+            _ => {}
+        }
+    }
+    found
 }
 
 /// Fills in what follows from other values.
@@ -133,20 +184,23 @@ fn settle(config: &mut Config, origins: &mut [Origin]) {
 }
 
 /// The name under which a value was given.
-pub(crate) fn key(setting: &Setting, origin: Origin) -> String {
+pub(crate) fn key(setting: &Setting, origin: &Origin) -> String {
     match origin {
+        Origin::File(place) => format!("{place}:{}: {}", place.column, setting.yaml),
         Origin::Environment => setting.env.to_owned(),
+        Origin::Alias(name) => (*name).to_owned(),
         Origin::Default | Origin::Flag | Origin::Follows(_) => format!("--{}", setting.flag),
     }
 }
 
-fn unfit_problem(setting: &Setting, origin: Origin, text: &str, unfit: Unfit) -> Problem {
-    Problem { key: key(setting, origin), value: Some(text.to_owned()), reason: unfit.reason, remedy: unfit.remedy }
+fn unfit_problem(setting: &Setting, origin: &Origin, text: &str, unfit: Unfit) -> Problem {
+    let value = (!setting.is_secret()).then(|| text.to_owned());
+    Problem { key: key(setting, origin), value, reason: unfit.reason, remedy: unfit.remedy }
 }
 
 /// A variable that this version does not know or has not built. Its value is never shown: it may be a secret.
 fn unknown_problem(name: &str, value: &str) -> Option<Problem> {
-    if by_env(name).is_some() {
+    if by_env(name).is_some() || name == CONFIG_ENV {
         return None;
     }
     let problem = |reason: String, remedy: String| Some(Problem { key: name.to_owned(), value: None, reason, remedy });
@@ -163,6 +217,7 @@ fn unknown_problem(name: &str, value: &str) -> Option<Problem> {
         );
     }
     let known = SETTINGS.iter().map(|setting| setting.env).chain(RESERVED.iter().map(|reserved| reserved.env));
+    let known = known.chain([CONFIG_ENV]);
     let remedy = match nearest(name, known) {
         Some(known) => format!("did you mean {known}? Otherwise unset it"),
         None => "unset it; `conduit --help` lists the variables".to_owned(),

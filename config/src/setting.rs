@@ -3,6 +3,11 @@
 use crate::config::{Config, LogFormat, LogLevel};
 use crate::cpus;
 use crate::durability::DurabilityRules;
+use crate::edge::{CODECS, FileChoice};
+use crate::networks::Networks;
+use crate::origins::{self, Origins};
+use crate::secret::Secret;
+use conduit_protocol::Encoding;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -14,12 +19,16 @@ pub struct Setting {
     pub flag: &'static str,
     /// The environment variable.
     pub env: &'static str,
+    /// Its place in the YAML file: keys joined by dots.
+    pub yaml: &'static str,
     /// The heading it stands under.
     pub group: Group,
     /// What values pass.
     pub bounds: Bounds,
     /// What the number counts.
     pub unit: Unit,
+    /// A reload brings another value into force; without this it needs a restart.
+    pub is_live: bool,
     /// Where the value lives.
     pub(crate) slot: fn(&mut Config) -> Slot<'_>,
     /// What it does, in a sentence or two.
@@ -35,6 +44,14 @@ pub enum Group {
     Threads,
     /// Shutdown and diagnostics.
     Process,
+    /// Reload and drain.
+    Reload,
+    /// Access logs.
+    Logs,
+    /// Tokens, tenants, rules, origins.
+    Access,
+    /// Rates and caps.
+    Rates,
     /// HTTP requests.
     Http,
     /// WebSocket connections.
@@ -49,10 +66,14 @@ pub enum Group {
 
 impl Group {
     /// All headings, in order.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 12] = [
         Self::Listen,
         Self::Threads,
         Self::Process,
+        Self::Reload,
+        Self::Logs,
+        Self::Access,
+        Self::Rates,
         Self::Durability,
         Self::Http,
         Self::WebSocket,
@@ -71,6 +92,10 @@ impl Group {
             Self::WebSocket => "WebSocket",
             Self::Streams => "Streams and memory",
             Self::Consumers => "Consumers, credit and acks",
+            Self::Reload => "Reload and drain",
+            Self::Logs => "Access logs",
+            Self::Access => "Access, tenants and rules",
+            Self::Rates => "Rates and caps",
             Self::Durability => "Durability",
         }
     }
@@ -78,7 +103,7 @@ impl Group {
     /// Few operators need these: they are left out of the short help.
     #[must_use]
     pub const fn is_advanced(self) -> bool {
-        matches!(self, Self::Http | Self::WebSocket | Self::Streams | Self::Consumers)
+        matches!(self, Self::Rates | Self::Logs | Self::Http | Self::WebSocket | Self::Streams | Self::Consumers)
     }
 }
 
@@ -142,6 +167,28 @@ pub(crate) enum Slot<'c> {
     Level(&'c mut LogLevel),
     /// A format.
     Format(&'c mut LogFormat),
+    /// A switch.
+    Bool(&'c mut bool),
+    /// A token or key.
+    Secret(&'c mut Option<Secret>),
+    /// Tokens.
+    Secrets(&'c mut Vec<Secret>),
+    /// A text, or none.
+    Text(&'c mut Option<String>),
+    /// An address of the web, or none.
+    Url(&'c mut Option<String>),
+    /// Addresses of the web.
+    Urls(&'c mut Vec<String>),
+    /// Names of variables.
+    Names(&'c mut Vec<String>),
+    /// Networks.
+    Networks(&'c mut Networks),
+    /// Origins.
+    Origins(&'c mut Origins),
+    /// A file, the usual one, or none.
+    File(&'c mut FileChoice),
+    /// An encoding.
+    Codec(&'c mut Encoding),
 }
 
 /// Why a text is not a value of a setting, and what to write instead.
@@ -154,6 +201,38 @@ pub(crate) struct Unfit {
 }
 
 impl Setting {
+    /// The same row, of a setting that a reload changes.
+    pub(crate) const fn live(self) -> Self {
+        Self { is_live: true, ..self }
+    }
+
+    /// Its value is never shown.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        matches!((self.slot)(&mut Config::new(1)), Slot::Secret(_) | Slot::Secrets(_))
+    }
+
+    /// Its value is a list: commas separate its entries in a flag or variable.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        matches!(
+            (self.slot)(&mut Config::new(1)),
+            Slot::Secrets(_)
+                | Slot::Urls(_)
+                | Slot::Names(_)
+                | Slot::Networks(_)
+                | Slot::Origins(_)
+                | Slot::Cpus(_)
+                | Slot::Durability(_)
+        )
+    }
+
+    /// Its value is `true` or `false`.
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        matches!((self.slot)(&mut Config::new(1)), Slot::Bool(_))
+    }
+
     /// Reads `text` into its place.
     pub(crate) fn set(&self, config: &mut Config, text: &str) -> Result<(), Unfit> {
         let slot = (self.slot)(config);
@@ -168,6 +247,19 @@ impl Setting {
             Slot::Durability(place) => *place = DurabilityRules::parse(text).map_err(|reason| self.unfit(reason))?,
             Slot::Level(place) => *place = LogLevel::from_text(text).ok_or_else(|| self.unfit("no such level"))?,
             Slot::Format(place) => *place = LogFormat::from_text(text).ok_or_else(|| self.unfit("no such format"))?,
+            Slot::Bool(place) => {
+                *place = parse_switch(text).ok_or_else(|| self.unfit("it is neither true nor false"))?;
+            }
+            Slot::Secret(place) => *place = self.parse_secret(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Secrets(place) => *place = Secret::tokens(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Text(place) => *place = parse_text(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Url(place) => *place = parse_url(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Urls(place) => *place = parse_urls(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Names(place) => *place = parse_names(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Networks(place) => *place = Networks::parse(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Origins(place) => *place = Origins::parse(text).map_err(|reason| self.unfit(reason))?,
+            Slot::File(place) => *place = parse_file(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Codec(place) => *place = parse_codec(text).ok_or_else(|| self.unfit("no such codec"))?,
         }
         Ok(())
     }
@@ -184,10 +276,27 @@ impl Setting {
             Slot::Usize(place) => place.to_string(),
             Slot::Ip(place) => place.to_string(),
             Slot::Cpus(place) => place.as_deref().map_or_else(|| "any".to_owned(), cpus::show),
-            Slot::Path(place) => place.as_ref().map_or_else(|| NO_PATH.to_owned(), |path| path.display().to_string()),
+            Slot::Path(place) => place.as_ref().map_or_else(|| NOTHING.to_owned(), |path| path.display().to_string()),
             Slot::Durability(place) => place.to_string(),
             Slot::Level(place) => place.text().to_owned(),
             Slot::Format(place) => place.text().to_owned(),
+            Slot::Bool(place) => place.to_string(),
+            Slot::Secret(None) => NOTHING.to_owned(),
+            Slot::Secret(Some(_)) => "set, not shown".to_owned(),
+            Slot::Secrets(place) => match place.len() {
+                0 => NOTHING.to_owned(),
+                1 => "1 token, not shown".to_owned(),
+                count => format!("{count} tokens, not shown"),
+            },
+            Slot::Text(place) | Slot::Url(place) => place.clone().unwrap_or_else(|| NOTHING.to_owned()),
+            Slot::Urls(place) | Slot::Names(place) if place.is_empty() => NOTHING.to_owned(),
+            Slot::Urls(place) | Slot::Names(place) => place.join(","),
+            Slot::Networks(place) => place.to_string(),
+            Slot::Origins(place) => place.to_string(),
+            Slot::File(FileChoice::Usual) => USUAL.to_owned(),
+            Slot::File(FileChoice::None) => NOTHING.to_owned(),
+            Slot::File(FileChoice::Path(path)) => path.display().to_string(),
+            Slot::Codec(place) => CODECS[*place as usize].to_owned(),
         }
     }
 
@@ -198,6 +307,20 @@ impl Setting {
             "shards" => "one per core".to_owned(),
             _ => self.show(&Config::new(1)),
         }
+    }
+
+    /// A token, or a key of signatures. Nothing that is said about it contains it.
+    fn parse_secret(&self, text: &str) -> Result<Option<Secret>, String> {
+        let text = text.trim();
+        if self.flag == "jwt-secret" {
+            // RFC 7518, section 3.2: a key shorter than the hash can be found by trying.
+            return if text.len() < JWT_SECRET_BYTES_MIN {
+                Err(format!("it is shorter than {JWT_SECRET_BYTES_MIN} bytes"))
+            } else {
+                Ok(Some(Secret::new(text)))
+            };
+        }
+        Secret::token(text).map(Some)
     }
 
     fn number(&self, text: &str) -> Result<u64, Unfit> {
@@ -226,10 +349,73 @@ impl Setting {
     }
 }
 
-/// The word for the absence of a directory.
-const NO_PATH: &str = "none";
+/// The word for the absence of a value.
+const NOTHING: &str = "none";
 
-/// A directory, or `none`. A path with bytes that are not UTF-8 has arrived with a mark in their place.
+/// Shortest key of HS256.
+const JWT_SECRET_BYTES_MIN: usize = 32;
+
+/// The word for the file at the usual place.
+const USUAL: &str = "auto";
+
+/// Most addresses or names of a list.
+const LIST_MAX: usize = 256;
+
+/// `true` or `false`; `1` and `0` are what service files like to write.
+fn parse_switch(text: &str) -> Option<bool> {
+    match text.trim() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+fn parse_codec(text: &str) -> Option<Encoding> {
+    [Encoding::Json, Encoding::MessagePack].into_iter().find(|codec| CODECS[*codec as usize] == text.trim())
+}
+
+fn parse_text(text: &str) -> Result<Option<String>, &'static str> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("it is empty");
+    }
+    if text.contains(|c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER) {
+        return Err("it has a control character, or bytes that are not UTF-8");
+    }
+    Ok((text != NOTHING).then(|| text.to_owned()))
+}
+
+fn parse_url(text: &str) -> Result<Option<String>, String> {
+    if text.trim() == NOTHING { Ok(None) } else { origins::url(text, &["https", "http"]).map(Some) }
+}
+
+fn parse_urls(text: &str) -> Result<Vec<String>, String> {
+    parse_list(text, |entry| origins::url(entry, &["wss", "ws", "https", "http"]))
+}
+
+fn parse_names(text: &str) -> Result<Vec<String>, String> {
+    parse_list(text, |entry| {
+        let is_name = !entry.is_empty() && entry.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if is_name { Ok(entry.to_owned()) } else { Err(format!("`{entry}` is no name of a variable")) }
+    })
+}
+
+fn parse_list<T>(text: &str, parse: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    if text.trim() == NOTHING {
+        return Ok(Vec::new());
+    }
+    let entries: Vec<T> = text.split(',').map(|entry| parse(entry.trim())).collect::<Result<_, _>>()?;
+    if entries.len() > LIST_MAX { Err(format!("there are more than {LIST_MAX} entries")) } else { Ok(entries) }
+}
+
+fn parse_file(text: &str) -> Result<FileChoice, &'static str> {
+    if text == USUAL {
+        return Ok(FileChoice::Usual);
+    }
+    Ok(parse_path(text)?.map_or(FileChoice::None, FileChoice::Path))
+}
+
+/// A directory or file, or `none`. A path with bytes that are not UTF-8 has arrived with a mark in their place.
 fn parse_path(text: &str) -> Result<Option<PathBuf>, &'static str> {
     if text.is_empty() {
         return Err("it is empty");
@@ -237,7 +423,7 @@ fn parse_path(text: &str) -> Result<Option<PathBuf>, &'static str> {
     if text.contains(['\0', char::REPLACEMENT_CHARACTER]) {
         return Err("it has bytes that are not UTF-8");
     }
-    Ok((text != NO_PATH).then(|| PathBuf::from(text)))
+    Ok((text != NOTHING).then(|| PathBuf::from(text)))
 }
 
 /// Writes a number that its bounds have checked. The table's own test proves that every maximum fits its place.

@@ -8,16 +8,27 @@ fn every_problem_is_told_at_once() {
     let environment = [
         ("CONDUIT_WS_PORT", "-1"),
         ("CONDUIT_HTTP_PROT", "9087"),
-        ("CONDUIT_TOKENS", "s3cret"),
+        ("CONDUIT_REDIS_URL", "redis://:s3cret@redis"),
+        ("CONDUIT_TOKENS", "s3cret and blanks"),
+        ("CONDUIT_JWT_SECRET", "s3cret"),
         ("CONDUIT_HTTP2_ENABLED", "true"),
         ("PATH", "/bin"),
     ];
     let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let problems = resolve(&flags, environment, 2).expect_err("six mistakes");
+    let problems = resolve(&flags, environment, 2).expect_err("eight mistakes");
     let keys: Vec<&str> = problems.0.iter().map(|problem| problem.key.as_str()).collect();
     assert_eq!(
         keys,
-        ["--http-port", "CONDUIT_WS_PORT", "--shards", "CONDUIT_HTTP_PROT", "CONDUIT_TOKENS", "CONDUIT_HTTP2_ENABLED"]
+        [
+            "--http-port",
+            "CONDUIT_WS_PORT",
+            "--shards",
+            "CONDUIT_TOKENS",
+            "CONDUIT_JWT_SECRET",
+            "CONDUIT_HTTP_PROT",
+            "CONDUIT_REDIS_URL",
+            "CONDUIT_HTTP2_ENABLED"
+        ]
     );
 
     let text = problems.to_string();
@@ -27,7 +38,7 @@ fn every_problem_is_told_at_once() {
         "from 0 to 65535",
         "did you mean CONDUIT_HTTP_PORT?",
         "not built",
-        "6 problems",
+        "8 problems",
     ] {
         assert!(text.contains(part), "{part:?} is missing from:\n{text}");
     }

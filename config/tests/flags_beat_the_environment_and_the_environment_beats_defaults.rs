@@ -64,7 +64,7 @@ fn the_harmless_values_of_the_runbook_pass() {
         ("CONDUIT_QUEUE_BACKEND", "none"),
     ]);
     assert!(resolve(&Flags::default(), given, 1).is_ok());
-    for (name, value) in [("CONDUIT_BACKEND", "tcp://10.0.0.1:7000"), ("CONDUIT_CODECS_HTTP", "false")] {
+    for (name, value) in [("CONDUIT_BACKEND", "tcp://10.0.0.1:7000"), ("CONDUIT_UPLOAD_SYNC", "true")] {
         let problems = resolve(&Flags::default(), environment(&[(name, value)]), 1).expect_err("cannot be honoured");
         assert_eq!(problems.0[0].key, name);
     }
@@ -76,4 +76,18 @@ fn more_shards_than_cores_is_a_warning() {
     assert!(at.warnings.is_empty());
     let above = resolve(&Flags::default().with("shards", "3"), [], 2).expect("valid");
     assert!(above.warnings[0].contains("unpinned"));
+}
+
+#[test]
+fn a_variable_by_another_name_counts_and_may_not_say_something_else() {
+    let given = environment(&[("CONDUIT_REQUEST_TIMEOUT", "90000")]);
+    let resolved = resolve(&Flags::default(), given, 1).expect("valid");
+    assert_eq!(resolved.config.protocol.request_ms, 90_000);
+    let setting = by_flag("request-timeout-ms").expect("a setting");
+    assert_eq!(resolved.origin(setting).to_string(), "environment (CONDUIT_REQUEST_TIMEOUT)");
+
+    for (text, problems) in [("90000", 0), ("90001", 1)] {
+        let given = environment(&[("CONDUIT_REQUEST_TIMEOUT", "90000"), ("CONDUIT_REQUEST_TIMEOUT_MS", text)]);
+        assert_eq!(resolve(&Flags::default(), given, 1).err().map_or(0, |it| it.0.len()), problems, "{text}");
+    }
 }

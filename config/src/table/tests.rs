@@ -40,8 +40,8 @@ fn every_bound_fits_its_place_and_one_beyond_is_refused() {
 #[test]
 fn every_default_is_within_its_own_bounds() {
     for setting in SETTINGS {
-        if setting.flag == "cpus" {
-            continue; // Its default is the absence of a list, which is not a text.
+        if setting.flag == "cpus" || setting.is_secret() {
+            continue; // Its default is the absence of a value, which is not a text.
         }
         let mut config = Config::new(4);
         let text = setting.show(&config);
@@ -60,4 +60,41 @@ fn no_two_settings_share_a_place() {
         let changed = SETTINGS.iter().zip(&before).filter(|(other, was)| other.show(&config) != **was).count();
         assert_eq!(changed, 1, "--{} changes {changed} values", setting.flag);
     }
+}
+
+#[test]
+fn every_setting_has_a_place_of_its_own_in_the_file() {
+    let mut paths: Vec<&str> = SETTINGS.iter().map(|setting| setting.yaml).collect();
+    paths.sort_unstable();
+    for pair in paths.windows(2) {
+        assert!(pair[0] != pair[1] && !pair[1].starts_with(&format!("{}.", pair[0])), "{pair:?} meet");
+    }
+    for path in paths {
+        let is_key = |key: &str| {
+            key.starts_with(|c: char| c.is_ascii_lowercase()) && key.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        };
+        assert!(path.contains('.') && path.split('.').all(is_key), "{path} is no path of keys");
+    }
+}
+
+#[test]
+fn every_alias_stands_for_a_setting_and_is_none_itself() {
+    for (alias, env) in ALIASES {
+        assert_eq!(by_env(alias).map(|setting| setting.env), Some(*env));
+        assert!(SETTINGS.iter().all(|setting| setting.env != *alias), "{alias} is a setting");
+    }
+}
+
+#[test]
+fn a_secret_is_never_shown() {
+    let mut count = 0;
+    for setting in SETTINGS.iter().filter(|setting| setting.is_secret()) {
+        let mut config = Config::new(1);
+        let text = "hush-hush-hush-hush-hush-hush-hush-hush";
+        setting.set(&mut config, text).expect("a secret");
+        let told = format!("{} {config:?}", setting.show(&config));
+        assert!(!told.contains("hush"), "{told}");
+        count += 1;
+    }
+    assert_eq!(count, 3);
 }

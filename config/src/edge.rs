@@ -1,0 +1,202 @@
+//! The settings of the edge: who may come in, how often, and what is written about it.
+
+use crate::networks::Networks;
+use crate::origins::Origins;
+use crate::secret::Secret;
+use conduit_protocol::Encoding;
+use std::path::{Path, PathBuf};
+
+/// Who is let in.
+#[derive(Debug, Clone, Default)]
+pub struct AccessSettings {
+    /// Tokens that are let in.
+    pub tokens: Vec<Secret>,
+    /// A file of further tokens, one a line.
+    pub tokens_file: Option<PathBuf>,
+    /// The token of the administration.
+    pub control_token: Option<Secret>,
+    /// The metrics want a token too.
+    pub protect_metrics: bool,
+    /// Key of JSON Web Tokens signed with HS256.
+    pub jwt_secret: Option<Secret>,
+    /// JSON Web Tokens of an issuer.
+    pub oidc: OidcSettings,
+    /// Proxies whose word about a client's address is believed.
+    pub trusted_proxies: Networks,
+    /// Origins whose pages may read answers.
+    pub cors_origins: Origins,
+}
+
+/// What is asked of JSON Web Tokens.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct OidcSettings {
+    /// Tokens signed with a key of the issuer are let in.
+    pub enabled: bool,
+    /// Their `iss`.
+    pub issuer: Option<String>,
+    /// Their `aud`.
+    pub audience: Option<String>,
+    /// Where the issuer publishes its keys.
+    pub jwks_uri: Option<String>,
+}
+
+/// How often, and how many at a time. A rate of 0 is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is a row of the table, and explained there")]
+pub struct RateSettings {
+    pub http_enabled: bool,
+    pub http_per_ip: u32,
+    pub http_window_ms: u32,
+    pub http_enqueue: u32,
+    pub http_upload: u32,
+    pub http_queue: u32,
+    pub http_stats: u32,
+    pub http_burst_enqueue: u32,
+    pub http_burst_upload: u32,
+    pub http_burst_queue: u32,
+    pub http_burst_stats: u32,
+    pub http_inflight_max: u32,
+    pub ws_messages: u32,
+    pub ws_messages_window_ms: u32,
+    pub ws_connections: u32,
+    pub ws_connections_window_ms: u32,
+}
+
+impl Default for RateSettings {
+    fn default() -> Self {
+        Self {
+            http_enabled: false,
+            http_per_ip: 100,
+            http_window_ms: 60_000,
+            http_enqueue: 50,
+            http_upload: 10,
+            http_queue: 50,
+            http_stats: 100,
+            http_burst_enqueue: 100,
+            http_burst_upload: 20,
+            http_burst_queue: 100,
+            http_burst_stats: 200,
+            http_inflight_max: 0,
+            ws_messages: 0,
+            ws_messages_window_ms: 60_000,
+            ws_connections: 0,
+            ws_connections_window_ms: 60_000,
+        }
+    }
+}
+
+/// How large requests may be, beyond the bounds of the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardSettings {
+    /// Bytes of the cookies.
+    pub cookie_bytes_max: usize,
+    /// Bytes of a body that is no upload.
+    pub large_bytes: u64,
+    /// Bytes of a body that is not JSON, of a request that a rule answers.
+    pub rule_body_bytes_max: usize,
+    /// Bytes of a decoded value.
+    pub decoded_bytes_max: u64,
+}
+
+impl Default for GuardSettings {
+    fn default() -> Self {
+        Self {
+            cookie_bytes_max: 4_096,
+            large_bytes: 5 << 20,
+            rule_body_bytes_max: 1_000_000,
+            decoded_bytes_max: 10 << 20,
+        }
+    }
+}
+
+/// Which encodings are spoken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecSettings {
+    /// HTTP bodies and answers may be MessagePack.
+    pub http: bool,
+    /// WebSocket messages may be MessagePack.
+    pub ws: bool,
+    /// What is spoken when the client does not say.
+    pub default: Encoding,
+}
+
+impl Default for CodecSettings {
+    fn default() -> Self {
+        Self { http: true, ws: true, default: Encoding::Json }
+    }
+}
+
+/// The texts that name the encodings.
+pub const CODECS: &[&str] = &["json", "msgpack"];
+
+/// What the access logs say, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLogSettings {
+    /// Where lines about HTTP requests go. `None`: none are written.
+    pub http: Option<PathBuf>,
+    /// Where lines about WebSocket connections and their messages go. `None`: none are written.
+    pub ws: Option<PathBuf>,
+    /// Lines about messages that one shard writes in a second, one and all.
+    pub ws_lines_per_s: u32,
+    /// Of what is beyond, one message in so many is written; 0: none.
+    pub ws_sample: u32,
+    /// Bytes of lines that wait for the disk, all shards together. More are dropped and counted.
+    pub queue_bytes_max: usize,
+}
+
+impl Default for AccessLogSettings {
+    fn default() -> Self {
+        Self {
+            http: Some(PathBuf::from("reports/gateway-http.log.jsonl")),
+            ws: Some(PathBuf::from("reports/gateway-ws.log.jsonl")),
+            ws_lines_per_s: 1_000,
+            ws_sample: 1_000,
+            queue_bytes_max: 16 << 20,
+        }
+    }
+}
+
+/// How a server lets its clients go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainSettings {
+    /// Milliseconds over which connections are closed; 0: all at once.
+    pub timeout_ms: u64,
+    /// Meanwhile every HTTP request is refused.
+    pub reject_new: bool,
+    /// Where clients are told to go.
+    pub alternates: Vec<String>,
+}
+
+impl Default for DrainSettings {
+    fn default() -> Self {
+        Self { timeout_ms: 30_000, reject_new: false, alternates: Vec::new() }
+    }
+}
+
+/// Which file is read, if any.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum FileChoice {
+    /// The one at the usual place, if it is there.
+    #[default]
+    Usual,
+    /// None.
+    None,
+    /// This one, and it has to be there.
+    Path(PathBuf),
+}
+
+impl FileChoice {
+    /// What may be written for it.
+    pub(crate) const FORM: &str = "a file, auto, or none";
+
+    /// The file to read and whether it has to be there. `usual` is its usual name, `beside` the folder of the
+    /// configuration file.
+    #[must_use]
+    pub fn path(&self, usual: &str, beside: &Path) -> Option<(PathBuf, bool)> {
+        match self {
+            Self::Usual => Some((beside.join(usual), false)),
+            Self::None => None,
+            Self::Path(path) => Some((path.clone(), true)),
+        }
+    }
+}
