@@ -30,6 +30,7 @@ pub mod resolve;
 pub mod secret;
 pub mod setting;
 pub mod table;
+pub mod yaml;
 
 mod nearest;
 
