@@ -91,12 +91,28 @@ error_table! {
     UriTooLong = "UriTooLong", 414, 1009, Peer;
     /// The header section is larger than the limit, in bytes or in fields.
     HeadersTooLarge = "RequestHeaderFieldsTooLarge", 431, 1009, Peer;
+    /// The cookies are larger than the limit.
+    CookieTooLarge = "CookieTooLarge", 431, 1009, Peer;
     /// No valid token.
     Unauthorized = "Unauthorized", 401, 1008, Peer;
     /// The name is reserved, or the principal may not do this.
     Forbidden = "Forbidden", 403, 1008, Peer;
-    /// A rate limit.
+    /// The page that asks comes from an origin that may not.
+    OriginNotAllowed = "OriginNotAllowed", 403, 1008, Peer;
+    /// A rate limit of an address, a connection, a token or a rule.
     RateLimitExceeded = "RateLimitExceeded", 429, 1008, Load;
+    /// The rate limit of a tenant's requests.
+    TenantRateLimitExceeded = "TenantRateLimitExceeded", 429, 1008, Load;
+    /// The rate limit of one address's new WebSocket connections.
+    ConnectionRateLimitExceeded = "ConnectionRateLimitExceeded", 429, 1008, Load;
+    /// A tenant has its maximum of WebSocket connections open.
+    TenantConnectionLimitExceeded = "TenantConnectionLimitExceeded", 429, 1008, Load;
+    /// A tenant has its maximum of uploads in progress.
+    TenantUploadQuotaExceeded = "TenantUploadQuotaExceeded", 429, 1008, Load;
+    /// The server has its maximum of uploads in progress.
+    TooManyUploads = "TooManyUploads", 503, 1013, Load;
+    /// One address has its maximum of uploads in progress.
+    TooManyUploadsPerIp = "TooManyUploadsPerIp", 503, 1013, Load;
     /// The stream or the shard is full; nothing was stored.
     Backpressure = "Backpressure", 429, 1013, Load;
     /// Too many connections, streams or consumers.
@@ -115,6 +131,8 @@ error_table! {
     PingTimeout = "PingTimeout", 408, 1001, Peer;
     /// The server is shutting down.
     ServerDraining = "ServerDraining", 503, 1001, Load;
+    /// The server is shutting down and ends a connection that still has work in flight.
+    ServerRestarting = "ServerRestarting", 503, 1012, Load;
     /// The shard that owns the stream did not answer in time.
     Timeout = "Timeout", 504, 1013, Server;
     /// A defect of the server.
@@ -123,12 +141,13 @@ error_table! {
 
 impl ErrorCode {
     /// Milliseconds after which trying again makes sense, where the code alone tells: room on a disk is looked for every
-    /// second, and a group makes room when somebody deletes it.
+    /// second, and a group makes room when somebody deletes it; the waits of slots are those that clients know.
     #[must_use]
     pub const fn usual_wait_ms(self) -> Option<u32> {
         match self {
             Self::StorageFull => Some(1_000),
-            Self::TooManyGroups => Some(10_000),
+            Self::TooManyGroups | Self::TooManyConnections | Self::TenantUploadQuotaExceeded => Some(10_000),
+            Self::TooManyUploads | Self::TooManyUploadsPerIp => Some(30_000),
             _ => None,
         }
     }

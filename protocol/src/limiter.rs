@@ -8,21 +8,49 @@
 //! all others in the table of their home shard.
 
 use crate::answer::Refusal;
+use crate::error::ErrorCode;
 use crate::ids::{ShardId, TenantId};
+use crate::policy::TokenTag;
 use crate::telemetry::Endpoint;
 use crate::time::Now;
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 /// Whose allowance it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Subject {
-    /// A client's address.
+    /// A client's address: see [`Subject::ip`].
     Ip(IpAddr),
     /// A tenant.
     Tenant(TenantId),
+    /// Whoever shows one token.
+    Token(TokenTag),
     /// Everybody together.
     Server,
+}
+
+impl Subject {
+    /// A client's address. Of IPv6 only the network counts (64 bits): a host has all the addresses of its network, so that
+    /// it could begin anew with each of them.
+    #[must_use]
+    pub const fn ip(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ip(address),
+            IpAddr::V6(address) => match address.to_ipv4_mapped() {
+                Some(address) => Self::Ip(IpAddr::V4(address)),
+                None => Self::Ip(IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !(u64::MAX as u128)))),
+            },
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ip(_) => "one address",
+            Self::Tenant(_) => "the tenant",
+            Self::Token(_) => "one token",
+            Self::Server => "the server",
+        }
+    }
 }
 
 /// What is taken.
@@ -36,8 +64,6 @@ pub enum Category {
     Connects,
     /// WebSocket connections that are open.
     Connections,
-    /// HTTP requests in progress.
-    InProgress,
     /// Uploads in progress.
     Uploads,
     /// Requests that one rule answers, by its position among the rules.
@@ -76,15 +102,86 @@ pub struct Charge {
 }
 
 impl Charge {
+    /// It comes back by a release.
+    #[must_use]
+    pub const fn is_slot(&self) -> bool {
+        matches!(self.allowance, Allowance::Slots(_))
+    }
+
+    /// How it is refused: names the limit, and says when trying again makes sense. `wait_ms`: until there is some again,
+    /// when that is known.
+    #[cold]
+    #[must_use]
+    pub fn refusal(&self, wait_ms: Option<u32>) -> Refusal<'static> {
+        let whose = self.subject.name();
+        let what = match self.category {
+            Category::Requests(endpoint) => format!("requests to {}", endpoint.path()),
+            Category::AllRequests => "requests".to_owned(),
+            Category::Connects => "new WebSocket connections".to_owned(),
+            Category::Connections => "WebSocket connections at a time".to_owned(),
+            Category::Uploads => "uploads at a time".to_owned(),
+            Category::Rule(_) => "requests to this rule".to_owned(),
+        };
+        let message = match self.allowance {
+            Allowance::Slots(slots) => format!("{whose} may have {slots} {what}, and has them: end one of them first"),
+            Allowance::Rate(Rate { per_window, window_ms, burst }) => format!(
+                "{whose} may make {per_window} {what} in {} s, {burst} of them at once: wait {} ms",
+                f64::from(window_ms) / 1_000.0,
+                wait_ms.unwrap_or(window_ms)
+            ),
+        };
+        Refusal { code: self.refusal_code(), message: message.into(), retry_after_ms: wait_ms }
+    }
+
+    /// The code of [`Self::refusal`].
+    #[must_use]
+    pub const fn refusal_code(&self) -> ErrorCode {
+        match (self.category, self.subject) {
+            (Category::AllRequests, Subject::Tenant(_)) => ErrorCode::TenantRateLimitExceeded,
+            (Category::Connects, _) => ErrorCode::ConnectionRateLimitExceeded,
+            (Category::Connections, _) => ErrorCode::TenantConnectionLimitExceeded,
+            (Category::Uploads, Subject::Tenant(_)) => ErrorCode::TenantUploadQuotaExceeded,
+            (Category::Uploads, Subject::Ip(_) | Subject::Token(_)) => ErrorCode::TooManyUploadsPerIp,
+            (Category::Uploads, Subject::Server) => ErrorCode::TooManyUploads,
+            (Category::AllRequests | Category::Requests(_) | Category::Rule(_), _) => ErrorCode::RateLimitExceeded,
+        }
+    }
+
     /// The shard that keeps this account: fixed for a number of shards.
     #[must_use]
     pub fn home(&self, shards: u16) -> ShardId {
         if shards <= 1 {
             return ShardId(0);
         }
-        let mut hasher = xxhash_rust::xxh3::Xxh3Default::new();
-        (self.subject, self.category).hash(&mut hasher);
-        ShardId((hasher.digest() % u64::from(shards)) as u16)
+        let mut parts = Parts::default();
+        (self.subject, self.category).hash(&mut parts);
+        ShardId((xxhash_rust::xxh3::xxh3_64(&parts.bytes[..parts.len]) % u64::from(shards)) as u16)
+    }
+}
+
+/// The bytes of a key, gathered so that they are hashed in one go: that is asked for every request that is limited.
+struct Parts {
+    bytes: [u8; 64],
+    len: usize,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self { bytes: [0; 64], len: 0 }
+    }
+}
+
+impl std::hash::Hasher for Parts {
+    fn write(&mut self, part: &[u8]) {
+        // A subject and a category have fewer bytes; more would only make accounts meet in one home.
+        let room = &mut self.bytes[self.len..];
+        let taken = part.len().min(room.len());
+        room[..taken].copy_from_slice(&part[..taken]);
+        self.len += taken;
+    }
+
+    fn finish(&self) -> u64 {
+        0
     }
 }
 
@@ -103,6 +200,9 @@ pub enum Verdict {
 pub trait Gate: std::fmt::Debug {
     /// Takes what is asked for, if it is there.
     fn charge(&mut self, now: Now, charge: &Charge) -> Verdict;
+
+    /// Gives a slot back, wherever its account is kept.
+    fn release(&mut self, charge: &Charge);
 }
 
 /// Grants everything: for servers and tests without limits.
@@ -113,6 +213,8 @@ impl Gate for OpenGate {
     fn charge(&mut self, _: Now, _: &Charge) -> Verdict {
         Verdict::Granted
     }
+
+    fn release(&mut self, _: &Charge) {}
 }
 
 /// A token bucket. It begins full, fills evenly, and holds no more than its burst.
@@ -146,6 +248,31 @@ impl Bucket {
         let wait_ns = (token - self.level).div_ceil(rate.per_window as u128);
         let wait_ms = wait_ns.div_ceil(1_000_000);
         Err(if wait_ms > u32::MAX as u128 { u32::MAX } else { wait_ms as u32 })
+    }
+
+    /// Takes up to so many tokens beyond the first `keep`, and says how many: to be spent elsewhere.
+    pub fn take_some(&mut self, now: Now, rate: Rate, keep: u32, some: u32) -> u32 {
+        self.fill(now, rate);
+        let token = Self::window_ns(rate);
+        let spare = (self.level / token).saturating_sub(u128::from(keep));
+        let taken = u32::try_from(spare).unwrap_or(u32::MAX).min(some);
+        self.level -= u128::from(taken) * token;
+        taken
+    }
+
+    /// Gives tokens back that were taken and not spent.
+    pub const fn give_back(&mut self, now: Now, rate: Rate, tokens: u32) {
+        self.fill(now, rate);
+        let level = self.level + tokens as u128 * Self::window_ns(rate);
+        let capacity = Self::capacity(rate);
+        self.level = if level > capacity { capacity } else { level };
+    }
+
+    /// How much of what it can hold has been spent: 0 is nothing, 1 all of it.
+    pub fn spent_share(&mut self, now: Now, rate: Rate) -> f32 {
+        self.fill(now, rate);
+        let capacity = Self::capacity(rate);
+        (capacity - self.level) as f32 / capacity.max(1) as f32
     }
 
     /// It holds all that it can: forgetting it loses nothing.
@@ -216,14 +343,14 @@ mod tests {
 
     #[test]
     fn refilling_never_rounds() {
-        let thirds = Rate { per_window: 3, window_ms: 1_000, burst: 1 };
+        let thirds = Rate { per_window: 3, window_ms: 1_000, burst: 2 };
         let mut bucket = Bucket::full(at_ms(0), thirds);
         let mut taken = 0;
         for ms in 0..3_000 {
             taken += u32::from(bucket.take(at_ms(ms), thirds).is_ok());
         }
-        // One that was there, and three a second: the last one comes with the third second.
-        assert_eq!(taken, 1 + 8);
+        // Two that were there, and three a second: the last one comes with the third second.
+        assert_eq!(taken, 2 + 8);
         assert_eq!(bucket.take(at_ms(3_000), thirds), Ok(()));
     }
 }

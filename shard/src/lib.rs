@@ -17,6 +17,7 @@
 
 pub mod effect;
 pub mod input;
+pub mod limiter;
 pub mod limits;
 pub mod log;
 pub mod placement;
@@ -50,6 +51,7 @@ mod move_streams;
 mod pause;
 mod pool;
 mod publish;
+mod quiet;
 mod recover;
 mod redrive;
 mod release;
@@ -65,14 +67,17 @@ mod timeline;
 mod timestamp;
 mod ttl;
 mod untold;
+mod views;
 mod wheel;
 
 pub use effect::{AnswerValue, Effect, Effects, StreamKey};
 pub use input::Input;
 pub use journal::DurabilityOf;
+pub use limiter::{Errand, Limiter};
 pub use limits::Limits;
 pub use move_streams::{MoveError, MovePlan, Moved, move_streams};
 pub use placement::shard_of;
 pub use recover::{RecoverPlan, Recovered};
 pub use shard::Shard;
 pub use snapshot::{LogSnapshot, Snapshot, StreamSnapshot, Totals};
+pub use views::{ConsumerRow, GroupRow, Rows};

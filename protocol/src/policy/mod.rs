@@ -5,21 +5,25 @@
 pub mod access;
 pub mod codecs;
 pub mod cors;
+pub mod drain;
 pub mod guards;
 pub mod proxies;
 pub mod rates;
 pub mod tenants;
 
-pub use access::{Access, Principal, Scope};
+pub use access::{
+    Access, AccessError, AccessParts, Denial, Identity, JwtParts, Need, Principal, Refused, Scope, TokenTag,
+};
 pub use codecs::Codecs;
 pub use cors::Cors;
+pub use drain::Drain;
 pub use guards::Guards;
 pub use proxies::Proxies;
 pub use rates::Rates;
 pub use tenants::{Tenant, Tenants};
 
 /// Everything that an operator decides about requests. See the module.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// Rises with every reload: what was remembered under another one is forgotten.
     pub generation: u64,
@@ -37,4 +41,6 @@ pub struct Policy {
     pub codecs: Codecs,
     /// Whose word about a client's address is believed.
     pub proxies: Proxies,
+    /// How clients are let go when the server ends.
+    pub drain: Drain,
 }

@@ -20,7 +20,7 @@ pub struct Tenant {
 }
 
 /// All tenants, by their id. The default has none.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Tenants {
     /// The tenants.
     pub by_id: HashMap<TenantId, Tenant>,
@@ -30,6 +30,21 @@ impl Tenants {
     /// The name of a tenant; empty for the default tenant and for one that is no longer configured.
     #[must_use]
     pub fn name(&self, id: TenantId) -> &str {
-        self.by_id.get(&id).map_or("", |tenant| &tenant.name)
+        self.get(id).map_or("", |tenant| &tenant.name)
+    }
+
+    /// The tenant of this name, if there is one.
+    #[must_use]
+    pub fn id(&self, name: &str) -> Option<TenantId> {
+        let id = TenantId::of_name(name);
+        self.by_id.get(&id).is_some_and(|tenant| tenant.name == name).then_some(id)
+    }
+
+    /// A tenant. The default tenant is none.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, id: TenantId) -> Option<&Tenant> {
+        // Nearly every request of a server without tenants is the default tenant's.
+        if id == TenantId::DEFAULT { None } else { self.by_id.get(&id) }
     }
 }
