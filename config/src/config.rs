@@ -2,7 +2,7 @@
 
 use crate::durability::DurabilityRules;
 pub use crate::edge::{
-    AccessLogSettings, AccessSettings, CODECS, CodecSettings, DrainSettings, FileChoice, GuardSettings, OidcSettings,
+    AccessLogSettings, AccessSettings, CODECS, CodecSettings, DrainSettings, FileChoice, GuardSettings, JwtSettings,
     RateSettings,
 };
 use std::net::{IpAddr, Ipv4Addr};

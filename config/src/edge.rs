@@ -17,10 +17,8 @@ pub struct AccessSettings {
     pub control_token: Option<Secret>,
     /// The metrics want a token too.
     pub protect_metrics: bool,
-    /// Key of JSON Web Tokens signed with HS256.
-    pub jwt_secret: Option<Secret>,
-    /// JSON Web Tokens of an issuer.
-    pub oidc: OidcSettings,
+    /// What is asked of JSON Web Tokens.
+    pub jwt: JwtSettings,
     /// Proxies whose word about a client's address is believed.
     pub trusted_proxies: Networks,
     /// Origins whose pages may read answers.
@@ -28,16 +26,36 @@ pub struct AccessSettings {
 }
 
 /// What is asked of JSON Web Tokens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct OidcSettings {
-    /// Tokens signed with a key of the issuer are let in.
-    pub enabled: bool,
-    /// Their `iss`.
-    pub issuer: Option<String>,
-    /// Their `aud`.
-    pub audience: Option<String>,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JwtSettings {
+    /// Key of tokens signed with HS256.
+    pub secret: Option<Secret>,
+    /// Tokens signed with a key of the issuer's set are let in.
+    pub oidc: bool,
     /// Where the issuer publishes its keys.
     pub jwks_uri: Option<String>,
+    /// Their `iss`.
+    pub issuer: Option<String>,
+    /// Their `aud`: one of these.
+    pub audiences: Vec<String>,
+    /// The claim that names the tenant.
+    pub tenant_claim: String,
+    /// Milliseconds by which clocks may differ.
+    pub leeway_ms: u64,
+}
+
+impl Default for JwtSettings {
+    fn default() -> Self {
+        Self {
+            secret: None,
+            oidc: false,
+            jwks_uri: None,
+            issuer: None,
+            audiences: Vec::new(),
+            tenant_claim: "tenant".to_owned(),
+            leeway_ms: 60_000,
+        }
+    }
 }
 
 /// How often, and how many at a time. A rate of 0 is none.
@@ -48,12 +66,8 @@ pub struct RateSettings {
     pub http_per_ip: u32,
     pub http_window_ms: u32,
     pub http_enqueue: u32,
-    pub http_upload: u32,
-    pub http_queue: u32,
     pub http_stats: u32,
     pub http_burst_enqueue: u32,
-    pub http_burst_upload: u32,
-    pub http_burst_queue: u32,
     pub http_burst_stats: u32,
     pub http_inflight_max: u32,
     pub ws_messages: u32,
@@ -69,12 +83,8 @@ impl Default for RateSettings {
             http_per_ip: 100,
             http_window_ms: 60_000,
             http_enqueue: 50,
-            http_upload: 10,
-            http_queue: 50,
             http_stats: 100,
             http_burst_enqueue: 100,
-            http_burst_upload: 20,
-            http_burst_queue: 100,
             http_burst_stats: 200,
             http_inflight_max: 0,
             ws_messages: 0,
@@ -159,17 +169,19 @@ impl Default for AccessLogSettings {
 /// How a server lets its clients go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainSettings {
-    /// Milliseconds over which connections are closed; 0: all at once.
-    pub timeout_ms: u64,
-    /// Meanwhile every HTTP request is refused.
+    /// Milliseconds after a reload in which `/health` says that the server drains.
+    pub after_reload_ms: u64,
+    /// Requests that only read are refused too.
     pub reject_new: bool,
+    /// Milliseconds after which clients are told to connect again.
+    pub retry_after_ms: u32,
     /// Where clients are told to go.
     pub alternates: Vec<String>,
 }
 
 impl Default for DrainSettings {
     fn default() -> Self {
-        Self { timeout_ms: 30_000, reject_new: false, alternates: Vec::new() }
+        Self { after_reload_ms: 0, reject_new: false, retry_after_ms: 1_000, alternates: Vec::new() }
     }
 }
 

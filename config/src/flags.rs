@@ -77,7 +77,7 @@ fn flag(setting: &Setting) -> Arg {
         ("tokens", _) => "TOKENS",
         ("control-token", _) => "TOKEN",
         ("jwt-secret", _) => "KEY",
-        ("oidc-issuer" | "oidc-audience", _) => "TEXT",
+        ("oidc-issuer" | "oidc-audience" | "jwt-tenant-claim", _) => "TEXT",
         ("oidc-jwks-uri", _) => "URL",
         ("drain-alternates", _) => "URLS",
         ("trusted-proxies", _) => "NETWORKS",

@@ -1,7 +1,7 @@
-//! Flags and environment variables to one checked [`Config`].
+//! Flags, environment variables and YAML files to one checked [`Config`].
 //!
-//! Everything here is a function of its arguments: the command line, the environment and the machine's core count are
-//! handed in, and nothing is read or written. There is one table of settings ([`table::SETTINGS`]); the flags, the help
+//! Everything here is a function of its arguments: the command line, the environment, the machine's core count and the
+//! texts of files are handed in, and nothing is read or written. There is one table of settings ([`table::SETTINGS`]); the flags, the help
 //! text, the validation, the `--check-config` listing and the table in `docs/config.md` all come from it.
 //!
 //! ```text
@@ -11,7 +11,7 @@
 //! 4 settle   values that follow from others (credit window, shards from CPUs)               resolve
 //! ```
 //!
-//! Order: flag > environment > default. All problems are collected and told together.
+//! Order: flag > environment > file > default. All problems are collected and told together.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -19,6 +19,7 @@ pub mod cpus;
 pub mod document;
 pub mod durability;
 pub mod edge;
+pub mod file;
 pub mod flags;
 pub mod memory;
 pub mod networks;
@@ -29,6 +30,7 @@ pub mod reserved;
 pub mod resolve;
 pub mod secret;
 pub mod setting;
+pub mod snippet;
 pub mod table;
 pub mod yaml;
 
@@ -37,9 +39,10 @@ mod nearest;
 pub use config::{Config, LogFormat, LogLevel};
 pub use durability::DurabilityRules;
 pub use edge::FileChoice;
+pub use file::ConfigFile;
 pub use flags::Flags;
 pub use memory::MemoryBound;
 pub use problem::{EXIT_CODE, Problem, Problems};
-pub use resolve::{Origin, Resolved, resolve};
+pub use resolve::{Origin, Place, Resolved, resolve, resolve_with};
 pub use secret::Secret;
 pub use setting::Setting;

@@ -8,14 +8,36 @@ pub const EXIT_CODE: u8 = 78;
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What was set, under the name it was set by: `--http-port` or `CONDUIT_HTTP_PORT`.
+    /// What was set, under the name it was set by: `--http-port`, `CONDUIT_HTTP_PORT`, or `FILE:LINE:COLUMN: http.port`.
     pub key: String,
     /// The value that was given; `None` when showing it could show a secret, or when there is none.
     pub value: Option<String>,
     /// What is wrong with it, and the bound that it breaks.
     pub reason: String,
+    /// The line of the file that it stands in, if it stands in one.
+    pub snippet: Option<String>,
     /// What to do about it.
     pub remedy: String,
+}
+
+impl Problem {
+    /// A problem that is about no value.
+    #[must_use]
+    pub fn new(key: impl Into<String>, reason: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { key: key.into(), value: None, reason: reason.into(), snippet: None, remedy: remedy.into() }
+    }
+
+    /// The same about a value that may be shown.
+    #[must_use]
+    pub fn with_value(self, value: impl Into<String>) -> Self {
+        Self { value: Some(value.into()), ..self }
+    }
+
+    /// The same with the line that it stands in.
+    #[must_use]
+    pub fn with_snippet(self, snippet: impl Into<String>) -> Self {
+        Self { snippet: Some(snippet.into()), ..self }
+    }
 }
 
 impl fmt::Display for Problem {
@@ -24,7 +46,11 @@ impl fmt::Display for Problem {
         if let Some(value) = &self.value {
             write!(f, " = {value:?}")?;
         }
-        write!(f, ": {}\n    remedy: {}", self.reason, self.remedy)
+        write!(f, ": {}", self.reason)?;
+        for line in self.snippet.iter().flat_map(|snippet| snippet.lines()) {
+            write!(f, "\n  {line}")?;
+        }
+        write!(f, "\n    remedy: {}", self.remedy)
     }
 }
 

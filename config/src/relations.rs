@@ -92,12 +92,11 @@ pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<
     if problems.is_empty()
         && let Err(reason) = config.shard.validate().and_then(|()| config.log.validate())
     {
-        problems.push(Problem {
-            key: "the limits of a shard".to_owned(),
-            value: None,
+        problems.push(Problem::new(
+            "the limits of a shard",
             reason,
-            remedy: "`conduit --check-config` without the limits set shows values that fit each other".to_owned(),
-        });
+            "`conduit --check-config` without the limits set shows values that fit each other",
+        ));
     }
     problems
 }
@@ -152,12 +151,12 @@ fn durability_without_a_disk(config: &Config, origins: &[Origin]) -> Option<Prob
     if origins[at] == Origin::Default || !config.durability.uses_a_disk() {
         return None;
     }
-    Some(Problem {
-        key: key(setting, &origins[at]),
-        value: Some(config.durability.to_string()),
-        reason: "without --data-dir nothing can be kept on a disk".to_owned(),
-        remedy: "name a directory with --data-dir, or set it to memory".to_owned(),
-    })
+    let problem = Problem::new(
+        key(setting, &origins[at]),
+        "without --data-dir nothing can be kept on a disk",
+        "name a directory with --data-dir, or set it to memory",
+    );
+    Some(problem.with_value(config.durability.to_string()))
 }
 
 /// What passes but is probably not meant.
@@ -199,12 +198,7 @@ fn value(config: &Config, flag: &str) -> u64 {
 
 fn contradiction(origins: &[Origin], flag: &str, value: u64, reason: &str, remedy: &str) -> Problem {
     let (at, setting) = setting(flag);
-    Problem {
-        key: key(setting, &origins[at]),
-        value: Some(value.to_string()),
-        reason: reason.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    Problem::new(key(setting, &origins[at]), reason, remedy).with_value(value.to_string())
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Flags and environment to one configuration, with the origin of every value.
 
 use crate::config::Config;
+use crate::file::ConfigFile;
 use crate::flags::Flags;
 use crate::memory::MemoryBound;
 use crate::nearest::nearest;
@@ -97,7 +98,7 @@ impl Resolved {
     }
 }
 
-/// Makes one checked configuration of what was given. `environment` may hold any variables; those without the prefix
+/// Makes one checked configuration of what was given on the command line and in the environment. `environment` may hold any variables; those without the prefix
 /// `CONDUIT_` are skipped. `cores` is the number of CPUs the process may use: the default number of shards.
 ///
 /// # Errors
@@ -106,6 +107,19 @@ impl Resolved {
 pub fn resolve(
     flags: &Flags,
     environment: impl IntoIterator<Item = (String, String)>,
+    cores: usize,
+) -> Result<Resolved, Problems> {
+    resolve_with(flags, environment, None, cores)
+}
+
+/// The same with a configuration file below the environment.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_with(
+    flags: &Flags,
+    environment: impl IntoIterator<Item = (String, String)>,
+    file: Option<&ConfigFile>,
     cores: usize,
 ) -> Result<Resolved, Problems> {
     let environment: Vec<(String, String)> =
@@ -117,13 +131,22 @@ pub fn resolve(
 
     for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
         let from_env = from_environment(setting, &environment, &mut problems);
+        let from_file = || file.and_then(|file| file.get(setting));
         let (text, from) = match (flags.text(setting), from_env) {
             (Some(text), _) => (text, Origin::Flag),
-            (None, Some((text, from))) => (text, from),
-            (None, None) => continue,
+            (None, Some(found)) => found,
+            (None, None) => match from_file() {
+                Some((text, place)) => (text, Origin::File(place)),
+                None => continue,
+            },
         };
         if let Err(unfit) = setting.set(&mut config, text) {
-            problems.push(unfit_problem(setting, &from, text, unfit));
+            let snippet = if let Origin::File(_) = from { file.and_then(|file| file.snippet(setting)) } else { None };
+            let problem = unfit_problem(setting, &from, text, unfit);
+            problems.push(match snippet {
+                Some(snippet) => problem.with_snippet(snippet),
+                None => problem,
+            });
             unfit_flags.push(setting.flag);
         }
         *origin = from;
@@ -154,12 +177,11 @@ fn from_environment<'e>(
     for (alias, _) in ALIASES.iter().filter(|(_, env)| *env == setting.env) {
         match (find(alias), &found) {
             (Some(text), None) => found = Some((text, Origin::Alias(alias))),
-            (Some(text), Some((other, _))) if text != *other => problems.push(Problem {
-                key: (*alias).to_owned(),
-                value: None,
-                reason: format!("it means the same as {}, and says something else", setting.env),
-                remedy: format!("keep {} only", setting.env),
-            }),
+            (Some(text), Some((other, _))) if text != *other => problems.push(Problem::new(
+                *alias,
+                format!("it means the same as {}, and says something else", setting.env),
+                format!("keep {} only", setting.env),
+            )),
             _ => {}
         }
     }
@@ -194,8 +216,8 @@ pub(crate) fn key(setting: &Setting, origin: &Origin) -> String {
 }
 
 fn unfit_problem(setting: &Setting, origin: &Origin, text: &str, unfit: Unfit) -> Problem {
-    let value = (!setting.is_secret()).then(|| text.to_owned());
-    Problem { key: key(setting, origin), value, reason: unfit.reason, remedy: unfit.remedy }
+    let problem = Problem::new(key(setting, origin), unfit.reason, unfit.remedy);
+    if setting.is_secret() { problem } else { problem.with_value(text) }
 }
 
 /// A variable that this version does not know or has not built. Its value is never shown: it may be a secret.
@@ -203,7 +225,7 @@ fn unknown_problem(name: &str, value: &str) -> Option<Problem> {
     if by_env(name).is_some() || name == CONFIG_ENV {
         return None;
     }
-    let problem = |reason: String, remedy: String| Some(Problem { key: name.to_owned(), value: None, reason, remedy });
+    let problem = |reason: String, remedy: String| Some(Problem::new(name, reason, remedy));
     if let Some(reserved) = RESERVED.iter().find(|reserved| reserved.env == name) {
         if reserved.accepts(value) {
             return None;

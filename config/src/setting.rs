@@ -175,6 +175,10 @@ pub(crate) enum Slot<'c> {
     Secrets(&'c mut Vec<Secret>),
     /// A text, or none.
     Text(&'c mut Option<String>),
+    /// A text.
+    Word(&'c mut String),
+    /// Texts.
+    Texts(&'c mut Vec<String>),
     /// An address of the web, or none.
     Url(&'c mut Option<String>),
     /// Addresses of the web.
@@ -218,6 +222,7 @@ impl Setting {
         matches!(
             (self.slot)(&mut Config::new(1)),
             Slot::Secrets(_)
+                | Slot::Texts(_)
                 | Slot::Urls(_)
                 | Slot::Names(_)
                 | Slot::Networks(_)
@@ -225,6 +230,11 @@ impl Setting {
                 | Slot::Cpus(_)
                 | Slot::Durability(_)
         )
+    }
+
+    /// The text of a list without entries.
+    pub(crate) fn empty_list(&self) -> &'static str {
+        if self.is_secret() { "" } else { NOTHING }
     }
 
     /// Its value is `true` or `false`.
@@ -253,6 +263,11 @@ impl Setting {
             Slot::Secret(place) => *place = self.parse_secret(text).map_err(|reason| self.unfit(reason))?,
             Slot::Secrets(place) => *place = Secret::tokens(text).map_err(|reason| self.unfit(reason))?,
             Slot::Text(place) => *place = parse_text(text).map_err(|reason| self.unfit(reason))?,
+            Slot::Word(place) => {
+                let text = parse_text(text).map_err(|reason| self.unfit(reason))?;
+                *place = text.ok_or_else(|| self.unfit("it is needed"))?;
+            }
+            Slot::Texts(place) => *place = parse_texts(text).map_err(|reason| self.unfit(reason))?,
             Slot::Url(place) => *place = parse_url(text).map_err(|reason| self.unfit(reason))?,
             Slot::Urls(place) => *place = parse_urls(text).map_err(|reason| self.unfit(reason))?,
             Slot::Names(place) => *place = parse_names(text).map_err(|reason| self.unfit(reason))?,
@@ -288,9 +303,10 @@ impl Setting {
                 1 => "1 token, not shown".to_owned(),
                 count => format!("{count} tokens, not shown"),
             },
+            Slot::Word(place) => place.clone(),
             Slot::Text(place) | Slot::Url(place) => place.clone().unwrap_or_else(|| NOTHING.to_owned()),
-            Slot::Urls(place) | Slot::Names(place) if place.is_empty() => NOTHING.to_owned(),
-            Slot::Urls(place) | Slot::Names(place) => place.join(","),
+            Slot::Texts(place) | Slot::Urls(place) | Slot::Names(place) if place.is_empty() => NOTHING.to_owned(),
+            Slot::Texts(place) | Slot::Urls(place) | Slot::Names(place) => place.join(","),
             Slot::Networks(place) => place.to_string(),
             Slot::Origins(place) => place.to_string(),
             Slot::File(FileChoice::Usual) => USUAL.to_owned(),
@@ -383,6 +399,14 @@ fn parse_text(text: &str) -> Result<Option<String>, &'static str> {
         return Err("it has a control character, or bytes that are not UTF-8");
     }
     Ok((text != NOTHING).then(|| text.to_owned()))
+}
+
+fn parse_texts(text: &str) -> Result<Vec<String>, String> {
+    parse_list(text, |entry| match parse_text(entry) {
+        Ok(Some(entry)) => Ok(entry),
+        Ok(None) => Err("`none` stands among others".to_owned()),
+        Err(reason) => Err(format!("an entry is wrong: {reason}")),
+    })
 }
 
 fn parse_url(text: &str) -> Result<Option<String>, String> {

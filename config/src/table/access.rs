@@ -1,8 +1,8 @@
 //! Who may come in and as whom, which files say so, and which pages may read answers.
 
-use super::row;
+use super::{measure, row};
 use crate::config::FileChoice;
-use crate::setting::{Bounds, Group, Setting, Slot};
+use crate::setting::{Bounds, Group, Setting, Slot, Unit};
 
 /// The rows.
 pub(super) const ROWS: &[Setting] = &[
@@ -49,51 +49,70 @@ pub(super) const ROWS: &[Setting] = &[
     row(
         "jwt-secret",
         "CONDUIT_JWT_SECRET",
-        "access.jwtSecret",
+        "access.jwt.secret",
         Group::Access,
         Bounds::Form("a text of at least 32 bytes"),
-        |config| Slot::Secret(&mut config.access.jwt_secret),
-        "Key of JSON Web Tokens signed with HS256; without it they are not accepted.",
+        |config| Slot::Secret(&mut config.access.jwt.secret),
+        "Key of JSON Web Tokens signed with HS256; without it they are not let in.",
     )
     .live(),
     row(
         "oidc-enabled",
         "CONDUIT_OIDC_ENABLED",
-        "access.oidc.enabled",
+        "access.jwt.oidc",
         Group::Access,
         Bounds::Choice(BOOLEANS),
-        |config| Slot::Bool(&mut config.access.oidc.enabled),
-        "JSON Web Tokens signed with a key of --oidc-jwks-uri are let in, once signature, exp, nbf, iss and aud are right.",
-    )
-    .live(),
-    row(
-        "oidc-issuer",
-        "CONDUIT_OIDC_ISSUER",
-        "access.oidc.issuer",
-        Group::Access,
-        Bounds::Form("the iss that tokens must have, to the letter, or none"),
-        |config| Slot::Text(&mut config.access.oidc.issuer),
-        "Issuer of JSON Web Tokens. Set, it is asked of tokens signed with --jwt-secret as well.",
-    )
-    .live(),
-    row(
-        "oidc-audience",
-        "CONDUIT_OIDC_AUDIENCE",
-        "access.oidc.audience",
-        Group::Access,
-        Bounds::Form("the aud that tokens must have, or none"),
-        |config| Slot::Text(&mut config.access.oidc.audience),
-        "Audience of JSON Web Tokens. Set, it is asked of tokens signed with --jwt-secret as well.",
+        |config| Slot::Bool(&mut config.access.jwt.oidc),
+        "JSON Web Tokens signed with a key of --oidc-jwks-uri are let in, once signature, exp, nbf, iss and aud are right. Needs --oidc-jwks-uri and --oidc-issuer.",
     )
     .live(),
     row(
         "oidc-jwks-uri",
         "CONDUIT_OIDC_JWKS_URI",
-        "access.oidc.jwksUri",
+        "access.jwt.jwksUri",
         Group::Access,
         Bounds::Form("an http or https address, or none"),
-        |config| Slot::Url(&mut config.access.oidc.jwks_uri),
-        "Where the issuer publishes its keys.",
+        |config| Slot::Url(&mut config.access.jwt.jwks_uri),
+        "Where the issuer publishes its keys. They are fetched at the start and again from time to time; a key that is not there lets nobody in.",
+    )
+    .live(),
+    row(
+        "oidc-issuer",
+        "CONDUIT_OIDC_ISSUER",
+        "access.jwt.issuer",
+        Group::Access,
+        Bounds::Form("a text, or none"),
+        |config| Slot::Text(&mut config.access.jwt.issuer),
+        "The iss that JSON Web Tokens must have, those signed with --jwt-secret too; none: any.",
+    )
+    .live(),
+    row(
+        "oidc-audience",
+        "CONDUIT_OIDC_AUDIENCE",
+        "access.jwt.audience",
+        Group::Access,
+        Bounds::Form("texts, separated by commas, or none"),
+        |config| Slot::Texts(&mut config.access.jwt.audiences),
+        "The aud that JSON Web Tokens must name, one of these; without any, tokens that name one are not let in.",
+    )
+    .live(),
+    row(
+        "jwt-tenant-claim",
+        "CONDUIT_JWT_TENANT_CLAIM",
+        "access.jwt.tenantClaim",
+        Group::Access,
+        Bounds::Form("the name of a claim"),
+        |config| Slot::Word(&mut config.access.jwt.tenant_claim),
+        "The claim of JSON Web Tokens that names the tenant; where there are tenants, a token without one is not let in.",
+    )
+    .live(),
+    measure(
+        ("jwt-leeway-ms", "CONDUIT_JWT_LEEWAY_MS", "access.jwt.leewayMs"),
+        Group::Access,
+        Unit::Ms,
+        (0, 3_600_000),
+        |config| Slot::U64(&mut config.access.jwt.leeway_ms),
+        "By how much the clocks of issuer and server may differ.",
     )
     .live(),
     row(

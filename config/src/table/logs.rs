@@ -16,12 +16,12 @@ pub(super) const ROWS: &[Setting] = &[
         "Reload when one of the configuration's files changes. SIGHUP, mkctl reload and POST /v1/admin/reload do it always.",
     ),
     measure(
-        ("reload-drain-timeout-ms", "CONDUIT_RELOAD_DRAIN_TIMEOUT_MS", "drain.timeoutMs"),
+        ("reload-drain-timeout-ms", "CONDUIT_RELOAD_DRAIN_TIMEOUT_MS", "reload.drainTimeoutMs"),
         Group::Reload,
         Unit::Ms,
         (0, 3_600_000),
-        |config| Slot::U64(&mut config.drain.timeout_ms),
-        "Time over which a drain without an end of its own closes WebSocket connections, a few at a time; 0: all at once.",
+        |config| Slot::U64(&mut config.drain.after_reload_ms),
+        "So long after a reload /health answers 503 draining, for load balancers that should give the server a rest. No connection is closed. 0: not at all.",
     )
     .live(),
     row(
@@ -31,7 +31,16 @@ pub(super) const ROWS: &[Setting] = &[
         Group::Reload,
         Bounds::Choice(BOOLEANS),
         |config| Slot::Bool(&mut config.drain.reject_new),
-        "While the server drains, every HTTP request is answered 503 ServerDraining, /health too.",
+        "While the server drains, requests that only read are answered 503 ServerDraining too.",
+    )
+    .live(),
+    measure(
+        ("drain-retry-after-ms", "CONDUIT_DRAIN_RETRY_AFTER_MS", "drain.retryAfterMs"),
+        Group::Reload,
+        Unit::Ms,
+        (0, 3_600_000),
+        |config| Slot::U32(&mut config.drain.retry_after_ms),
+        "When clients of a draining server are told to connect again.",
     )
     .live(),
     row(

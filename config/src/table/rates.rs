@@ -72,20 +72,6 @@ pub(super) const ROWS: &[Setting] = &[
         "Requests to /v1/enqueue in a window; 0: as --http-rate-limit-per-ip."
     ),
     rate!(
-        "http-rate-limit-upload",
-        "CONDUIT_HTTP_RATE_LIMIT_UPLOAD",
-        "rates.http.upload",
-        http_upload,
-        "Requests to /v1/upload in a window; 0: as --http-rate-limit-per-ip."
-    ),
-    rate!(
-        "http-rate-limit-queue",
-        "CONDUIT_HTTP_RATE_LIMIT_QUEUE",
-        "rates.http.queue",
-        http_queue,
-        "Requests to /v1/queue in a window; 0: as --http-rate-limit-per-ip."
-    ),
-    rate!(
         "http-rate-limit-stats",
         "CONDUIT_HTTP_RATE_LIMIT_STATS",
         "rates.http.stats",
@@ -98,20 +84,6 @@ pub(super) const ROWS: &[Setting] = &[
         "rates.http.burst.enqueue",
         http_burst_enqueue,
         "Requests to /v1/enqueue that an idle address may make at once; 0: as its rate."
-    ),
-    rate!(
-        "http-burst-limit-upload",
-        "CONDUIT_HTTP_BURST_LIMIT_UPLOAD",
-        "rates.http.burst.upload",
-        http_burst_upload,
-        "Requests to /v1/upload that an idle address may make at once; 0: as its rate."
-    ),
-    rate!(
-        "http-burst-limit-queue",
-        "CONDUIT_HTTP_BURST_LIMIT_QUEUE",
-        "rates.http.burst.queue",
-        http_burst_queue,
-        "Requests to /v1/queue that an idle address may make at once; 0: as its rate."
     ),
     rate!(
         "http-burst-limit-stats",
