@@ -21,6 +21,8 @@ pub enum Outcome {
         rule: Rule,
         /// Its answer.
         response: Response,
+        /// Frames to say once it is given (`onComplete`). Nobody hears what comes of them: count what fails.
+        then: Vec<FrameRequest>,
     },
     /// Say this to the broker.
     Frame {
@@ -159,10 +161,16 @@ pub enum FrameRequest {
 pub struct Continuation(pub(super) Box<super::engine::Waiting>);
 
 impl Continuation {
+    /// The rule that goes on.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        self.0.rule()
+    }
+
     /// The answer to give now that the frame was answered.
     #[must_use]
     pub fn finish(self, result: Result<Value, RuleError>) -> Finished {
-        (*self.0).finish(result)
+        self.0.finish(result)
     }
 }
 

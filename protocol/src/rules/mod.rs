@@ -21,7 +21,7 @@
 //! 4 run      outcome = candidates.run(&head, body)
 //!              NoMatch           go on to the built-in endpoints with the same bytes, then 404
 //!              Native { rule }   go on to the built-in endpoint; `rule` is for the log, `auth_required()` and `rate()`
-//!              Respond { rule, response }   answer it
+//!              Respond { rule, response, then }   answer it, then say the frames of `then`
 //!              Frame { rule, request, continuation }   step 5
 //!            `auth_required()` and `rate()` of `rule` are enforced here unless step 2 has done it: nothing has happened
 //!            yet. A refusal of the edge is put in the rule's words by `rule.refuse(error, &head)`.
@@ -41,13 +41,28 @@
 //! size of the request. Of several rules that match, the first in the order of the file wins, a tenant's own before the
 //! common ones. The same request and the same `now` give the same outcome.
 
+pub mod condition;
 pub mod decision;
 pub mod engine;
+pub mod expression;
 pub mod failure;
+pub mod frame;
+pub mod glob;
 pub mod limits;
+pub mod matcher;
+mod moment;
+pub mod path;
+pub mod pattern;
+pub mod reply;
+pub mod ruleset;
+mod scope;
+pub mod selector;
+pub mod syntax;
+pub mod template;
 pub mod view;
 
 pub use decision::{Close, Continuation, Finished, FrameKind, FrameRequest, Outcome, Reply, ReplyBody, Response};
-pub use engine::{Candidates, MessageRules, RateBy, Rule, RuleRate, Rules};
+pub use engine::{Candidates, MessageRules, Rule, Rules};
 pub use failure::RuleError;
+pub use ruleset::{RateBy, RuleRate};
 pub use view::{Body, HeadView, Headers, KeptHead, Message};
