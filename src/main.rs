@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     announcement::warnings(&resolved, machine::memory_bytes());
 
     let boot = announcement::Boot::of(&resolved);
-    match conduit_io::serve(&resolved.config, |bound| boot.print(bound.http, bound.ws)) {
+    match conduit_io::serve(&resolved.config, conduit_io::Operation::default(), |bound| boot.print(bound.http, bound.ws)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => announcement::failure(&error, error.exit_code()),
     }

@@ -1,6 +1,7 @@
 //! Step 6: what is due by time. The core's deadline, a look over the connections now and then, another try of a full mesh.
 
 use crate::host::{Host, context};
+use crate::mesh::MeshMessage;
 use conduit_protocol::time::NS_PER_MS;
 use conduit_protocol::{Context, ErrorCode};
 use conduit_shard::Input;
@@ -16,8 +17,15 @@ impl Host {
         if self.shard.next_deadline().is_some_and(|due_ns| due_ns <= self.now.mono_ns) {
             self.input(Input::Deadline);
         }
+        if self.drain_due_ns().is_some_and(|due_ns| due_ns <= self.now.mono_ns) {
+            self.drain_some();
+        }
         if self.now.mono_ns >= self.next_sweep_ns {
             self.next_sweep_ns = self.now.mono_ns + SWEEP_NS;
+            if self.telemetry.unknown_keys > self.unknown_keys_told {
+                self.unknown_keys_told = self.telemetry.unknown_keys;
+                self.mesh.send(self.control, MeshMessage::KeyUnknown);
+            }
             self.sweep();
         }
     }
@@ -28,6 +36,12 @@ impl Host {
         let mut due_ns = if self.connections.len() == 0 { u64::MAX } else { self.next_sweep_ns };
         if let Some(core_ns) = self.shard.next_deadline() {
             due_ns = due_ns.min(core_ns);
+        }
+        if let Some(drain_ns) = self.drain_due_ns() {
+            due_ns = due_ns.min(drain_ns);
+        }
+        if let Some(lane) = &self.lane {
+            due_ns = due_ns.min(lane.due_ns());
         }
         if self.mesh.is_full() {
             due_ns = due_ns.min(now_ns + MESH_RETRY_NS);

@@ -21,15 +21,24 @@ impl Host {
             MeshMessage::Batch(batch) => self.take_batch(batch),
             MeshMessage::HandOver(hand_over) => self.take_over(*hand_over),
             MeshMessage::Document { origin, document } => self.answer_document(origin, &document),
-            MeshMessage::SnapshotWanted { ticket } => {
-                let snapshot = Box::new(self.report());
+            MeshMessage::SnapshotWanted { ticket, wants } => {
+                let snapshot = Box::new(self.report(wants));
                 let control = self.control;
                 self.mesh.send(control, MeshMessage::Snapshot { ticket, snapshot });
             }
-            MeshMessage::Policy(policy) => self.policy = policy,
-            MeshMessage::Drain => self.drain_connections(),
+            MeshMessage::Policy(policy) => {
+                self.log.set_budget(policy.logs);
+                self.policy = policy;
+            }
+            MeshMessage::ReloadStatus(status) => self.reload = status,
+            MeshMessage::Drain { timeout_ms } => self.begin_drain(timeout_ms),
             MeshMessage::Stop => self.begin_stop(),
-            MeshMessage::Report { .. } | MeshMessage::Snapshot { .. } | MeshMessage::Drained { .. } => {
+            MeshMessage::Report { .. }
+            | MeshMessage::Snapshot { .. }
+            | MeshMessage::Admin { .. }
+            | MeshMessage::KeyUnknown
+            | MeshMessage::News(_)
+            | MeshMessage::Drained { .. } => {
                 debug_assert!(false, "a message for the control shard");
             }
         }

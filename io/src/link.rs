@@ -21,7 +21,7 @@ struct Bell {
 }
 
 /// The sending end of one link.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct LinkSender {
     queue: Arc<ArrayQueue<MeshMessage>>,
     bell: Arc<Bell>,
@@ -60,6 +60,13 @@ impl Inbound {
             }
         }
         None
+    }
+
+    /// One more link, from somebody who is no shard.
+    pub(crate) fn open(&mut self, capacity: usize) -> LinkSender {
+        let queue = Arc::new(ArrayQueue::new(capacity));
+        self.queues.push(queue.clone());
+        LinkSender { queue, bell: self.bell.clone() }
     }
 
     /// Nothing waits.
@@ -123,6 +130,10 @@ impl Links {
 mod tests {
     use super::*;
 
+    fn wanted(ticket: u64) -> MeshMessage {
+        MeshMessage::SnapshotWanted { ticket, wants: crate::control::Wants::default() }
+    }
+
     fn two() -> (Links, Links) {
         let mut all = Links::between(2, 2).expect("links");
         let second = all.pop().expect("two");
@@ -133,13 +144,13 @@ mod tests {
     fn a_full_link_gives_the_message_back_and_loses_nothing() {
         let (first, mut second) = two();
         let sender = first.senders[1].as_ref().expect("a link");
-        assert!(sender.try_send(MeshMessage::Drain).is_ok());
+        assert!(sender.try_send(MeshMessage::Drain { timeout_ms: 0 }).is_ok());
         assert!(sender.try_send(MeshMessage::Stop).is_ok());
         assert!(matches!(
-            sender.try_send(MeshMessage::SnapshotWanted { ticket: 3 }),
-            Err(MeshMessage::SnapshotWanted { ticket: 3 })
+            sender.try_send(wanted(3)),
+            Err(MeshMessage::SnapshotWanted { ticket: 3, .. })
         ));
-        assert!(matches!(second.inbound.take(), Some(MeshMessage::Drain)));
+        assert!(matches!(second.inbound.take(), Some(MeshMessage::Drain { .. })));
         assert!(matches!(second.inbound.take(), Some(MeshMessage::Stop)));
         assert!(second.inbound.take().is_none());
     }
@@ -149,8 +160,8 @@ mod tests {
         let (first, mut second) = two();
         let sender = first.senders[1].as_ref().expect("a link");
         assert!(second.inbound.may_sleep());
-        assert!(sender.try_send(MeshMessage::Drain).is_ok());
-        assert!(sender.try_send(MeshMessage::Drain).is_ok());
+        assert!(sender.try_send(MeshMessage::Drain { timeout_ms: 0 }).is_ok());
+        assert!(sender.try_send(MeshMessage::Drain { timeout_ms: 0 }).is_ok());
         let mut rings = [0; 8];
         assert_eq!(rustix::io::read(&second.inbound.bell.event, &mut rings), Ok(8));
         assert_eq!(u64::from_ne_bytes(rings), 1);
@@ -166,7 +177,7 @@ mod tests {
         let sending = std::thread::spawn(move || {
             let sender = first.senders[1].as_ref().expect("a link");
             for ticket in 0..MESSAGES {
-                let mut message = MeshMessage::SnapshotWanted { ticket };
+                let mut message = wanted(ticket);
                 while let Err(back) = sender.try_send(message) {
                     message = back;
                     std::thread::yield_now();
@@ -176,7 +187,7 @@ mod tests {
         let mut expected = 0;
         while expected < MESSAGES {
             while let Some(message) = second.inbound.take() {
-                assert!(matches!(message, MeshMessage::SnapshotWanted { ticket } if ticket == expected));
+                assert!(matches!(message, MeshMessage::SnapshotWanted { ticket, .. } if ticket == expected));
                 expected += 1;
             }
             if expected < MESSAGES && second.inbound.may_sleep() {

@@ -3,9 +3,11 @@
 use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::data::Data;
+use crate::egress::{Egress, Operation};
 use crate::error::ServeError;
 use crate::host::Host;
 use crate::link::{Inbound, Links};
+use crate::log_writer::LogWriter;
 use crate::listener::{Listeners, bind_all};
 use crate::mesh::Mesh;
 use crate::placement::place;
@@ -15,7 +17,8 @@ use crate::readiness::Readiness;
 use crate::recovery::{self, Beginning};
 use crate::signals::SignalPipes;
 use conduit_config::Config;
-use conduit_protocol::ShardId;
+use conduit_protocol::access_log::LogSettings;
+use conduit_protocol::{AccessLog, Policy, ShardId};
 use glommio::{LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::net::SocketAddr;
@@ -43,11 +46,14 @@ const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Memory of an executor's registered I/O buffers: sockets do not use them.
 const IO_MEMORY_BYTES: usize = 64 * 1024;
 
+/// News from the threads that may block, on its way to the control shard.
+const NEWS_MAX: usize = 64;
+
 /// Runs the server until a signal ends it. `on_ready` is called once, when every shard accepts connections.
 ///
 /// # Errors
 /// When the machine or the configuration does not allow the start; see [`ServeError`].
-pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), ServeError> {
+pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound)) -> Result<(), ServeError> {
     preflight::check(config)?;
     let shards = usize::from(config.shards);
     let (http, http_sockets) = bind_all(SocketAddr::new(config.bind, config.http_port), shards)?;
@@ -60,7 +66,12 @@ pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), Serve
         recovery::move_if_needed(config, data, zero)?;
     }
     let log_failed = Arc::new(AtomicBool::new(false));
-    let mut links = Links::between(shards + 1, config.mesh_capacity)?.into_iter();
+    let writer = LogWriter::start(&config.access_log, config.shards)?;
+    let mut links = Links::between(shards + 1, config.mesh_capacity)?;
+    let news = links.last_mut().expect("the last set is control's").inbound.open(NEWS_MAX);
+    let rules = operation.rules;
+    let (egress, policy) = Egress::start(operation, news)?;
+    let mut links = links.into_iter();
     let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
     let (ready, readiness) = mpsc::channel();
     let mut threads = Vec::with_capacity(shards + 1);
@@ -68,9 +79,11 @@ pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), Serve
         let links = links.next().expect("one set of links per shard");
         let beginning = beginning(config, index as u16, data.as_ref())?;
         let failed = log_failed.clone();
-        threads.push(start_shard(config, beginning, cpu, zero, links, sockets, ready.clone(), failed)?);
+        let policy = policy.clone();
+        threads.push(start_shard(config, beginning, policy, writer.as_ref(), cpu, zero, links, sockets, ready.clone(), failed)?);
     }
-    threads.push(start_control(config, zero, links.next().expect("the last set is control's"), signals, ready)?);
+    let links = links.next().expect("the last set is control's");
+    threads.push(start_control(config, zero, links, egress, (policy, rules), signals, ready)?);
 
     for _ in 0..threads.len() {
         // A thread that cannot start says why; one that dies without a word ends the process by its guard.
@@ -79,6 +92,10 @@ pub fn serve(config: &Config, on_ready: impl FnOnce(&Bound)) -> Result<(), Serve
     on_ready(&Bound { http, ws });
     for thread in threads {
         thread.join().map_err(|_| gone())?;
+    }
+    // Every shard has handed its last lines over.
+    if let Some(writer) = writer {
+        writer.finish();
     }
     // The directory is held until here.
     drop(data);
@@ -94,6 +111,11 @@ fn beginning(config: &Config, index: u16, data: Option<&Data>) -> Result<Beginni
     Ok(Beginning { id, shards, limits, seed: random_seed(), log })
 }
 
+fn log_settings(config: &Config, policy: &Policy) -> LogSettings {
+    let logs = &config.access_log;
+    LogSettings { http: logs.http.is_some(), ws: logs.ws.is_some(), messages: policy.logs }
+}
+
 fn gone() -> ServeError {
     ServeError::Start(std::io::Error::other("a shard's thread ended"))
 }
@@ -104,6 +126,8 @@ type Ready = mpsc::Sender<Result<(), ServeError>>;
 fn start_shard(
     config: &Config,
     beginning: Beginning,
+    policy: Arc<Policy>,
+    writer: Option<&LogWriter>,
     cpu: Option<usize>,
     zero: Instant,
     links: Links,
@@ -118,6 +142,8 @@ fn start_shard(
     // Deliveries are bounded by the core's window; what is above it is answers to a peer that does not read them.
     let outbox_bytes_max = 2 * config.shard.outbox_bytes_max as usize;
     let spin_ns = config.spin_us * 1_000;
+    let lane = writer.map(|writer| writer.lane(id.0));
+    let log = AccessLog::new(id.0, &log_settings(config, &policy));
     spawn(format!("shard-{}", id.0), cpu, ready, move |ready| async move {
         let Links { senders, inbound } = links;
         let readiness = match watch(&sockets, &inbound) {
@@ -148,6 +174,7 @@ fn start_shard(
             listeners,
             readiness,
             wire_limits,
+            policy,
             connections_max,
             outbox_bytes_max,
             spin_ns,
@@ -172,10 +199,14 @@ fn start_control(
     config: &Config,
     zero: Instant,
     links: Links,
+    egress: Egress,
+    (policy, rules): (Arc<Policy>, usize),
     signals: SignalPipes,
     ready: Ready,
 ) -> Result<JoinHandle<()>, ServeError> {
-    let (shards, shutdown_timeout_ms) = (config.shards, config.shutdown_timeout_ms);
+    let (shards, shutdown_timeout_ms, connections_max) =
+        (config.shards, config.shutdown_timeout_ms, config.connections_max);
+    let (limits, core_limits) = (config.protocol.clone(), config.shard.clone());
     spawn("control".to_owned(), None, ready, move |ready| async move {
         let Links { senders, inbound } = links;
         let readiness = match watch(&[], &inbound) {
@@ -186,7 +217,20 @@ fn start_control(
             }
         };
         let mesh = Mesh::new(senders);
-        let control = Control::new(shards, Clock::new(zero), mesh, inbound, readiness, shutdown_timeout_ms);
+        let control = Control::new(control::Beginning {
+            shards,
+            clock: Clock::new(zero),
+            mesh,
+            inbound,
+            readiness,
+            egress,
+            policy,
+            rules,
+            limits,
+            connections_max,
+            core_limits,
+            shutdown_timeout_ms,
+        });
         let _ = ready.send(Ok(()));
         control::run(control, signals).await;
     })

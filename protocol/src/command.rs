@@ -5,6 +5,7 @@ use crate::limiter::Charge;
 use crate::policy::Scope;
 use crate::rfc3339::unix_ms_of;
 use crate::streams::{GroupSettings, StreamSettings};
+use crate::trace_context::TraceContext;
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::num::NonZeroU64;
@@ -39,6 +40,8 @@ pub enum Command<'a> {
         /// What it may tell.
         scope: Scope,
     },
+    /// Something is to be done to the whole server: the control shard does it. Answered by `Answer::Document`.
+    Admin(AdminAction),
     /// Something is to be taken from an account of the limiter that is kept elsewhere. Answered by `Answer::Granted` or
     /// `Answer::Refused`. Given out again after the answer, whatever the request asks for.
     Charge(Charge),
@@ -95,14 +98,16 @@ pub struct PublishOptions<'a> {
     pub priority: u8,
     /// `dedupId` or `Idempotency-Key`: a repeat within the stream's window stores nothing and gets the first answer.
     pub dedup_id: Option<Cow<'a, str>>,
+    /// `traceparent`: which trace it belongs to. It is kept and delivered with the message.
+    pub trace: Option<TraceContext>,
 }
 
 impl PublishOptions<'_> {
     /// The same, on its own: it travels to the shard that owns the stream.
     #[must_use]
     pub fn into_owned(self) -> PublishOptions<'static> {
-        let Self { not_before, ttl_ms, priority, dedup_id } = self;
-        PublishOptions { not_before, ttl_ms, priority, dedup_id: dedup_id.map(|id| Cow::Owned(id.into_owned())) }
+        let Self { not_before, ttl_ms, priority, dedup_id, trace } = self;
+        PublishOptions { not_before, ttl_ms, priority, dedup_id: dedup_id.map(|id| Cow::Owned(id.into_owned())), trace }
     }
 }
 
@@ -161,6 +166,9 @@ pub struct Subscribe<'a> {
     pub from: From,
     /// Reads for itself alone: no cursor is kept, nothing is held back for it, and it ends with the connection.
     pub ephemeral: bool,
+    /// It sends no acks: a delivery counts as acked once the kernel has taken its bytes ([`crate::Delivery`] was encoded, and
+    /// the outbox written). There is no ack deadline then: what waits in the outbox is on its way.
+    pub auto_ack: bool,
     /// Wants the `subscribed` frame before the first delivery.
     pub hello: bool,
     /// Deliveries of one message before it goes to the dead letters, for a group that does not exist yet; 0: for ever.
@@ -177,6 +185,9 @@ pub enum From {
     New,
     /// With this message, or the first one after it that is held.
     Seq(crate::Seq),
+    /// With the first one held after this message. When the stream has not given that seq, its numbering began anew since:
+    /// with the oldest message that it holds.
+    After(crate::Seq),
     /// With the first message published at this time or later, in milliseconds since 1970 (UTC).
     TimeUnixMs(u64),
     /// With the last so many messages that are held.
@@ -298,6 +309,62 @@ pub enum Report {
     HistogramsHlog,
     /// `GET /v1/histograms?format=hgrm`.
     HistogramsHgrm,
+    /// `GET /v1/snapshot?view=`.
+    Snapshot(View),
+}
+
+/// What a snapshot shows, a row each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Streams.
+    Streams,
+    /// Consumers: who reads what, and how far behind its window is.
+    Consumers,
+    /// Groups of all streams.
+    Groups,
+    /// Tenants, with what they have and may have.
+    Tenants,
+    /// Shards.
+    Shards,
+    /// Limits of the server, with what is used of each.
+    Limits,
+}
+
+impl View {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Streams, Self::Consumers, Self::Groups, Self::Tenants, Self::Shards, Self::Limits];
+
+    /// What the parameter calls it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Streams => "streams",
+            Self::Consumers => "consumers",
+            Self::Groups => "groups",
+            Self::Tenants => "tenants",
+            Self::Shards => "shards",
+            Self::Limits => "limits",
+        }
+    }
+
+    /// The view of a name.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|view| view.name() == name)
+    }
+}
+
+/// What can be done to the whole server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum AdminAction {
+    /// `POST /v1/admin/reload`: reads the configuration again.
+    Reload,
+    /// `POST /v1/admin/drain`: lets the clients go and ends the process.
+    Drain {
+        /// How long it may take; `None`: as long as a signal would give it.
+        timeout_ms: Option<u64>,
+    },
 }
 
 #[cfg(test)]

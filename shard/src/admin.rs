@@ -288,7 +288,7 @@ fn done(stream: &Stream, group: Option<&str>, deleted: Option<u64>) -> Done {
     Done { stream: stream.name.to_string(), group: group.map(str::to_owned), deleted, redriven: None }
 }
 
-fn group_info(stream: &Stream, group: &Group, limits: &Limits) -> GroupInfo {
+pub(crate) fn group_info(stream: &Stream, group: &Group, limits: &Limits) -> GroupInfo {
     let next = stream.next_for(group);
     GroupInfo {
         stream: stream.name.to_string(),

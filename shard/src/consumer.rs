@@ -18,6 +18,8 @@ pub(crate) struct Consumer {
     pub(crate) encoding: Encoding,
     /// A settled delivery gives its credit back.
     pub(crate) is_refilled: bool,
+    /// Its deliveries are acked when its outbox has been drained: it has no ack deadline.
+    pub(crate) is_auto_acked: bool,
     pub(crate) ack_wait_ns: u64,
     pub(crate) inflight_max: u32,
     /// Deliveries that it may still be given.
@@ -43,6 +45,7 @@ impl Consumer {
             group,
             encoding,
             is_refilled: false,
+            is_auto_acked: false,
             ack_wait_ns: 0,
             inflight_max: 0,
             credit: 0,
@@ -129,6 +132,11 @@ impl Consumers {
     /// The slot is taken by a consumer, of this connection or of one whose end was never told.
     pub(crate) fn is_slot_taken(&self, connection: ConnectionId) -> bool {
         self.by_slot.get(connection.slot() as usize).is_some_and(|index| *index != NONE)
+    }
+
+    /// The indices of all consumers, of free places too.
+    pub(crate) fn indices(&self) -> std::ops::Range<u32> {
+        0..self.list.len() as u32
     }
 
     /// The consumer at an index.

@@ -46,6 +46,11 @@ impl Streams {
     }
 
     /// All streams, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.list.iter().filter_map(Option::as_deref)
+    }
+
+    /// All streams, by key, to be changed.
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.list.iter_mut().filter_map(|stream| stream.as_deref_mut())
     }

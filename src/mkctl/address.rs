@@ -15,6 +15,8 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     /// Longest wait for a connection, and for an answer.
     pub(crate) timeout: Duration,
+    /// The token that opens its doors. Never printed.
+    pub(crate) token: Option<String>,
 }
 
 impl Server {
@@ -35,7 +37,12 @@ impl Server {
         if host.is_empty() || !host.chars().all(is_host) {
             return Err(wrong());
         }
-        Ok(Self { host: host.to_owned(), port, timeout })
+        Ok(Self { host: host.to_owned(), port, timeout, token: None })
+    }
+
+    /// What goes into the `Authorization` field, if anything does.
+    pub(crate) fn authorization(&self) -> Option<String> {
+        self.token.as_ref().map(|token| format!("Bearer {token}"))
     }
 
     /// `host:port`, IPv6 in brackets.

@@ -28,6 +28,13 @@ pub(crate) struct Global {
     /// Print for machines: one JSON value a line.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+    /// The token of a server that asks for one. A command line can be read by every user of the machine: prefer the
+    /// variable.
+    #[arg(long, global = true, value_name = "TOKEN", env = "CONDUIT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The token of the administration: for reload, drain, snapshot, and where --token is not given.
+    #[arg(long, global = true, value_name = "TOKEN", env = "CONDUIT_CONTROL_TOKEN", hide_env_values = true)]
+    control_token: Option<String>,
     /// Longest wait for a connection or an answer.
     #[arg(long, global = true, value_name = "MS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
     timeout_ms: u64,
@@ -36,7 +43,18 @@ pub(crate) struct Global {
 impl Global {
     /// The server that the command means.
     pub(crate) fn server(&self, at: Option<&str>) -> Result<Server, Failure> {
-        Server::parse(at.unwrap_or(&self.addr), Duration::from_millis(self.timeout_ms))
+        self.server_with(at, self.token.as_ref().or(self.control_token.as_ref()))
+    }
+
+    /// The same for commands of the administration.
+    pub(crate) fn administered(&self, at: Option<&str>) -> Result<Server, Failure> {
+        self.server_with(at, self.control_token.as_ref().or(self.token.as_ref()))
+    }
+
+    fn server_with(&self, at: Option<&str>, token: Option<&String>) -> Result<Server, Failure> {
+        let server = Server::parse(at.unwrap_or(&self.addr), Duration::from_millis(self.timeout_ms))?;
+        // A variable that is set to nothing is as good as none.
+        Ok(Server { token: token.filter(|token| !token.is_empty()).cloned(), ..server })
     }
 }
 
@@ -64,6 +82,30 @@ pub(crate) enum Command {
         /// Prometheus text in place of JSON.
         #[arg(long)]
         prometheus: bool,
+    },
+    /// Read the configuration again. Exit code 1 when it cannot be used: then the server goes on with what it has.
+    Reload {
+        /// The server, host:port.
+        at: Option<String>,
+    },
+    /// Let the clients go and end the server.
+    Drain {
+        /// The server, host:port.
+        at: Option<String>,
+        /// How long it may take [default: as long as SIGTERM would give it].
+        #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(0..=3_600_000))]
+        within_ms: Option<u64>,
+        /// Come back when the server has gone.
+        #[arg(long)]
+        wait: bool,
+    },
+    /// One table of the server, a row for each thing.
+    Snapshot {
+        /// Which one.
+        #[arg(value_parser = clap::builder::PossibleValuesParser::new(VIEWS))]
+        view: String,
+        /// The server, host:port.
+        at: Option<String>,
     },
     /// Figures of one stream.
     Stats {
@@ -104,6 +146,9 @@ pub(crate) enum Command {
         action: Option<DeadLetters>,
     },
 }
+
+/// The views of a snapshot.
+const VIEWS: [&str; 6] = ["streams", "consumers", "groups", "tenants", "shards", "limits"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum HistogramFormat {
@@ -316,6 +361,9 @@ Examples:
   mkctl dlq show jobs                            what was given up, and why
   mkctl dlq redrive jobs                         once more
   mkctl histograms --format hlog > latency.hlog  for HdrHistogram tools
+  mkctl reload                                   read the configuration again
+  mkctl snapshot consumers                       who reads what
+  mkctl drain --wait                             let the clients go, end the server
   until mkctl health > /dev/null 2>&1; do sleep 1; done
 
 Exit codes:
@@ -325,7 +373,9 @@ Exit codes:
   3  there is no server at this address
 
 Environment:
-  MKCTL_ADDR  the server, as --addr
+  MKCTL_ADDR             the server, as --addr
+  CONDUIT_TOKEN          as --token
+  CONDUIT_CONTROL_TOKEN  as --control-token
 
 tail and sub --no-ack take messages from the stream while they show them: other
 consumers do not get them meanwhile, and each message's attempt count rises.";
@@ -334,6 +384,26 @@ consumers do not get them meanwhile, and each message's attempt count rises.";
 mod tests {
     use super::*;
     use clap::CommandFactory;
+
+    #[test]
+    fn the_views_are_those_of_the_server() {
+        assert_eq!(VIEWS, conduit_protocol::View::ALL.map(conduit_protocol::View::name));
+    }
+
+    #[test]
+    fn each_command_takes_the_token_that_fits_it_better() {
+        let tokens = |line: &[&str]| {
+            let line = ["mkctl", "health"].iter().chain(line);
+            let global = CommandLine::try_parse_from(line).expect("valid").global;
+            let of = |server: Result<Server, Failure>| server.expect("an address").token.unwrap_or_default();
+            (of(global.server(None)), of(global.administered(None)))
+        };
+        let pair = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(tokens(&["--token", "t"]), pair("t", "t"));
+        assert_eq!(tokens(&["--control-token", "c"]), pair("c", "c"));
+        assert_eq!(tokens(&["--token", "t", "--control-token", "c"]), pair("t", "c"));
+        assert_eq!(tokens(&["--token", "", "--control-token", ""]), pair("", ""));
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

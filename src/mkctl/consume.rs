@@ -4,7 +4,7 @@ use crate::address::{Server, query_value};
 use crate::command_line::{Codec, Sub, Tail};
 use crate::failure::Failure;
 use crate::output::{Output, printable};
-use crate::socket::{Delivery, Incoming, Notice, Socket};
+use crate::socket::{Delivery, DrainNotice, Incoming, Notice, Socket};
 use conduit_protocol::streams::{Gap, Subscribed};
 use serde_json::json;
 use std::time::{Duration, Instant};
@@ -116,6 +116,9 @@ fn tell(notice: &Notice, out: &mut Output) -> Result<(), Failure> {
         return out.value(&match notice {
             Notice::Subscribed(hello) => json!({ "subscribed": hello }),
             Notice::Gap(gap) => json!({ "gap": gap }),
+            Notice::Drain(DrainNotice { retry_after_ms, alternates }) => {
+                json!({ "drain": { "retryAfterMs": retry_after_ms, "alternates": alternates } })
+            }
         });
     }
     match notice {
@@ -127,6 +130,11 @@ fn tell(notice: &Notice, out: &mut Output) -> Result<(), Failure> {
         }
         Notice::Gap(Gap { from, to }) => {
             out.remark(&format!("lost on the server's disk: seqs {from} to {to}"));
+            Ok(())
+        }
+        Notice::Drain(DrainNotice { retry_after_ms, alternates }) => {
+            let elsewhere: String = alternates.iter().map(|address| format!(", or go to {}", printable(address))).collect();
+            out.remark(&format!("the server is going away: connect again in {retry_after_ms} ms{elsewhere}"));
             Ok(())
         }
     }

@@ -11,6 +11,7 @@ const ANSWER_BYTES_MAX: u64 = 1 << 30;
 pub(crate) struct Client {
     agent: ureq::Agent,
     base: String,
+    authorization: Option<String>,
 }
 
 /// What the server answered.
@@ -33,29 +34,38 @@ impl Client {
             .proxy(None)
             .max_redirects(0)
             .build();
-        Self { agent: config.into(), base: format!("http://{}", server.authority()) }
+        let base = format!("http://{}", server.authority());
+        Self { agent: config.into(), base, authorization: server.authorization() }
+    }
+
+    /// A request with the token, if there is one.
+    fn request<B>(&self, request: ureq::RequestBuilder<B>) -> ureq::RequestBuilder<B> {
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
     }
 
     /// Asks for a document.
     pub(crate) fn get(&self, path: &str) -> Result<Reply, Failure> {
-        self.reply(self.agent.get(format!("{}{path}", self.base)).call())
+        self.reply(self.request(self.agent.get(format!("{}{path}", self.base))).call())
     }
 
     /// Sends a document.
     pub(crate) fn post(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Reply, Failure> {
         let request = self.agent.post(format!("{}{path}", self.base)).header("content-type", content_type);
-        self.reply(request.send(body))
+        self.reply(self.request(request).send(body))
     }
 
     /// Puts a JSON document in its place.
     pub(crate) fn put(&self, path: &str, document: &Value) -> Result<Reply, Failure> {
         let request = self.agent.put(format!("{}{path}", self.base)).header("content-type", "application/json");
-        self.reply(request.send(document.to_string().as_bytes()))
+        self.reply(self.request(request).send(document.to_string().as_bytes()))
     }
 
     /// Removes what is there.
     pub(crate) fn delete(&self, path: &str) -> Result<Reply, Failure> {
-        self.reply(self.agent.delete(format!("{}{path}", self.base)).call())
+        self.reply(self.request(self.agent.delete(format!("{}{path}", self.base))).call())
     }
 
     /// Asks for a JSON document that only counts when the status is 200.

@@ -1,6 +1,7 @@
 //! `mkctl`: the operator's client. Everything it does goes over the wire that any other client uses.
 
 mod address;
+mod administration;
 mod command_line;
 mod consume;
 mod dashboard;
@@ -42,6 +43,11 @@ fn run(command: Command, global: &command_line::Global, out: &mut Output) -> Res
         Command::Status { at } => reports::status(&global.server(at.as_deref())?, out),
         Command::Version { at } => reports::version(&global.server(at.as_deref())?, out),
         Command::Metrics { at, prometheus } => reports::metrics(&global.server(at.as_deref())?, prometheus, out),
+        Command::Reload { at } => administration::reload(&global.administered(at.as_deref())?, out),
+        Command::Drain { at, within_ms, wait } => {
+            administration::drain(&global.administered(at.as_deref())?, within_ms, wait, out)
+        }
+        Command::Snapshot { view, at } => administration::snapshot(&global.administered(at.as_deref())?, &view, out),
         Command::Stats { stream, at } => reports::stats(&global.server(at.as_deref())?, &stream, out),
         Command::Histograms { at, format } => reports::histograms(&global.server(at.as_deref())?, format, out),
         Command::Pub(asked) => publish::run(&global.server(asked.at())?, &asked, out),

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
+use tungstenite::client::IntoClientRequest as _;
 use tungstenite::protocol::WebSocketConfig;
 use tungstenite::{HandshakeError, Message, WebSocket};
 
@@ -42,6 +43,19 @@ pub(crate) enum Notice {
     Subscribed(Subscribed),
     /// What is lost.
     Gap(Gap),
+    /// The server is going away, and where else to go.
+    Drain(DrainNotice),
+}
+
+/// What a server says that is going away.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct DrainNotice {
+    /// When connecting again makes sense.
+    pub(crate) retry_after_ms: u64,
+    /// Other servers.
+    #[serde(default)]
+    pub(crate) alternates: Vec<String>,
 }
 
 /// A delivered message.
@@ -77,10 +91,17 @@ impl Socket {
             .max_message_size(Some(1 << 30))
             .max_frame_size(Some(1 << 30));
         let url = format!("ws://{}{path}", server.authority());
+        let mut request = url.into_client_request().map_err(|error| Failure::Usage(error.to_string()))?;
+        if let Some(authorization) = server.authorization() {
+            let value = authorization.parse().map_err(|_| {
+                Failure::Usage("the token has characters that cannot be sent: use visible ASCII".to_owned())
+            })?;
+            request.headers_mut().insert("authorization", value);
+        }
         let unreachable = |error: &dyn std::fmt::Display| {
             Failure::Unreachable(format!("no WebSocket at {}: {error}", server.authority()))
         };
-        match tungstenite::client::client_with_config(url, stream, Some(config)) {
+        match tungstenite::client::client_with_config(request, stream, Some(config)) {
             Ok((socket, _)) => Ok(Self { socket, codec, json: Vec::new() }),
             Err(HandshakeError::Failure(tungstenite::Error::Http(response))) => {
                 let body = response.body().clone().unwrap_or_default();

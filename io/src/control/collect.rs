@@ -1,7 +1,7 @@
 //! Gathers one report from every shard for whoever asked. Requests that come while a round is under way share the next
 //! one, so the cost to the data shards does not grow with the number of people watching.
 
-use super::ShardReport;
+use super::{ShardReport, Wants};
 use conduit_protocol::{Origin, Report, Scope};
 
 /// Requests that may wait for a round. More are not kept: their connections wait for their own time-outs.
@@ -35,8 +35,8 @@ impl Collector {
         }
     }
 
-    /// Someone wants a document. A ticket is returned when a round begins with it.
-    pub(crate) fn want(&mut self, origin: Origin, report: Report, scope: Scope) -> Option<u64> {
+    /// Someone wants a document. A ticket is returned when a round begins with it, and what the round is to bring.
+    pub(crate) fn want(&mut self, origin: Origin, report: Report, scope: Scope) -> Option<(u64, Wants)> {
         if self.wanted_next.len() < WANTED_MAX {
             self.wanted_next.push((origin, report, scope));
         }
@@ -44,14 +44,17 @@ impl Collector {
     }
 
     /// Begins a round when someone waits and none is under way.
-    pub(crate) fn begin_next(&mut self) -> Option<u64> {
+    pub(crate) fn begin_next(&mut self) -> Option<(u64, Wants)> {
         if self.under_way || self.wanted_next.is_empty() {
             return None;
         }
         self.under_way = true;
         self.ticket += 1;
-        self.wanted_now = std::mem::take(&mut self.wanted_next);
-        Some(self.ticket)
+        let mut wants = Wants::default();
+        let waiting = std::mem::take(&mut self.wanted_next);
+        (self.wanted_now, self.wanted_next) =
+            waiting.into_iter().partition(|(_, report, scope)| wants.add(*report, *scope));
+        Some((self.ticket, wants))
     }
 
     /// A shard's report has come; the last one of a round ends it.

@@ -1,11 +1,12 @@
 //! `GET /v1/metrics`: the runbook's document, with the earlier implementation's `http` and `ws` beside it, so that
 //! dashboards made for either read on.
 
-use super::documents::Server;
+use super::documents::{Server, tenant_name, timestamp};
 use super::{HostStats, ShardReport};
 use conduit_protocol::telemetry::{CodecStats, Endpoint, EndpointStats};
-use conduit_protocol::{ErrorCode, Telemetry};
-use conduit_shard::Snapshot;
+use conduit_protocol::tenant_stats::{TenantFigures, TenantStats};
+use conduit_protocol::{ErrorCode, Policy, Telemetry, TenantId};
+use conduit_shard::{Snapshot, StreamSnapshot};
 use hdrhistogram::Histogram;
 use serde_json::{Map, Value, json};
 
@@ -14,22 +15,23 @@ pub(crate) fn write(server: &Server<'_>) -> Value {
     let merged = Merged::of(server.reports);
     let wire = &merged.telemetry;
     json!({
-        "streams": merged.core.streams.iter().map(|stream| json!({"id": stream.name, "stats": stream.stats})).collect::<Vec<_>>(),
+        "streams": merged.core.streams.iter().map(|stream| stream_json(server.policy, stream)).collect::<Vec<_>>(),
         "timestamp": timestamp(server.now.unix_ms),
         "uptime": server.uptime_s(),
         "version": env!("CARGO_PKG_VERSION"),
         "gateway": {
             "http": {
-                "rules": {},
+                "rules": rule_hits(server.policy, wire),
                 "endpoints": endpoints(wire),
                 "uploads": {"count": 0, "bytes": 0, "avgMBps": 0, "latency": {"p50Ms": 0, "p95Ms": 0, "p99Ms": 0}},
             },
             "ws": gateway_ws(&merged),
             "errors": errors_by_status(wire),
         },
-        "tenants": {},
-        "http": http(wire),
+        "tenants": tenants(server).into_iter().map(|(_, name, stats)| (name, stats)).collect::<Map<_, _>>(),
+        "http": http(server.policy, wire),
         "ws": ws(wire),
+        "reload": reload(server),
         "shards": server.reports.iter().map(shard).collect::<Vec<_>>(),
         "totals": totals(&merged),
     })
@@ -61,8 +63,82 @@ pub(crate) fn quantile_ms(histogram: &Histogram<u64>, quantile: f64) -> f64 {
     if histogram.is_empty() { 0.0 } else { histogram.value_at_quantile(quantile) as f64 / 1e6 }
 }
 
-fn timestamp(unix_ms: u64) -> String {
-    jiff::Timestamp::from_millisecond(unix_ms as i64).map_or_else(|_| String::new(), |at| format!("{at:.3}"))
+/// Two tenants may have streams of one name: each but the default tenant's says whose it is.
+fn stream_json(policy: &Policy, stream: &StreamSnapshot) -> Value {
+    let mut value = json!({"id": stream.name, "stats": stream.stats});
+    if stream.tenant != TenantId::DEFAULT {
+        value["tenant"] = json!(tenant_name(policy, stream.tenant));
+    }
+    value
+}
+
+/// The tenants that are configured or were counted, the default one last: what the others leave of the server's figures is
+/// its own.
+pub(crate) fn tenants(server: &Server<'_>) -> Vec<(TenantId, String, Value)> {
+    let mut figures = TenantFigures::default();
+    let mut rest = TenantStats::default();
+    for report in server.reports {
+        let wire = &report.telemetry;
+        figures.merge(&wire.tenants);
+        rest.merge(&TenantStats {
+            requests: wire.endpoints.iter().map(|endpoint| endpoint.requests).sum(),
+            bytes_in: wire.endpoints.iter().map(|endpoint| endpoint.bytes_in).sum(),
+            uploads: 0,
+            errors: wire.errors.iter().sum(),
+            connections_total: wire.ws.connections_total,
+            connections_active: wire.ws.connections_active,
+            messages_in: wire.ws.messages_in,
+            messages_delivered: wire.ws.deliveries_total,
+            bytes_delivered: report.snapshot.totals.delivered_bytes,
+        });
+    }
+    for id in server.policy.tenants.by_id.keys() {
+        // Makes a place for one that has done nothing yet.
+        figures.count(*id, |_| {});
+    }
+    let mut all: Vec<_> =
+        figures.iter().map(|(id, stats)| (id, tenant_name(server.policy, id), tenant_json(stats))).collect();
+    all.sort_by(|(_, one, _), (_, other, _)| one.cmp(other));
+    for (_, stats) in figures.iter() {
+        rest.subtract(stats);
+    }
+    all.push((TenantId::DEFAULT, tenant_name(server.policy, TenantId::DEFAULT), tenant_json(&rest)));
+    all
+}
+
+/// One tenant's figures, under the names of the runbook and of the earlier implementation.
+pub(crate) fn tenant_json(stats: &TenantStats) -> Value {
+    json!({
+        "activeConnections": stats.connections_active,
+        "totalConnections": stats.connections_total,
+        "messagesDelivered": stats.messages_delivered,
+        "bytesDelivered": stats.bytes_delivered,
+        "messagesIn": stats.messages_in,
+        "requests": stats.requests,
+        "bytes": stats.bytes_in,
+        "uploads": stats.uploads,
+        "connections": stats.connections_active,
+        "errors": stats.errors,
+    })
+}
+
+/// Requests that each rule has answered, by its name.
+fn rule_hits(_policy: &Policy, wire: &Telemetry) -> Value {
+    let hits = wire.rule_hits.iter().enumerate().filter(|(_, hits)| **hits > 0);
+    Value::Object(hits.map(|(position, hits)| (format!("rule{position}"), json!(hits))).collect())
+}
+
+fn reload(server: &Server<'_>) -> Value {
+    let reloads = server.reloads;
+    json!({
+        "status": reloads.status.phase.name(),
+        "success": reloads.status.phase != super::Phase::Error,
+        "total": reloads.succeeded + reloads.failed,
+        "failed": reloads.failed,
+        "lastReloadTime": reloads.status.last_unix_ms.map(timestamp),
+        "generation": server.policy.generation,
+        "keySets": {"taken": reloads.keys_taken, "failed": reloads.keys_failed},
+    })
 }
 
 fn endpoints(wire: &Telemetry) -> Value {
@@ -122,7 +198,7 @@ fn errors_by_status(wire: &Telemetry) -> Value {
     Value::Object(errors)
 }
 
-fn http(wire: &Telemetry) -> Value {
+fn http(policy: &Policy, wire: &Telemetry) -> Value {
     let mut durations = conduit_protocol::telemetry::latency_histogram();
     let (mut requests, mut bytes_in, mut bytes_out) = (0, 0, 0);
     let mut by_path = Map::new();
@@ -143,7 +219,7 @@ fn http(wire: &Telemetry) -> Value {
         "bytesOut": bytes_out,
         "requestsByPath": by_path,
         "requestsByStatus": by_status,
-        "ruleHits": {},
+        "ruleHits": rule_hits(policy, wire),
         "durations": {
             "p50": quantile_ms(&durations, 0.5),
             "p95": quantile_ms(&durations, 0.95),
@@ -191,7 +267,7 @@ fn codecs(stats: &[CodecStats; 2]) -> Value {
     })
 }
 
-fn shard(report: &ShardReport) -> Value {
+pub(crate) fn shard(report: &ShardReport) -> Value {
     let ShardReport { shard, snapshot, telemetry, host } = report;
     json!({
         "shard": shard.0,

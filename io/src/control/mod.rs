@@ -6,23 +6,30 @@ mod documents;
 mod histograms;
 mod metrics;
 mod prometheus;
+mod reload;
+mod snapshot;
 mod stop;
+mod tenant;
 
 pub(crate) use documents::health;
+pub(crate) use reload::{Phase, ReloadStatus};
+pub(crate) use snapshot::{Details, Wants};
 
 use crate::clock::Clock;
+use crate::egress::Egress;
 use crate::host::Host;
 use crate::link::Inbound;
-use crate::mesh::{Mesh, MeshMessage};
+use crate::mesh::{Document, Mesh, MeshMessage};
 use crate::readiness::Readiness;
 use crate::signals::SignalPipes;
 use collect::Collector;
-use conduit_protocol::{Now, ShardId, Telemetry};
+use conduit_protocol::{AdminAction, Limits, Now, Origin, Policy, ShardId, Telemetry};
 use conduit_shard::Snapshot;
+use reload::Reloads;
 use std::cell::RefCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};
-use std::time::Duration;
 
 /// Counters of one shard's sockets.
 #[derive(Debug, Clone, Copy, Default)]
@@ -69,15 +76,36 @@ pub(crate) struct ShardReport {
     pub(crate) snapshot: Snapshot,
     pub(crate) telemetry: Telemetry,
     pub(crate) host: HostStats,
+    /// What was wanted beside the figures.
+    pub(crate) details: Details,
 }
 
 impl Host {
     /// This shard's figures of now.
-    pub(crate) fn report(&mut self) -> ShardReport {
+    pub(crate) fn report(&mut self, wants: Wants) -> ShardReport {
         let mut host = self.stats;
         host.connections = self.connections.len() as u64;
-        ShardReport { shard: self.id, snapshot: self.shard.snapshot(self.now), telemetry: self.telemetry.clone(), host }
+        let details = self.details(wants);
+        let snapshot = self.shard.snapshot(self.now);
+        ShardReport { shard: self.id, snapshot, telemetry: self.telemetry.clone(), host, details }
     }
+}
+
+/// What the control shard begins with.
+pub(crate) struct Beginning {
+    pub(crate) shards: u16,
+    pub(crate) clock: Clock,
+    pub(crate) mesh: Mesh,
+    pub(crate) inbound: Inbound,
+    pub(crate) readiness: Readiness,
+    pub(crate) egress: Egress,
+    pub(crate) policy: Arc<Policy>,
+    /// Rules in it.
+    pub(crate) rules: usize,
+    pub(crate) limits: Limits,
+    pub(crate) connections_max: usize,
+    pub(crate) core_limits: conduit_shard::Limits,
+    pub(crate) shutdown_timeout_ms: u64,
 }
 
 /// The control shard's state.
@@ -92,21 +120,28 @@ pub(crate) struct Control {
     /// Shards that still have connections, once draining.
     busy: u16,
     draining: bool,
-    shutdown_timeout: Duration,
+    /// When connections are cut, once draining. `Now::mono_ns`.
+    end_ns: Option<u64>,
+    shutdown_timeout_ms: u64,
     finished: bool,
+    egress: Egress,
+    reloads: Reloads,
+    /// What is in force.
+    policy: Arc<Policy>,
+    limits: Limits,
+    connections_max: usize,
+    core_limits: conduit_shard::Limits,
+    /// For the tasks that wait for a time.
+    me: Weak<RefCell<Self>>,
     /// Wakes the control shard's task.
     waker: Option<Waker>,
 }
 
 impl Control {
-    pub(crate) fn new(
-        shards: u16,
-        mut clock: Clock,
-        mesh: Mesh,
-        inbound: Inbound,
-        readiness: Readiness,
-        shutdown_timeout_ms: u64,
-    ) -> Self {
+    pub(crate) fn new(beginning: Beginning) -> Self {
+        let Beginning { shards, mut clock, mesh, inbound, readiness, egress, policy, rules, .. } = beginning;
+        let mut reloads = Reloads { rules, ..Reloads::default() };
+        reloads.status.is_supported = egress.can_reload;
         Self {
             shards,
             started: clock.now(),
@@ -117,9 +152,25 @@ impl Control {
             collector: Collector::new(shards),
             busy: shards,
             draining: false,
-            shutdown_timeout: Duration::from_millis(shutdown_timeout_ms),
+            end_ns: None,
+            shutdown_timeout_ms: beginning.shutdown_timeout_ms,
             finished: false,
+            egress,
+            reloads,
+            policy,
+            limits: beginning.limits,
+            connections_max: beginning.connections_max,
+            core_limits: beginning.core_limits,
+            me: Weak::new(),
             waker: None,
+        }
+    }
+
+    /// Sends a finished document to whoever asked for it.
+    fn answer(&mut self, origin: Origin, document: Document) {
+        self.mesh.send(origin.shard, MeshMessage::Document { origin, document: Box::new(document) });
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
         }
     }
 
@@ -158,6 +209,11 @@ impl Control {
 /// Runs the control shard until every shard has been told to stop.
 pub(crate) async fn run(control: Control, signals: SignalPipes) {
     let control = Rc::new(RefCell::new(control));
+    {
+        let mut this = control.borrow_mut();
+        this.me = Rc::downgrade(&control);
+        this.tell_reload_status();
+    }
     stop::watch(&control, signals);
     std::future::poll_fn(|task| control.borrow_mut().round(task)).await;
 }
@@ -166,22 +222,38 @@ impl Control {
     fn take(&mut self, message: MeshMessage) {
         match message {
             MeshMessage::Report { origin, report, scope } => {
-                if let Some(ticket) = self.collector.want(origin, report, scope) {
-                    self.broadcast(|| MeshMessage::SnapshotWanted { ticket });
+                if let Some((ticket, wants)) = self.collector.want(origin, report, scope) {
+                    self.broadcast(|| MeshMessage::SnapshotWanted { ticket, wants });
                 }
             }
             MeshMessage::Snapshot { ticket, snapshot } => {
                 let Some(collected) = self.collector.add(ticket, *snapshot) else { return };
-                let (now, started, draining) = (self.clock.now(), self.started, self.draining);
-                let server = documents::Server { now, started, draining, reports: &collected.reports };
+                let now = self.clock.now();
+                let server = documents::Server {
+                    now,
+                    started: self.started,
+                    draining: self.draining,
+                    reports: &collected.reports,
+                    policy: &self.policy,
+                    reloads: &self.reloads,
+                    limits: &self.limits,
+                    connections_max: self.connections_max,
+                    core_limits: &self.core_limits,
+                };
                 for (origin, report, scope) in collected.wanted {
                     let document = Box::new(documents::write(report, scope, &server));
                     self.mesh.send(origin.shard, MeshMessage::Document { origin, document });
                 }
-                if let Some(ticket) = self.collector.begin_next() {
-                    self.broadcast(|| MeshMessage::SnapshotWanted { ticket });
+                if let Some((ticket, wants)) = self.collector.begin_next() {
+                    self.broadcast(|| MeshMessage::SnapshotWanted { ticket, wants });
                 }
             }
+            MeshMessage::Admin { origin, action: AdminAction::Reload } => self.want_reload(Some(origin)),
+            MeshMessage::Admin { origin, action: AdminAction::Drain { timeout_ms } } => {
+                self.drain_asked(origin, timeout_ms);
+            }
+            MeshMessage::KeyUnknown => self.egress.refresh_keys(),
+            MeshMessage::News(news) => self.hear(*news),
             MeshMessage::Drained { shard } => self.shard_drained(shard),
             _ => debug_assert!(false, "a message for a data shard"),
         }

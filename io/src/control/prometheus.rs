@@ -27,7 +27,9 @@ pub(crate) fn write(server: &Server<'_>) -> String {
     );
     page.one("conduit_uptime_seconds", "gauge", "Seconds since the start.", &[(&[], server.uptime_s())]);
     page.one("conduit_draining", "gauge", "1 while the server shuts down.", &[(&[], u8::from(server.draining))]);
+    reloads(&mut page, server);
     http(&mut page, &merged);
+    tenants(&mut page, server);
     websocket(&mut page, &merged);
     shards(&mut page, server);
     if server.reports.iter().any(|report| report.snapshot.log.is_some()) {
@@ -40,6 +42,60 @@ pub(crate) fn write(server: &Server<'_>) -> String {
         &core.deliver_to_ack_ns
     });
     page.text
+}
+
+fn reloads(page: &mut Page, server: &Server<'_>) {
+    let reloads = server.reloads;
+    let works = u8::from(reloads.status.phase != super::Phase::Error);
+    page.one("conduit_config_reload_success", "gauge", "1 unless the last reload found something wrong.", &[(&[], works)]);
+    page.one(
+        "conduit_config_reloads_total",
+        "counter",
+        "Reloads.",
+        &[(&[("result", "success")], reloads.succeeded), (&[("result", "failure")], reloads.failed)],
+    );
+    if let Some(at_ms) = reloads.status.last_unix_ms {
+        page.one(
+            "conduit_config_last_reload_success_timestamp_seconds",
+            "gauge",
+            "When a reload last worked.",
+            &[(&[], at_ms as f64 / 1e3)],
+        );
+    }
+    page.one(
+        "conduit_config_generation",
+        "gauge",
+        "Rises with every change of what is in force.",
+        &[(&[], server.policy.generation)],
+    );
+    page.one(
+        "conduit_config_key_sets_total",
+        "counter",
+        "Key sets of the token issuer.",
+        &[(&[("result", "success")], reloads.keys_taken), (&[("result", "failure")], reloads.keys_failed)],
+    );
+}
+
+/// Tenants are named by the operator: their number is bounded.
+fn tenants(page: &mut Page, server: &Server<'_>) {
+    let tenants = super::metrics::tenants(server);
+    for (name, kind, help, member) in [
+        ("conduit_tenant_requests_total", "counter", "HTTP requests answered, by tenant.", "requests"),
+        ("conduit_tenant_errors_total", "counter", "Errors told, by tenant.", "errors"),
+        ("conduit_tenant_websocket_connections", "gauge", "Open WebSockets, by tenant.", "activeConnections"),
+        ("conduit_tenant_delivered_total", "counter", "Deliveries, by tenant.", "messagesDelivered"),
+        ("conduit_tenant_delivered_bytes_total", "counter", "Bytes of deliveries, by tenant.", "bytesDelivered"),
+    ] {
+        page.head(name, kind, help);
+        for (_, tenant, stats) in &tenants {
+            page.value(name, &[("tenant", &escaped(tenant))], &stats[member]);
+        }
+    }
+}
+
+/// A label's value: backslash, quotation mark and line feed are escaped.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn http(page: &mut Page, merged: &Merged) {
@@ -205,7 +261,7 @@ impl Page {
 
     fn value(&mut self, name: &str, labels: Labels<'_>, value: impl Display) {
         self.text.push_str(name);
-        // Label values are ours: none needs escaping.
+        // Label values are ours, or escaped.
         for (index, (key, text)) in labels.iter().enumerate() {
             let _ = write!(self.text, "{}{key}=\"{text}\"", if index == 0 { '{' } else { ',' });
         }

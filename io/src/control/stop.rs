@@ -1,13 +1,16 @@
-//! The end of the process: a first SIGTERM or SIGINT drains, a second aborts.
+//! The end of the process: a first SIGTERM or SIGINT (or a request of the administration) drains, a second signal aborts.
 
 use super::Control;
-use crate::mesh::MeshMessage;
+use super::documents::JSON;
+use crate::mesh::{Document, MeshMessage};
 use crate::signals::SignalPipes;
-use conduit_protocol::ShardId;
+use conduit_protocol::{Origin, ShardId};
 use futures_lite::AsyncReadExt;
 use glommio::timer::sleep;
+use serde_json::json;
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Exit code of a server that was told twice.
 const ABORTED: i32 = 130;
@@ -19,7 +22,9 @@ pub(crate) fn watch(control: &Rc<RefCell<Control>>, signals: SignalPipes) {
     glommio::spawn_local(async move {
         let mut byte = [0];
         if stop.read_exact(&mut byte).await.is_ok() {
-            begin(&stopping);
+            let mut this = stopping.borrow_mut();
+            let timeout_ms = this.shutdown_timeout_ms;
+            this.drain(timeout_ms);
         }
         if stop.read_exact(&mut byte).await.is_ok() {
             tracing::error!("told to stop a second time: leaving at once, connections are cut");
@@ -27,39 +32,59 @@ pub(crate) fn watch(control: &Rc<RefCell<Control>>, signals: SignalPipes) {
         }
     })
     .detach();
+    let reloading = control.clone();
     glommio::spawn_local(async move {
         let mut byte = [0];
         while hangup.read_exact(&mut byte).await.is_ok() {
-            tracing::info!("SIGHUP: this version reads its configuration only at the start; nothing was reloaded");
-        }
-    })
-    .detach();
-}
-
-fn begin(control: &Rc<RefCell<Control>>) {
-    let timeout = {
-        let mut this = control.borrow_mut();
-        this.draining = true;
-        this.broadcast(|| MeshMessage::Drain);
-        this.shutdown_timeout
-    };
-    tracing::info!(?timeout, "stopping: no new connections, answering what is in progress");
-    let control = control.clone();
-    glommio::spawn_local(async move {
-        sleep(timeout).await;
-        let mut this = control.borrow_mut();
-        if !this.finished {
-            tracing::warn!(
-                shards = this.busy,
-                "connections were still open when the shutdown time ended; they are cut"
-            );
-            this.finish();
+            tracing::info!("SIGHUP: reloading");
+            reloading.borrow_mut().want_reload(None);
         }
     })
     .detach();
 }
 
 impl Control {
+    /// `POST /v1/admin/drain`: 202 before anything is closed.
+    pub(super) fn drain_asked(&mut self, origin: Origin, timeout_ms: Option<u64>) {
+        let timeout_ms = timeout_ms.unwrap_or(self.shutdown_timeout_ms);
+        let body = json!({
+            "status": "draining",
+            "timeoutMs": timeout_ms,
+            "message": "connections are closed over this time; the process ends with the last one",
+        });
+        let document = Document { status: 202, content_type: JSON, body: body.to_string().into_bytes() };
+        self.answer(origin, document);
+        self.drain(timeout_ms);
+    }
+
+    /// No new work, and the end of the process when the last connection is gone, at the latest after so much time. Told
+    /// again, it ends at the earlier of the two.
+    fn drain(&mut self, timeout_ms: u64) {
+        let end_ns = self.clock.now().mono_ns.saturating_add(timeout_ms.saturating_mul(1_000_000));
+        if self.end_ns.is_some_and(|earlier_ns| earlier_ns <= end_ns) {
+            return;
+        }
+        self.end_ns = Some(end_ns);
+        self.draining = true;
+        self.broadcast(|| MeshMessage::Drain { timeout_ms });
+        let timeout = Duration::from_millis(timeout_ms);
+        tracing::info!(?timeout, "stopping: no new work, answering what is in progress");
+        let me = self.me.clone();
+        glommio::spawn_local(async move {
+            sleep(timeout).await;
+            let Some(control) = me.upgrade() else { return };
+            let mut this = control.borrow_mut();
+            if !this.finished && this.end_ns == Some(end_ns) {
+                tracing::warn!(
+                    shards = this.busy,
+                    "connections were still open when the shutdown time ended; they are cut"
+                );
+                this.finish();
+            }
+        })
+        .detach();
+    }
+
     pub(super) fn shard_drained(&mut self, shard: ShardId) {
         tracing::debug!(shard = shard.0, "drained");
         self.busy = self.busy.saturating_sub(1);

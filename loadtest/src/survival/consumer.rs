@@ -71,7 +71,8 @@ impl Consumer {
             epoch.into_iter().for_each(|epoch| tally.note_epoch(epoch));
             for (what, words) in wrongs.drain(..) {
                 // A server that is being stopped, or whose disk is going, may say so to its consumers.
-                if !words.contains("ServerDraining") && !self.shared.may_fail {
+                let is_of_a_stop = words.contains("ServerDraining") || words.contains("ServerRestarting");
+                if !is_of_a_stop && !self.shared.may_fail {
                     tally.note_wrong(what, &words);
                 }
             }
