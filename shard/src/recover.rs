@@ -127,6 +127,9 @@ impl Shard {
             journal.log.hold_until(location, until_unix_ms);
         }
         shard.journal = Some(Box::new(journal));
+        shard.totals.log_damaged = recovered.damaged;
+        let gaps = shard.streams.iter_mut().flat_map(|stream| &stream.gaps);
+        shard.totals.lost_seqs = gaps.map(|gap| gap.to - gap.from + 1).sum();
         shard.after_recovery(now);
         Ok((shard, recovered))
     }

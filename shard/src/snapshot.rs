@@ -162,6 +162,10 @@ pub struct Totals {
     pub read_back: u64,
     /// Messages that could not be read back from the log: each is told to its consumers as a gap.
     pub unreadable: u64,
+    /// Places in the middle of the log that could not be read at the start.
+    pub log_damaged: u64,
+    /// Seqs that were lost on the disk, as the start found it: each is told to consumers as part of a gap.
+    pub lost_seqs: u64,
     /// Times that the log failed: 0 or 1 for each shard.
     pub log_failures: u64,
     /// Acks and releases that were not remembered, since the log took nothing for too long: a restart redelivers them.
@@ -215,6 +219,8 @@ impl Totals {
         self.spilled += other.spilled;
         self.read_back += other.read_back;
         self.unreadable += other.unreadable;
+        self.log_damaged += other.log_damaged;
+        self.lost_seqs += other.lost_seqs;
         self.log_failures += other.log_failures;
         self.acks_not_logged += other.acks_not_logged;
         self.acks_ignored += other.acks_ignored;

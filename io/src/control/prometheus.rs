@@ -136,7 +136,7 @@ fn websocket(page: &mut Page, merged: &Merged) {
 
 fn shards(page: &mut Page, server: &Server<'_>) {
     type Figure = (&'static str, &'static str, &'static str, fn(&super::ShardReport) -> u64);
-    let figures: [Figure; 36] = [
+    let figures: [Figure; 38] = [
         ("conduit_connections", "gauge", "Open connections.", |r| r.host.connections),
         ("conduit_connections_total", "counter", "Connections accepted or taken over.", |r| r.host.accepted_total),
         ("conduit_connections_refused_total", "counter", "Connections beyond the maximum.", |r| r.host.refused_total),
@@ -185,6 +185,10 @@ fn shards(page: &mut Page, server: &Server<'_>) {
         ("conduit_unreadable_total", "counter", "Messages that the log could not give back.", |r| {
             r.snapshot.totals.unreadable
         }),
+        ("conduit_log_damaged", "gauge", "Places of the log that could not be read at the start.", |r| {
+            r.snapshot.totals.log_damaged
+        }),
+        ("conduit_lost_seqs", "gauge", "Seqs told as gaps, as the start found them.", |r| r.snapshot.totals.lost_seqs),
         ("conduit_groups", "gauge", "Groups.", |r| r.snapshot.totals.groups_now),
         ("conduit_publisher_pauses_total", "counter", "Times a publisher was paused.", |r| r.snapshot.totals.pauses),
     ];
