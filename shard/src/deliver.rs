@@ -7,6 +7,7 @@ use crate::pool::Size;
 use crate::shard::Shard;
 use crate::{Effect, Effects, StreamKey};
 use conduit_protocol::{ConnectionId, Delivery, Encoding, Now, Seq, codec};
+use std::num::NonZeroU32;
 
 /// A scratch buffer that grew beyond this is given up at its next use.
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
@@ -23,14 +24,14 @@ impl Shard {
     }
 
     /// Delivers what a stream has to one of its groups, as far as one call may.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver_to_group(&mut self, now: Now, key: u32, group: u32, effects: &mut Effects) {
         let mut work = self.limits.work_max;
         self.deliver_some(now, key, group, &mut work, effects);
     }
 
     /// Delivers to a group until `work` is used up; then it waits for its turn at the next deadline.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver_some(&mut self, now: Now, key: u32, group: u32, work: &mut usize, effects: &mut Effects) {
         let Some(stream) = self.streams.at(key) else { return };
         let Some(waiting) = stream.groups.at(group) else { return };
@@ -39,6 +40,7 @@ impl Shard {
         }
     }
 
+    #[inline(never)]
     fn deliver_backlog(&mut self, now: Now, key: u32, group: u32, work: &mut usize, effects: &mut Effects) {
         if let Some(stream) = self.streams.at_mut(key)
             && stream.lanes.is_some()
@@ -51,6 +53,7 @@ impl Shard {
     }
 
     /// Delivers to a group until there is nothing left to do, or until its next message must be put aside: which that is.
+    #[inline(always)]
     fn deliver_run(
         &mut self,
         now: Now,
@@ -69,25 +72,34 @@ impl Shard {
                 }
                 return None;
             }
-            let lanes = stream.lanes.as_deref().filter(|lanes| !lanes.is_empty());
-            let next = group.next(&stream.held, lanes, &stream.gaps);
-            let Next::Message { seq, attempt, source } = next else {
-                *work -= 1;
-                match next {
-                    Next::Nothing | Next::Message { .. } => return None,
-                    Next::Passed => {}
-                    Next::Gap(gap) => {
-                        if let Some(consumer) = self.consumers.at(index) {
-                            let connection = consumer.connection;
-                            effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
+            if !group.has_backlog(&stream.held) {
+                return None;
+            }
+            let usual = if stream.lanes.is_none() { group.next_if_usual(&stream.held) } else { None };
+            let (seq, attempt, source, message) = if let Some((seq, message)) = usual {
+                (seq, NonZeroU32::MIN, Source::Fresh, message)
+            } else {
+                let lanes = stream.lanes.as_deref().filter(|lanes| !lanes.is_empty());
+                let next = group.next(&stream.held, lanes, &stream.gaps);
+                let Next::Message { seq, attempt, source } = next else {
+                    *work -= 1;
+                    match next {
+                        Next::Nothing | Next::Message { .. } => return None,
+                        Next::Passed => {}
+                        Next::Gap(gap) => {
+                            if let Some(consumer) = self.consumers.at(index) {
+                                let connection = consumer.connection;
+                                effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
+                            }
                         }
                     }
-                }
-                continue;
-            };
-            let Some(message) = stream.held.message(seq) else {
-                self.want_message(key, seq);
-                return None;
+                    continue;
+                };
+                let Some(message) = stream.held.message(seq) else {
+                    self.want_message(key, seq);
+                    return None;
+                };
+                (seq, attempt, source, message)
             };
             let must_wait = self.memory.is_out_of_flights() || !(self.starved.is_empty() || self.is_feeding);
             if must_wait && !group.flights.has_block_of(seq) {

@@ -117,7 +117,7 @@ impl Flights {
     }
 
     /// A message is delivered, for the first time or again: it goes to the end of its consumer's list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver(
         &mut self,
         seq: u64,
@@ -129,11 +129,9 @@ impl Flights {
         let list = &mut consumer.flights;
         let attempts_and_one = attempt.saturating_add(1);
         let flight = Flight { consumer: index, attempts_and_one, delivered_ns, prev: list.tail, next: NONE };
-        if let Some(waiting) = self.by_seq.at_mut(seq) {
-            debug_assert!(waiting.consumer == WAITING, "a seq is in flight once");
-            *waiting = flight;
-        } else {
-            self.by_seq.insert(seq, flight, blocks);
+        // Only what was delivered before can have an entry, or what waited for its time.
+        if attempt > NonZeroU32::MIN || !self.by_seq.insert(seq, flight, blocks) {
+            self.take_up(seq, flight, blocks);
         }
         self.in_flight += 1;
         if list.tail == NONE {
@@ -147,6 +145,17 @@ impl Flights {
         }
         list.tail = seq;
         list.len += 1;
+    }
+
+    /// An entry that waits is in flight again.
+    #[inline(never)]
+    fn take_up(&mut self, seq: u64, flight: Flight, blocks: &mut Blocks<Flight>) {
+        if let Some(waiting) = self.by_seq.at_mut(seq) {
+            debug_assert!(waiting.consumer == WAITING, "a seq is in flight once");
+            *waiting = flight;
+        } else {
+            self.by_seq.insert(seq, flight, blocks);
+        }
     }
 
     /// A message that was never delivered to this group waits, after so many attempts: for its time, or because recovery

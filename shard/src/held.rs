@@ -83,6 +83,12 @@ impl Held {
         self.messages.at(seq)
     }
 
+    /// A message in memory that may be delivered.
+    #[inline(always)]
+    pub(crate) fn deliverable(&self, seq: u64) -> Option<&Message> {
+        if seq < self.visible && seq >= self.trim_to { self.messages.at(seq) } else { None }
+    }
+
     /// A message in memory, to be changed.
     pub(crate) fn message_mut(&mut self, seq: u64) -> Option<&mut Message> {
         self.messages.at_mut(seq)
@@ -197,7 +203,7 @@ impl Held {
 
     /// Holds a new message and returns its seq. It may be delivered at once unless the caller says that it waits for a
     /// commit.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, message: Message, waits_for_commit: bool, memory: &mut Memory) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -220,7 +226,7 @@ impl Held {
     }
 
     /// Nobody needs a message any more: it goes, wherever it is. `None` when it was not held.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(&mut self, seq: u64, memory: &mut Memory) -> Option<Released> {
         let in_memory = self.messages.remove(seq, &mut memory.messages);
         let location = if self.located.len() == 0 { None } else { self.release_location(seq, memory) };

@@ -185,7 +185,7 @@ impl Shard {
     ///
     /// # Errors
     /// What the publisher is told when the log does not take it. Nothing has changed then.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn log_message(
         &mut self,
         now: Now,

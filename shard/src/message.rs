@@ -84,7 +84,7 @@ impl Message {
     }
 
     /// Copies id and envelope. `None` when one of them is longer than the record can say (64 KiB, 4 GiB).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(
         now: Now,
         id: &str,
@@ -137,6 +137,7 @@ impl Message {
     }
 
     /// The envelope as published.
+    #[inline]
     pub(crate) fn envelope(&self) -> &[u8] {
         let from = usize::from(self.id_len);
         &self.buffer[from..from + self.envelope_len as usize]
@@ -207,7 +208,7 @@ impl Message {
     }
 
     /// Gives its buffers back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn release(self, buffers: &mut Buffers) {
         buffers.give_back(self.buffer, self.class);
         if self.transcoded_len > 0 {

@@ -48,7 +48,7 @@ impl Marks {
 }
 
 /// The marks of a stream: those of all streams, unless it has bounds of its own.
-#[inline]
+#[inline(always)]
 pub(crate) fn marks_of(stream: &Stream, limits: &Limits, of_all: Marks) -> Marks {
     if !stream.settings.has_bounds() {
         return of_all;

@@ -74,7 +74,7 @@ impl Buffers {
     }
 
     /// Takes a buffer of a class back.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_back(&mut self, buffer: Box<[u8]>, class: u8) {
         let bytes = buffer.len() as u64;
         if self.free_bytes.saturating_add(bytes) <= self.free_bytes_max

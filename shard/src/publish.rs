@@ -6,7 +6,8 @@ use crate::group::Group;
 use crate::message::{Extras, Message};
 use crate::pause::marks_of;
 use crate::shard::{Shard, refuse};
-use crate::{Effect, Effects};
+use crate::stream::Stream;
+use crate::{Effect, Effects, Limits};
 use conduit_protocol::command::{NotBefore, PublishOptions};
 use conduit_protocol::{Encoding, EnvelopeId, ErrorCode, Now, Origin, Publish, TenantId, codec};
 
@@ -166,7 +167,7 @@ impl Shard {
         let Some(stream) = self.streams.at_mut(key) else {
             return Err((ErrorCode::Internal, "the stream is gone"));
         };
-        let waits = stream.waits_for_commit();
+        let (waits, is_log) = (stream.waits_for_commit(), stream.settings.is_log());
         let seq = stream.append(now, message, waits, &mut self.memory);
         if let Some(location) = location {
             self.note_logged(key, seq, location, waits);
@@ -177,7 +178,9 @@ impl Shard {
         if !new.dedup_id.is_empty() {
             self.remember(now, key, new.dedup_id, First { seq, id: new.id });
         }
-        self.trim_log(now, key);
+        if is_log {
+            self.trim_log(now, key);
+        }
         Ok((key, seq))
     }
 
@@ -216,23 +219,23 @@ impl Shard {
     }
 
     /// Is there room for one more message of this size, in its stream and in the shard?
+    #[inline(always)]
     pub(crate) fn check_room(&self, stream: Option<u32>, size: u64) -> Result<(), (ErrorCode, &'static str)> {
         let limits = &self.limits;
-        let stream = stream.and_then(|key| self.streams.at(key));
-        if size > stream.map_or(limits.stream_bytes_max, |stream| stream.bytes_max(limits)) {
-            return Err(TOO_LARGE);
-        }
-        if let Some(stream) = stream {
-            // A log that keeps so much lets its oldest go for the new one; how far it may be behind with that has an end.
-            let is_kept_short = stream.settings.kept_messages(limits).is_some();
-            let spare = if is_kept_short { limits.work_max as u64 } else { 0 };
-            if stream.messages_held() >= stream.messages_max(limits).saturating_add(spare) {
-                return Err((ErrorCode::Backpressure, "the stream holds as many messages as it may; retry later"));
-            }
-            let lets_go = stream.settings.kept_bytes(limits).is_some();
-            let spare = if lets_go { stream.bytes_max(limits) } else { 0 };
-            if stream.bytes_held().saturating_add(size) > stream.bytes_max(limits).saturating_add(spare) {
-                return Err((ErrorCode::Backpressure, "the stream holds as many bytes as it may; retry later"));
+        match stream.and_then(|key| self.streams.at(key)) {
+            None if size > limits.stream_bytes_max => return Err(TOO_LARGE),
+            None => {}
+            Some(stream) => {
+                let Bounds { message_bytes, messages, bytes } = bounds_of(stream, limits);
+                if size > message_bytes {
+                    return Err(TOO_LARGE);
+                }
+                if stream.messages_held() >= messages {
+                    return Err((ErrorCode::Backpressure, "the stream holds as many messages as it may; retry later"));
+                }
+                if stream.bytes_held().saturating_add(size) > bytes {
+                    return Err((ErrorCode::Backpressure, "the stream holds as many bytes as it may; retry later"));
+                }
             }
         }
         if self.memory.messages_held >= limits.shard_messages_max {
@@ -301,6 +304,40 @@ impl Shard {
                 |origin| effects.push(Effect::Resume { origin }),
             );
         }
+    }
+}
+
+/// What a stream takes.
+struct Bounds {
+    message_bytes: u64,
+    messages: u64,
+    bytes: u64,
+}
+
+#[inline(always)]
+fn bounds_of(stream: &Stream, limits: &Limits) -> Bounds {
+    if stream.settings.has_bounds() {
+        return own_bounds_of(stream, limits);
+    }
+    Bounds {
+        message_bytes: limits.stream_bytes_max,
+        messages: limits.stream_messages_max,
+        bytes: limits.stream_bytes_max,
+    }
+}
+
+#[cold]
+fn own_bounds_of(stream: &Stream, limits: &Limits) -> Bounds {
+    let (messages_max, bytes_max) = (stream.messages_max(limits), stream.bytes_max(limits));
+    // A log that keeps so much lets its oldest go for the new one; how far it may be behind with that has an end.
+    let is_kept_short = stream.settings.kept_messages(limits).is_some();
+    let spare_messages = if is_kept_short { limits.work_max as u64 } else { 0 };
+    let lets_go = stream.settings.kept_bytes(limits).is_some();
+    let spare_bytes = if lets_go { bytes_max } else { 0 };
+    Bounds {
+        message_bytes: bytes_max,
+        messages: messages_max.saturating_add(spare_messages),
+        bytes: bytes_max.saturating_add(spare_bytes),
     }
 }
 

@@ -58,11 +58,13 @@ impl<T> Blocks<T> {
         size_of::<Block<T>>()
     }
 
+    #[inline(never)]
     fn take(&mut self) -> Box<Block<T>> {
         self.used += 1;
         self.free.pop().unwrap_or_else(|| Box::new(Block { mask: 0, slots: [const { None }; BLOCK_SLOTS as usize] }))
     }
 
+    #[inline(never)]
     fn give_back(&mut self, block: Box<Block<T>>) {
         debug_assert!(block.mask == 0, "only empty blocks are given back");
         self.used -= 1;
@@ -139,7 +141,7 @@ impl<T> SeqRing<T> {
     }
 
     /// Stores a value and says whether it could: in a slot that is taken nothing is stored.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn insert(&mut self, seq: u64, value: T, blocks: &mut Blocks<T>) -> bool {
         let number = block_of(seq);
         if self.directory.is_empty() {
@@ -149,7 +151,10 @@ impl<T> SeqRing<T> {
             self.grow(number, blocks);
         }
         let Some(entry) = self.directory.get_mut((number - self.first) as usize) else { return false };
-        let block = entry.get_or_insert_with(|| blocks.take());
+        let block = match entry {
+            Some(block) => block,
+            None => entry.insert(blocks.take()),
+        };
         let slot = &mut block.slots[slot_of(seq)];
         if slot.is_some() {
             return false;
@@ -175,13 +180,13 @@ impl<T> SeqRing<T> {
     }
 
     /// Takes a value out; its block, when it was the last one in it, goes back to `blocks`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, seq: u64, blocks: &mut Blocks<T>) -> Option<T> {
         self.remove_if(seq, blocks, |_| true)
     }
 
     /// Takes a value out if it is wanted.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove_if(
         &mut self,
         seq: u64,

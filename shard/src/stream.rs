@@ -227,7 +227,7 @@ impl Stream {
     }
 
     /// Holds a new message and returns its seq.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn append(&mut self, now: Now, message: Message, waits_for_commit: bool, memory: &mut Memory) -> u64 {
         let seq = self.held.append(message, waits_for_commit, memory);
         self.used_ns = now.mono_ns;
