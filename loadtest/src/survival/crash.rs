@@ -75,8 +75,18 @@ struct Place {
     reached: u64,
 }
 
+impl Place {
+    /// How often it had its turn.
+    fn turns(&self) -> u64 {
+        self.reached.max(self.armed.saturating_sub(MISSES_FORGIVEN))
+    }
+}
+
 /// How long a life that shall end itself is given to get there.
 const ARMED_LIFE: Duration = Duration::from_secs(3);
+
+/// Lives that do not get there cost a place so many turns at most: it is tried again at once.
+const MISSES_FORGIVEN: u64 = 5;
 
 /// Runs the command.
 ///
@@ -249,7 +259,7 @@ impl Crash<'_> {
         self.reshards += 1;
     }
 
-    /// Chooses the place that was tried least, and the passage at which to end.
+    /// Chooses the place that was reached least, and the passage at which to end.
     fn arm(&mut self) {
         let max = self.options.shards_max;
         let is_trimming = self.trial.is_trimming();
@@ -258,7 +268,7 @@ impl Crash<'_> {
             "mid_trim" => is_trimming,
             _ => true,
         });
-        let Some(place) = usable.min_by_key(|place| place.armed) else { return };
+        let Some(place) = usable.min_by_key(|place| place.turns()) else { return };
         place.armed += 1;
         let passage = 1 + self.trial.dice.below(place.passage_max);
         let name = place.name;
@@ -357,18 +367,22 @@ mod tests {
     fn places_take_turns_and_one_that_is_never_reached_makes_the_trial_void() {
         let options = options(&["--failpoints"]);
         let mut crash = crash(&options);
-        for _ in 0..12 {
+        for _ in 0..5 + 1 + MISSES_FORGIVEN + 6 {
             crash.arm();
             let armed = crash.trial.launch.failpoint.as_deref();
             let is_rotation = armed.is_some_and(|point| point.starts_with("mid_rotation"));
             crash.note_place(!is_rotation);
         }
         // Nothing is trimmed outside of a round.
-        let expected = |place: &Place| if place.name == "mid_trim" { 0 } else { 2 };
+        let expected = |place: &Place| match place.name {
+            "mid_trim" => 0,
+            "mid_rotation" => 2 + MISSES_FORGIVEN,
+            _ => 2,
+        };
         assert!(crash.places.iter().all(|place| place.armed == expected(place)), "{:?}", crash.places);
         crash.trial.figures.answered = 1;
         let report = crash.report(1);
-        assert_eq!(report.void, ["no life reached mid_rotation in 2 tries"]);
+        assert_eq!(report.void, ["no life reached mid_rotation in 7 tries"]);
         assert_eq!(report.ending(), Ending::Void);
     }
 
