@@ -1,12 +1,10 @@
-//! Trace context (W3C, "Trace Context", section 3.2): who called whom, as a header and as a member of messages.
-
-use crate::codec::Encoding;
-
-/// The member of an envelope that says which trace a message belongs to.
-pub const MEMBER: &str = "traceparent";
+//! Trace context (W3C, "Trace Context", section 3.2): who called whom, as a header and as a member of requests.
 
 /// Bytes of a `traceparent`: version, trace id, parent id and flags, with dashes between them.
 pub const TRACEPARENT_BYTES: usize = 55;
+
+/// Where its trace id is.
+pub const TRACE_ID: std::ops::Range<usize> = 3..35;
 
 /// A valid `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +18,7 @@ impl<'a> TraceParent<'a> {
         let (parent, rest) = value.split_at_checked(TRACEPARENT_BYTES)?;
         let is_hex = |part: &[u8]| part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let has_dashes = parent[2] == b'-' && parent[35] == b'-' && parent[52] == b'-';
-        let (version, trace_id, parent_id, flags) = (&parent[..2], &parent[3..35], &parent[36..52], &parent[53..]);
+        let (version, trace_id, parent_id, flags) = (&parent[..2], &parent[TRACE_ID], &parent[36..52], &parent[53..]);
         let is_valid = has_dashes
             && [version, trace_id, parent_id, flags].into_iter().all(is_hex)
             && version != b"ff"
@@ -28,18 +26,6 @@ impl<'a> TraceParent<'a> {
             && parent_id.iter().any(|byte| *byte != b'0');
         let is_end = rest.is_empty() || (version != b"00" && rest[0] == b'-');
         if is_valid && is_end { std::str::from_utf8(parent).ok().map(Self) } else { None }
-    }
-
-    /// The trace context that a message carries in its envelope: its member `traceparent`, if that is a valid one.
-    #[must_use]
-    pub fn of_envelope(encoding: Encoding, envelope: &'a [u8]) -> Option<Self> {
-        // Few messages have one, and most that do have it near the front.
-        memchr::memmem::find(envelope, MEMBER.as_bytes())?;
-        let traced = match encoding {
-            Encoding::Json => serde_json::from_slice::<Traced<'_>>(envelope).ok()?,
-            Encoding::MessagePack => rmp_serde::from_slice::<Traced<'_>>(envelope).ok()?,
-        };
-        Self::parse(traced.traceparent?.as_bytes())
     }
 
     /// The four parts.
@@ -51,46 +37,13 @@ impl<'a> TraceParent<'a> {
     /// The trace that it belongs to.
     #[must_use]
     pub fn trace_id(self) -> &'a str {
-        &self.0[3..35]
+        &self.0[TRACE_ID]
     }
-}
-
-/// What is read of an envelope.
-#[derive(serde::Deserialize)]
-struct Traced<'a> {
-    #[serde(borrow, default)]
-    traceparent: Option<&'a str>,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-
-    #[test]
-    fn an_envelope_carries_it_as_a_member() {
-        let of_json = |json: String| {
-            let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-            let packed = rmp_serde::to_vec_named(&value).unwrap();
-            let found =
-                TraceParent::of_envelope(Encoding::Json, json.as_bytes()).map(|parent| parent.text().to_owned());
-            let in_packed = TraceParent::of_envelope(Encoding::MessagePack, &packed);
-            assert_eq!(in_packed.map(|parent| parent.text().to_owned()), found);
-            found
-        };
-        assert_eq!(of_json(format!(r#"{{"id":"a","x":[1,{{"y":2}}],"traceparent":"{PARENT}"}}"#)).unwrap(), PARENT);
-        for none in [
-            r#"{"id":"traceparent"}"#.to_owned(),
-            r#"{"traceparent":7}"#.to_owned(),
-            r#"{"traceparent":null}"#.to_owned(),
-            format!(r#"{{"payload":{{"traceparent":"{PARENT}"}}}}"#),
-            format!(r#"{{"traceparent":"{PARENT}x"}}"#),
-        ] {
-            assert_eq!(of_json(none.clone()), None, "{none}");
-        }
-        assert_eq!(TraceParent::of_envelope(Encoding::Json, b"traceparent"), None);
-    }
 
     #[test]
     fn the_specifications_examples_are_read() {

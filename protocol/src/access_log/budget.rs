@@ -1,9 +1,10 @@
-//! How many lines of messages are written in full, and which of the others stand for the rest.
+//! How many lines are written, and which of the others stand for the rest.
 
+use super::LogBudget;
 use crate::limiter::{Bucket, Rate};
 use crate::time::Now;
 
-/// So many lines a second; beyond them, one message in so many.
+/// So many lines a second; beyond them, one in so many.
 #[derive(Debug, Default)]
 pub(super) struct Budget {
     rate: Option<Rate>,
@@ -11,8 +12,9 @@ pub(super) struct Budget {
     /// The bucket is known to be empty until then, in `Now::mono_ns`: asking it costs more than comparing.
     empty_until_ns: u64,
     sample: u32,
-    /// Events beyond the budget that belong to no seq.
-    uncounted: u64,
+    /// What was beyond the budget and belongs to no seq, since the last of it that was written.
+    unwritten: u32,
+    pub(super) left_out: u64,
 }
 
 /// How a line came to be written.
@@ -25,8 +27,10 @@ pub(super) enum Share {
 }
 
 impl Budget {
-    pub(super) const fn apply(&mut self, rate: Option<Rate>, sample: u32) {
-        self.rate = rate;
+    pub(super) const fn apply(&mut self, budget: LogBudget) {
+        let LogBudget { lines_per_s, sample } = budget;
+        let rate = Rate { per_window: lines_per_s, window_ms: 1_000, burst: lines_per_s };
+        self.rate = if lines_per_s == 0 { None } else { Some(rate) };
         self.sample = sample;
         self.empty_until_ns = 0;
     }
@@ -38,18 +42,27 @@ impl Budget {
         if self.is_within(now) {
             return Some(Share::One);
         }
-        let sample = self.sample;
-        (sample > 0 && seq.is_multiple_of(u64::from(sample))).then_some(Share::OneIn(sample))
+        if self.sample > 0 && seq.is_multiple_of(u64::from(self.sample)) {
+            return Some(Share::OneIn(self.sample));
+        }
+        self.left_out += 1;
+        None
     }
 
-    /// The same for an event that names no seq: every `sample`th one is written.
-    pub(super) fn admit_uncounted(&mut self, now: Now) -> Option<Share> {
+    /// The same for what names no seq: every `sample`th one is written.
+    #[inline]
+    pub(super) fn admit_unnumbered(&mut self, now: Now) -> Option<Share> {
         if self.is_within(now) {
             return Some(Share::One);
         }
-        self.uncounted = self.uncounted.wrapping_add(1);
-        let sample = self.sample;
-        (sample > 0 && self.uncounted.is_multiple_of(u64::from(sample))).then_some(Share::OneIn(sample))
+        self.unwritten += 1;
+        if self.unwritten == self.sample {
+            self.unwritten = 0;
+            return Some(Share::OneIn(self.sample));
+        }
+        self.unwritten = if self.sample == 0 { 0 } else { self.unwritten };
+        self.left_out += 1;
+        None
     }
 
     #[inline]
@@ -79,8 +92,7 @@ mod tests {
 
     fn budget(per_s: u32, sample: u32) -> Budget {
         let mut budget = Budget::default();
-        let rate = Rate { per_window: per_s, window_ms: 1_000, burst: per_s };
-        budget.apply((per_s > 0).then_some(rate), sample);
+        budget.apply(LogBudget { lines_per_s: per_s, sample });
         budget
     }
 
@@ -93,7 +105,7 @@ mod tests {
             let expected = (seq % 10 == 0).then_some(Share::OneIn(10));
             assert_eq!([budget.admit(now, seq), budget.admit(now, seq)], [expected, expected]);
         }
-        assert_eq!((0..100).filter(|_| budget.admit_uncounted(now).is_some()).count(), 10);
+        assert_eq!((0..100).filter(|_| budget.admit_unnumbered(now).is_some()).count(), 10);
     }
 
     #[test]
@@ -111,6 +123,6 @@ mod tests {
     fn without_a_budget_and_a_sample_nothing_is_written() {
         let mut budget = budget(0, 0);
         assert!((0..100).all(|seq| budget.admit(Now::default(), seq).is_none()));
-        assert!((0..100).all(|_| budget.admit_uncounted(Now::default()).is_none()));
+        assert!((0..100).all(|_| budget.admit_unnumbered(Now::default()).is_none()));
     }
 }

@@ -19,7 +19,6 @@ pub use lines::Batch;
 pub use request::{Note, Notes, Outcome, Request, URL_BYTES_MAX};
 pub use socket::{Opening, Socket};
 
-use crate::limiter::Rate;
 use crate::time::Now;
 use budget::Budget;
 use lines::Lines;
@@ -32,21 +31,53 @@ pub struct LogSettings {
     pub http: bool,
     /// WebSocket connections and their messages are written.
     pub ws: bool,
-    /// Lines of messages (deliver, credit, ack, nack) that one shard writes in a second, one and all; 0: none beyond the
-    /// sample.
-    pub ws_lines_per_s: u32,
-    /// Of what is beyond, one message in so many; 0: none.
-    pub ws_sample: u32,
+    /// How many of them.
+    pub budgets: LogBudgets,
+}
+
+/// How many requests and messages have lines: a disk is finite, and smaller than what a shard can do in a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogBudgets {
+    /// HTTP requests.
+    pub requests: LogBudget,
+    /// Events of messages: deliver, credit, ack, nack.
+    pub messages: LogBudget,
+}
+
+impl LogBudgets {
+    const NONE: Self = Self { requests: LogBudget::NONE, messages: LogBudget::NONE };
+}
+
+impl Default for LogBudgets {
+    fn default() -> Self {
+        Self {
+            requests: LogBudget { lines_per_s: 10_000, sample: 100 },
+            messages: LogBudget { lines_per_s: 1_000, sample: 1_000 },
+        }
+    }
+}
+
+/// How many lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogBudget {
+    /// Lines that one shard writes in a second, one and all; 0: none beyond the sample.
+    pub lines_per_s: u32,
+    /// Of what is beyond, one in so many; 0: none.
+    pub sample: u32,
+}
+
+impl LogBudget {
+    const NONE: Self = Self { lines_per_s: 0, sample: 0 };
 }
 
 impl LogSettings {
     /// Nothing is written.
-    pub const OFF: Self = Self { http: false, ws: false, ws_lines_per_s: 0, ws_sample: 0 };
+    pub const OFF: Self = Self { http: false, ws: false, budgets: LogBudgets::NONE };
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self { http: true, ws: true, ws_lines_per_s: 1_000, ws_sample: 1_000 }
+        Self { http: true, ws: true, budgets: LogBudgets::default() }
     }
 }
 
@@ -75,16 +106,16 @@ impl LogFile {
 
 /// What became of the lines of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct LogFigures {
+pub struct LineFigures {
     /// Lines encoded.
     pub lines: u64,
-    /// Messages without a line, as the settings want it.
+    /// Requests or messages without a line, as the settings want it.
     pub left_out: u64,
     /// Lines for which there was no room.
     pub dropped: u64,
 }
 
-impl LogFigures {
+impl LineFigures {
     /// Adds another shard's.
     pub fn merge(&mut self, other: &Self) {
         self.lines += other.lines;
@@ -99,11 +130,11 @@ pub struct AccessLog {
     http: Lines,
     ws: Lines,
     stamp: Stamp,
-    budget: Budget,
+    requests: Budget,
+    messages: Budget,
     shard: u16,
     /// WebSocket connections so far: they are named by it.
     sockets: u64,
-    left_out: u64,
 }
 
 impl AccessLog {
@@ -119,9 +150,13 @@ impl AccessLog {
     pub const fn apply(&mut self, settings: &LogSettings) {
         self.http.is_on = settings.http;
         self.ws.is_on = settings.ws;
-        let per_s = settings.ws_lines_per_s;
-        let rate = Rate { per_window: per_s, window_ms: 1_000, burst: per_s };
-        self.budget.apply(if per_s == 0 { None } else { Some(rate) }, settings.ws_sample);
+        self.set_budgets(&settings.budgets);
+    }
+
+    /// Writes so many lines from now on.
+    pub const fn set_budgets(&mut self, budgets: &LogBudgets) {
+        self.requests.apply(budgets.requests);
+        self.messages.apply(budgets.messages);
     }
 
     /// HTTP requests are written.
@@ -162,12 +197,17 @@ impl AccessLog {
 
     /// What became of the lines of one file.
     #[must_use]
-    pub const fn figures(&self, file: LogFile) -> LogFigures {
-        let (lines, left_out) = match file {
-            LogFile::Http => (&self.http, 0),
-            LogFile::Ws => (&self.ws, self.left_out),
+    pub const fn figures(&self, file: LogFile) -> LineFigures {
+        let (lines, budget) = match file {
+            LogFile::Http => (&self.http, &self.requests),
+            LogFile::Ws => (&self.ws, &self.messages),
         };
-        LogFigures { lines: lines.written, left_out, dropped: lines.dropped }
+        LineFigures { lines: lines.written, left_out: budget.left_out, dropped: lines.dropped }
+    }
+
+    /// Lines that were taken did not reach the writer.
+    pub fn count_dropped(&mut self, file: LogFile, lines: u32) {
+        self.lines_mut(file).dropped += u64::from(lines);
     }
 
     const fn lines_mut(&mut self, file: LogFile) -> &mut Lines {
@@ -205,7 +245,7 @@ mod tests {
         let log = AccessLog::default();
         assert!(!log.is_http_on() && !log.is_ws_on());
         assert_eq!(log.since_ns(), u64::MAX);
-        assert_eq!(AccessLog::new(0, &LogSettings::OFF).figures(LogFile::Ws), LogFigures::default());
+        assert_eq!(AccessLog::new(0, &LogSettings::OFF).figures(LogFile::Ws), LineFigures::default());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use super::text::{append_escaped, append_ip, append_ms_value, append_name, appen
 use super::{AccessLog, LogFile};
 use crate::codec::Encoding;
 use crate::error::ErrorCode;
-use crate::telemetry::Endpoint;
 use crate::time::Now;
 use crate::trace::TraceParent;
 use std::net::IpAddr;
@@ -131,8 +130,6 @@ pub struct Outcome<'a> {
     pub reason: &'a str,
     /// What was exceeded, and by what: (limit, bytes or depth that came, when that is known).
     pub cap: Option<(u64, Option<u64>)>,
-    /// Where it went.
-    pub endpoint: Endpoint,
     /// The rule that answered it; empty when none did.
     pub rule: &'a str,
     /// When its head was read, in `Now::mono_ns`.
@@ -148,6 +145,7 @@ pub struct Outcome<'a> {
 impl AccessLog {
     /// Writes the line of a request. `note`: what is known of it; without one, `ip` is. Only while the log is on.
     pub fn request(&mut self, now: Now, note: Option<&[u8]>, ip: IpAddr, outcome: &Outcome<'_>) {
+        let Some(share) = self.requests.admit_unnumbered(now) else { return };
         self.line(LogFile::Http, now, event(outcome), |out| {
             match note {
                 Some(note) => out.extend_from_slice(note),
@@ -171,6 +169,7 @@ impl AccessLog {
             if let Some(code) = outcome.error {
                 append_error(out, code, outcome);
             }
+            share.append(out);
         });
     }
 }

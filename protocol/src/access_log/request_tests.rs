@@ -16,7 +16,6 @@ const OUTCOME: Outcome<'static> = Outcome {
     error: None,
     reason: "",
     cap: None,
-    endpoint: Endpoint::Enqueue,
     rule: "",
     decoded_ns: 1_000_000,
     bytes_in: 1_024,
@@ -156,6 +155,25 @@ fn secret_parameters_are_left_out_however_they_are_spelt() {
         let url = url(&query);
         assert!(!url.contains("hun") && !url.contains("=h"), "{before}: {url}");
     }
+}
+
+#[test]
+fn beyond_the_budget_one_request_stands_for_many() {
+    let requests = crate::access_log::LogBudget { lines_per_s: 2, sample: 10 };
+    let budgets = crate::access_log::LogBudgets { requests, ..Default::default() };
+    let mut log = AccessLog::new(0, &LogSettings { budgets, ..LogSettings::default() });
+    for _ in 0..2 + 35 {
+        log.request(Now { mono_ns: 5, unix_ms: 0 }, None, REQUEST.ip, &OUTCOME);
+    }
+    let batch = log.take(LogFile::Http, Vec::new).unwrap();
+    let text = String::from_utf8(batch.bytes).unwrap();
+    let samples: Vec<Option<u64>> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap().get("sample").and_then(Value::as_u64))
+        .collect();
+    assert_eq!(samples, [None, None, Some(10), Some(10), Some(10)]);
+    let figures = log.figures(LogFile::Http);
+    assert_eq!((figures.lines, figures.left_out), (5, 32));
 }
 
 #[test]

@@ -6,11 +6,11 @@ use super::text::{append_escaped, append_ip, append_ms, append_number, append_te
 use super::{AccessLog, LogFile};
 use crate::answer::Delivery;
 use crate::codec::Encoding;
-use crate::command::{MessageRef, Targets};
+use crate::command::{MessageRef, Nack, Targets};
 use crate::error::ErrorCode;
 use crate::ids::Seq;
 use crate::time::{NS_PER_MS, Now};
-use crate::trace::TraceParent;
+use crate::trace::TRACE_ID;
 use std::net::IpAddr;
 
 /// The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5).
@@ -27,7 +27,7 @@ pub struct Opening<'a> {
     pub tenant: &'a str,
     /// The stream that it consumes; `None` for one that only publishes.
     pub stream: Option<&'a str>,
-    /// The group that it joins; `None` for the default group.
+    /// The group that it joins, empty for the default one; `None` for one that reads for itself alone.
     pub group: Option<&'a str>,
     /// The encoding of its messages.
     pub codec: Encoding,
@@ -67,7 +67,9 @@ impl AccessLog {
         append_tenant(&mut members, opening.tenant);
         if let Some(stream) = opening.stream {
             append_text(&mut members, "stream", stream.as_bytes());
-            append_text(&mut members, "group", opening.group.unwrap_or("default").as_bytes());
+        }
+        if let Some(group) = opening.group {
+            append_text(&mut members, "group", group.as_bytes());
         }
         append_text(&mut members, "codec", opening.codec.name().as_bytes());
         self.line(LogFile::Ws, now, "connect", |out| {
@@ -93,9 +95,8 @@ impl Socket {
     #[inline]
     pub fn deliver(&mut self, now: Now, delivery: &Delivery<'_>, log: &mut AccessLog) {
         self.delivers += 1;
-        match log.admit(now, delivery.seq) {
-            Some(share) => self.write_deliver(now, delivery, share, log),
-            None => log.left_out += 1,
+        if let Some(share) = log.admit(now, delivery.seq) {
+            self.write_deliver(now, delivery, share, log);
         }
     }
 
@@ -106,9 +107,10 @@ impl Socket {
             append_number(out, "seq", delivery.seq.0);
             append_number(out, "attempt", delivery.attempt.into());
             append_ms(out, "latencyMs", age_ns(now, delivery.published));
-            if let Some(parent) = TraceParent::of_envelope(delivery.encoding, delivery.envelope) {
-                append_text(out, "traceparent", parent.text().as_bytes());
-                append_text(out, "traceId", parent.trace_id().as_bytes());
+            if let Some(trace) = &delivery.trace {
+                let text = trace.text();
+                append_text(out, "traceparent", &text);
+                append_text(out, "traceId", &text[TRACE_ID]);
             }
         });
     }
@@ -116,7 +118,7 @@ impl Socket {
     /// The client granted credit.
     pub fn credit(&mut self, now: Now, credit: u64, log: &mut AccessLog) {
         self.credit_total = self.credit_total.saturating_add(credit);
-        let Some(share) = log.admit_uncounted(now) else { return };
+        let Some(share) = log.admit_unnumbered(now) else { return };
         let (total, delivers) = (self.credit_total, self.delivers);
         log.message_line(now, "credit", &self.members, share, |out| {
             append_number(out, "credit", credit);
@@ -135,21 +137,19 @@ impl Socket {
 
     /// The client is done with all messages up to this one.
     pub fn ack_up_to(&self, now: Now, seq: Seq, log: &mut AccessLog) {
-        match log.admit(now, seq) {
-            Some(share) => log.message_line(now, "ack", &self.members, share, |out| {
-                append_number(out, "seq", seq.0);
-                out.extend_from_slice(b",\"upTo\":true");
-            }),
-            None => log.left_out += 1,
-        }
+        let Some(share) = log.admit(now, seq) else { return };
+        log.message_line(now, "ack", &self.members, share, |out| {
+            append_number(out, "seq", seq.0);
+            out.extend_from_slice(b",\"upTo\":true");
+        });
     }
 
     /// The client gives these messages back.
-    pub fn nack(&self, now: Now, targets: &Targets<'_>, delay_ms: u64, dead: bool, log: &mut AccessLog) {
-        for target in targets {
+    pub fn nack(&self, now: Now, nack: &Nack<'_>, log: &mut AccessLog) {
+        for target in &nack.targets {
             self.settle(now, "nack", target, log, |out| {
-                append_number(out, "delayMs", delay_ms);
-                if dead {
+                append_number(out, "delayMs", nack.delay_ms);
+                if nack.dead {
                     out.extend_from_slice(b",\"dead\":true");
                 }
             });
@@ -167,12 +167,9 @@ impl Socket {
     ) {
         let admitted = match target {
             MessageRef::Seq(seq) => log.admit(now, *seq),
-            MessageRef::Id(_) => log.admit_uncounted(now),
+            MessageRef::Id(_) => log.admit_unnumbered(now),
         };
-        let Some(share) = admitted else {
-            log.left_out += u64::from(matches!(target, MessageRef::Seq(_)));
-            return;
-        };
+        let Some(share) = admitted else { return };
         log.message_line(now, event, &self.members, share, |out| {
             match target {
                 MessageRef::Seq(seq) => append_number(out, "seq", seq.0),
@@ -184,7 +181,7 @@ impl Socket {
 
     /// A request of the client was refused; the connection goes on.
     pub fn refused(&self, now: Now, code: ErrorCode, log: &mut AccessLog) {
-        let Some(share) = log.admit_uncounted(now) else { return };
+        let Some(share) = log.admit_unnumbered(now) else { return };
         log.message_line(now, "error", &self.members, share, |out| append_code(out, code));
     }
 
@@ -227,13 +224,11 @@ impl Socket {
 impl AccessLog {
     #[inline]
     fn admit(&mut self, now: Now, seq: Seq) -> Option<Share> {
-        if self.is_ws_on() { self.budget.admit(now, seq.0) } else { None }
+        if self.is_ws_on() { self.messages.admit(now, seq.0) } else { None }
     }
 
-    fn admit_uncounted(&mut self, now: Now) -> Option<Share> {
-        let share = if self.is_ws_on() { self.budget.admit_uncounted(now) } else { None };
-        self.left_out += u64::from(share.is_none());
-        share
+    fn admit_unnumbered(&mut self, now: Now) -> Option<Share> {
+        if self.is_ws_on() { self.messages.admit_unnumbered(now) } else { None }
     }
 
     /// Appends a line of a message.
@@ -248,9 +243,7 @@ impl AccessLog {
         self.line(LogFile::Ws, now, event, |out| {
             out.extend_from_slice(members);
             write(out);
-            if let Share::OneIn(sample) = share {
-                append_number(out, "sample", sample.into());
-            }
+            share.append(out);
         });
     }
 }
@@ -261,6 +254,15 @@ const fn age_ns(now: Now, published: Now) -> u64 {
         now.mono_ns.saturating_sub(published.mono_ns)
     } else {
         now.unix_ms.saturating_sub(published.unix_ms).saturating_mul(NS_PER_MS)
+    }
+}
+
+impl Share {
+    /// Appends how many it stands for.
+    pub(super) fn append(self, out: &mut Vec<u8>) {
+        if let Self::OneIn(sample) = self {
+            append_number(out, "sample", sample.into());
+        }
     }
 }
 

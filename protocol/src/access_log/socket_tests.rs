@@ -1,5 +1,5 @@
 use super::*;
-use crate::access_log::{LogFigures, LogSettings};
+use crate::access_log::{LineFigures, LogBudget, LogBudgets, LogSettings};
 use serde_json::{Value, json};
 use smallvec::smallvec;
 use std::net::Ipv4Addr;
@@ -8,20 +8,21 @@ const OPENING: Opening<'static> = Opening {
     ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
     tenant: "acme",
     stream: Some("agents/\"x\""),
-    group: None,
+    group: Some(""),
     codec: Encoding::MessagePack,
     credit: 5,
 };
 
 const NOW: Now = Now { mono_ns: 10_000_000_000, unix_ms: 1_000 };
 
-fn settings(ws_lines_per_s: u32, ws_sample: u32) -> LogSettings {
-    LogSettings { http: true, ws: true, ws_lines_per_s, ws_sample }
+fn settings(lines_per_s: u32, sample: u32) -> LogSettings {
+    let messages = LogBudget { lines_per_s, sample };
+    LogSettings { http: true, ws: true, budgets: LogBudgets { messages, ..LogBudgets::default() } }
 }
 
 fn delivery(seq: u64, envelope: &[u8]) -> Delivery<'_> {
     let published = Now { mono_ns: NOW.mono_ns - 1_500_000, unix_ms: 0 };
-    Delivery { id: b"m-1", seq: Seq(seq), attempt: 2, published, encoding: Encoding::Json, envelope }
+    Delivery { id: b"m-1", seq: Seq(seq), attempt: 2, published, trace: None, encoding: Encoding::Json, envelope }
 }
 
 fn lines(log: &mut AccessLog) -> Vec<Value> {
@@ -40,20 +41,22 @@ fn the_life_of_a_connection_is_told_line_by_line() {
     let mut log = AccessLog::new(3, &settings(100, 0));
     let mut socket = log.connect(NOW, &OPENING).unwrap();
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    let envelope = format!(r#"{{"secret":"payload","traceparent":"{parent}"}}"#);
-    socket.deliver(NOW, &delivery(7, envelope.as_bytes()), &mut log);
+    let trace = crate::TraceContext::parse(parent.as_bytes());
+    socket.deliver(NOW, &Delivery { trace, ..delivery(7, br#"{"secret":"payload"}"#) }, &mut log);
     socket.credit(NOW, 10, &mut log);
     socket.ack(NOW, &smallvec![MessageRef::Seq(Seq(7))], &mut log);
     socket.ack(NOW, &smallvec![MessageRef::Id("m-1".into())], &mut log);
     socket.ack_up_to(NOW, Seq(9), &mut log);
-    socket.nack(NOW, &smallvec![MessageRef::Seq(Seq(8)), MessageRef::Id("b".into())], 250, true, &mut log);
+    let targets = smallvec![MessageRef::Seq(Seq(8)), MessageRef::Id("b".into())];
+    let nack = Nack { targets, delay_ms: 250, dead: true, error: Some("a consumer's own words".into()) };
+    socket.nack(NOW, &nack, &mut log);
     socket.refused(NOW, ErrorCode::Backpressure, &mut log);
     socket.closed_by_peer(Some(1000));
     socket.disconnect(NOW.plus_ns(2_000_000), &mut log);
     socket.disconnect(NOW, &mut log);
     let common = json!({
         "ts": "1970-01-01T00:00:01.000Z", "connId": "ws-1000-3-1", "ip": "127.0.0.1", "tenant": "acme", "tenantId": "acme",
-        "stream": "agents/\"x\"", "group": "default", "codec": "msgpack",
+        "stream": "agents/\"x\"", "group": "", "codec": "msgpack",
     });
     let expected = [
         json!({"event": "connect", "credit": 5}),
@@ -107,7 +110,7 @@ fn the_first_end_is_the_one_that_counts() {
 #[test]
 fn a_connection_that_only_publishes_names_no_stream() {
     let mut log = AccessLog::new(0, &settings(0, 0));
-    log.connect(NOW, &Opening { stream: None, tenant: "", ..OPENING }).unwrap();
+    log.connect(NOW, &Opening { stream: None, group: None, tenant: "", ..OPENING }).unwrap();
     let line = lines(&mut log).pop().unwrap();
     assert_eq!((line.get("stream"), line.get("group"), line.get("credit")), (None, None, None));
     assert_eq!(line["tenant"], "default");
@@ -130,7 +133,7 @@ fn beyond_the_budget_a_message_is_told_whole_or_not_at_all() {
     let tens: Vec<u64> = (1..=10).map(|ten| ten * 10).collect();
     assert_eq!((of("deliver", true), of("ack", true)), (tens.clone(), tens));
     assert!(told.iter().all(|line| line.get("sample").is_none_or(|sample| *sample == json!(10))));
-    assert_eq!(log.figures(LogFile::Ws), LogFigures { lines: 1 + 4 + 20, left_out: 176, dropped: 0 });
+    assert_eq!(log.figures(LogFile::Ws), LineFigures { lines: 1 + 4 + 20, left_out: 176, dropped: 0 });
     socket.disconnect(NOW, &mut log);
     assert_eq!(lines(&mut log).pop().unwrap()["delivers"], 100);
 }
