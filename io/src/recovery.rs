@@ -101,6 +101,14 @@ pub(crate) fn move_if_needed(config: &Config, data: &mut Data, zero: Instant) ->
     data.directory.finish_move(layout)?;
     data.layout = layout;
     tracing::info!(streams = moved.streams, messages = moved.messages, from, to, "streams are with their new owners");
+    if moved.damaged > 0 || moved.lost_seqs > 0 {
+        let (damaged, lost_seqs) = (moved.damaged, moved.lost_seqs);
+        tracing::warn!(
+            damaged,
+            lost_seqs,
+            "the old logs had gaps: what could be read was moved, and consumers are told of the messages that are missing"
+        );
+    }
     Ok(())
 }
 

@@ -41,6 +41,10 @@ pub struct Moved {
     pub streams: u64,
     /// Messages.
     pub messages: u64,
+    /// Places in the middle of the old logs that could not be read.
+    pub damaged: u64,
+    /// Seqs that were found to be missing because of it.
+    pub lost_seqs: u64,
 }
 
 /// What the move needs to know.
@@ -135,6 +139,8 @@ pub fn move_streams(
         let (shard, recovered) = from.replay(plan, &mut step).map_err(read)?;
         moved.streams += recovered.streams;
         moved.messages += recovered.messages;
+        moved.damaged += recovered.damaged;
+        moved.lost_seqs += recovered.lost_seqs;
         let mut moving = depart(&shard, shards, &mut targets);
         from_log(now, id, storage.as_mut(), plan, &shard, &mut moving, &mut targets, &mut step)?;
         bytes_before += done;

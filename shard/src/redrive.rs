@@ -56,7 +56,7 @@ impl Shard {
     }
 
     /// The first message from a seq on that is in flight nowhere.
-    fn next_settled(&self, key: u32, from: u64) -> Option<u64> {
+    pub(crate) fn next_settled(&self, key: u32, from: u64) -> Option<u64> {
         let stream = self.streams.at(key)?;
         let mut from = from;
         while let Some(seq) = stream.held.next_held(from, stream.held.visible()) {

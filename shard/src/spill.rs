@@ -249,16 +249,22 @@ impl Shard {
         stream.add_gap(SeqRange { from: seq, to: seq });
     }
 
-    /// A request wants to look at a message that is only in the log: it waits for the read. False when it need not, or
-    /// cannot.
+    /// A request wants to look at a message that is only in the log, or to bring it back: it waits for the read. False when
+    /// it need not, or cannot.
     pub(crate) fn park(&mut self, origin: &Origin, tenant: TenantId, command: &StreamCommand<'_>) -> bool {
-        let StreamAction::Peek { from, .. } = command.action else { return false };
+        if !matches!(command.action, StreamAction::Peek { .. } | StreamAction::Redrive { limit: 1.. }) {
+            return false;
+        }
         if self.journal.as_ref().is_none_or(|journal| journal.reads.parked.len() >= PARKED_MAX) {
             return false;
         }
         let Some(stream) = self.streams.find(tenant, &command.stream, &self.seeded) else { return false };
         let Some(held) = self.streams.at(stream).map(|stream| &stream.held) else { return false };
-        let Some(seq) = held.next_held(from.0, held.visible()) else { return false };
+        let wanted = match command.action {
+            StreamAction::Peek { from, .. } => held.next_held(from.0, held.visible()),
+            _ => self.next_settled(stream, 0),
+        };
+        let Some(seq) = wanted else { return false };
         if held.message(seq).is_some() {
             return false;
         }

@@ -9,6 +9,7 @@ use common::{Published, limits};
 use conduit_protocol::ErrorCode;
 use conduit_protocol::command::{PublishOptions, StreamAction};
 use conduit_protocol::streams::{Done, StreamAnswer};
+use conduit_shard::Limits;
 use conduit_shard::log::DiskError;
 use log_support::{Asked, small_limits};
 use logged::Logged;
@@ -81,4 +82,23 @@ fn a_purge_that_a_failed_log_cannot_remember_is_refused() {
     let refused = [(ErrorCode::StorageFailed, None)];
     assert_eq!(logged.bench.act("t", StreamAction::Purge).refused, refused);
     assert_eq!(logged.bench.act("t", StreamAction::Purge).refused, refused, "also when nothing is left to purge");
+}
+
+#[test]
+fn a_redrive_of_what_has_to_be_read_first() {
+    // Memory has no room for letters: all but what is being read is only on the disk.
+    let letter = format!(r#"{{"reason":"dead","stream":"s","envelope":{{"text":"{}"}}}}"#, "x".repeat(900));
+    let mut logged =
+        Logged::new(Limits { shard_bytes_max: 8_192, stream_bytes_max: 8_192, ..limits() }, &small_limits());
+    for _ in 0..20 {
+        publish(&mut logged, "s.dlq", letter.as_bytes());
+    }
+    assert!(logged.bench.shard.totals().spilled > 0, "some letters left memory");
+    let mut redriven = 0;
+    while let Some(number) = done(&mut logged, "s.dlq", StreamAction::Redrive { limit: 100 })
+        && number > 0
+    {
+        redriven += number;
+    }
+    assert_eq!(redriven, 20);
 }

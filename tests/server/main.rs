@@ -9,6 +9,7 @@ mod connection_limit;
 mod consumer_killed;
 mod curl;
 mod descriptors_run_out;
+mod durable;
 mod garbage;
 mod half_closed;
 mod histograms;
