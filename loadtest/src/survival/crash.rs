@@ -179,6 +179,7 @@ impl Crash<'_> {
                 self.trial.start_and_wait()?;
             }
             self.trial.end_round()?;
+            self.trial.renew_when_large()?;
             if self.trial.dice.chance(1, 3) {
                 self.trial.leave(0)?;
                 self.trial.start_and_wait()?;

@@ -136,6 +136,7 @@ impl Powercut<'_> {
                 self.tick();
             }
             self.trial.end_round()?;
+            self.trial.renew_when_large()?;
         }
         self.trial.leave(0)
     }

@@ -8,6 +8,7 @@ use super::rest::{Rest, path_segment};
 use super::socket::Broken;
 use super::tally::{Figures, Rule, Wrong, Wrongs};
 use crate::plan::Target;
+use std::path::Path;
 use std::time::Duration;
 
 /// A server that takes longer to get ready has stalled. Recovery of what a round writes takes a fraction of a second.
@@ -15,6 +16,10 @@ pub(crate) const READY: Duration = Duration::from_secs(60);
 
 /// A server that is told to end and has not after so long is killed, which is wrong.
 pub(crate) const LEAVE: Duration = Duration::from_secs(20);
+
+/// Between two rounds, data larger than this is thrown away: dedup windows keep the segments of rounds that are over, and a
+/// long trial would fill its disk and measure how long that takes to read.
+const DATA_BYTES_MAX: u64 = 256 << 20;
 
 /// The trial cannot go on; what is wrong has been noted.
 #[derive(Debug)]
@@ -168,6 +173,18 @@ impl Trial {
         audited.map_err(|broken| self.broke(&broken))
     }
 
+    /// Between two rounds: begins with an empty data directory when this one has grown large.
+    pub(crate) fn renew_when_large(&mut self) -> Result<(), Over> {
+        let Some(folder) = self.launch.data_dir.clone() else { return Ok(()) };
+        if bytes_below(&folder) < DATA_BYTES_MAX {
+            return Ok(());
+        }
+        self.leave(0)?;
+        // What cannot be removed is recovered, and makes the trial no worse.
+        let _ = std::fs::remove_dir_all(&folder);
+        self.start_and_wait().map(|_| ())
+    }
+
     /// Ends the server in order; anything but `code` is wrong.
     pub(crate) fn leave(&mut self, code: i32) -> Result<(), Over> {
         self.close_gate();
@@ -192,6 +209,17 @@ impl Trial {
         self.wrongs.add(Wrong::Died, || format!("while it was not to be disturbed: {broken}\n{words}"));
         Over
     }
+}
+
+/// Bytes of the files in a folder and in its folders. What cannot be looked at counts as nothing.
+fn bytes_below(folder: &Path) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let bytes_of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(about) if about.is_dir() => bytes_below(&entry.path()),
+        Ok(about) => about.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes_of).sum()
 }
 
 fn is_kill(status: std::process::ExitStatus) -> bool {
@@ -223,4 +251,20 @@ fn audit_load(target: &Target, load: &Load) -> Result<(), Broken> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_as_large_as_all_that_is_in_it() {
+        let folder = std::env::temp_dir().join(format!("conduit-trial-{}", std::process::id()));
+        std::fs::create_dir_all(folder.join("inner")).expect("made");
+        std::fs::write(folder.join("a"), [0; 10]).expect("written");
+        std::fs::write(folder.join("inner/b"), [0; 5]).expect("written");
+        assert_eq!(bytes_below(&folder), 15);
+        std::fs::remove_dir_all(&folder).expect("removed");
+        assert_eq!(bytes_below(&folder), 0);
+    }
 }
