@@ -4,6 +4,7 @@ use crate::networks::Networks;
 use crate::origins::Origins;
 use crate::secret::Secret;
 use conduit_protocol::Encoding;
+use conduit_protocol::access_log::LogBudgets;
 use std::path::{Path, PathBuf};
 
 /// Who is let in.
@@ -146,10 +147,8 @@ pub struct AccessLogSettings {
     pub http: Option<PathBuf>,
     /// Where lines about WebSocket connections and their messages go. `None`: none are written.
     pub ws: Option<PathBuf>,
-    /// Lines about messages that one shard writes in a second, one and all.
-    pub ws_lines_per_s: u32,
-    /// Of what is beyond, one message in so many is written; 0: none.
-    pub ws_sample: u32,
+    /// How many requests and messages have lines.
+    pub budgets: LogBudgets,
     /// Bytes of lines that wait for the disk, all shards together. More are dropped and counted.
     pub queue_bytes_max: usize,
 }
@@ -159,8 +158,7 @@ impl Default for AccessLogSettings {
         Self {
             http: Some(PathBuf::from("reports/gateway-http.log.jsonl")),
             ws: Some(PathBuf::from("reports/gateway-ws.log.jsonl")),
-            ws_lines_per_s: 1_000,
-            ws_sample: 1_000,
+            budgets: LogBudgets::default(),
             queue_bytes_max: 16 << 20,
         }
     }

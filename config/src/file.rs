@@ -11,42 +11,42 @@ use crate::snippet::{snippet, unknown_words};
 use crate::table::SETTINGS;
 use crate::yaml::{self, At, Flaw, Node, Value};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 /// What one file sets.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConfigFile {
     name: Arc<str>,
     /// Text and place of each setting, by its flag.
     values: BTreeMap<&'static str, (String, At)>,
     /// Of settings with problems, what of the text is shown.
     snippets: BTreeMap<&'static str, String>,
+    /// What is wrong with its form.
+    problems: Vec<Problem>,
 }
 
 impl ConfigFile {
-    /// Reads a file. `name` is how messages name it.
-    ///
-    /// # Errors
-    /// Everything about its form that is wrong; values are looked at by [`crate::resolve()`].
-    pub fn read(name: &str, text: &str) -> Result<Self, Vec<Problem>> {
+    /// Reads a file. `name` is how messages name it. What is wrong with its form is kept for [`crate::resolve_with`], which
+    /// looks at the values and tells everything together.
+    #[must_use]
+    pub fn read(name: &str, text: &str) -> Self {
         let document = match yaml::parse(text) {
             Ok(document) => document,
             Err(flaw) => {
                 // Nothing is known about where secrets are, so only what cannot be one is shown.
                 let words = SETTINGS.iter().flat_map(|setting| setting.yaml.split('.'));
-                return Err(vec![problem(name, text, &unknown_words(text, words), &flaw)]);
+                let problems = vec![problem(name, text, &unknown_words(text, words), &flaw)];
+                return Self { name: name.into(), values: BTreeMap::new(), snippets: BTreeMap::new(), problems };
             }
         };
         let mut reader = Reader { values: BTreeMap::new(), hidden: Vec::new(), flaws: document.flaws };
         reader.group("", &document.root);
-        if !reader.flaws.is_empty() {
-            reader.flaws.sort_by_key(|flaw| (flaw.at.line, flaw.at.column));
-            let problems = reader.flaws.iter().map(|flaw| problem(name, text, &reader.hidden, flaw));
-            return Err(problems.collect());
-        }
+        reader.flaws.sort_by_key(|flaw| (flaw.at.line, flaw.at.column));
+        let problems = reader.flaws.iter().map(|flaw| problem(name, text, &reader.hidden, flaw)).collect();
         let shown = |(flag, (_, at)): (&&'static str, &(String, At))| (*flag, snippet(text, *at, &reader.hidden));
         let snippets = reader.values.iter().map(shown).collect();
-        Ok(Self { name: name.into(), values: reader.values, snippets })
+        Self { name: name.into(), values: reader.values, snippets, problems }
     }
 
     /// What it says about a setting.
@@ -55,9 +55,22 @@ impl ConfigFile {
         Some((text, Place { file: Arc::clone(&self.name), line: at.line, column: at.column }))
     }
 
+    /// What is wrong with its form.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
     /// The line that it says so in.
     pub(crate) fn snippet(&self, setting: &Setting) -> Option<&str> {
         self.snippets.get(setting.flag).map(String::as_str)
+    }
+}
+
+/// The values may be secrets.
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, values) = (&self.name, self.values.keys());
+        f.debug_struct("ConfigFile").field("name", name).field("values", &values).finish_non_exhaustive()
     }
 }
 

@@ -1,17 +1,23 @@
 //! The command line's side of the table: one clap flag for each setting.
 
 use crate::document::value_text;
-use crate::setting::{Setting, Unit};
+use crate::resolve::CONFIG_ENV;
+use crate::setting::{Group, Setting, Unit};
 use crate::table::SETTINGS;
 use clap::{Arg, ArgMatches, Command};
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// The flag of the configuration file.
+const CONFIG_FLAG: &str = "config";
 
 /// The flags that were given, as text. Values are checked by [`crate::resolve()`] together with the environment, so that
 /// all mistakes are told at once.
 #[derive(Clone, Default)]
 pub struct Flags {
     texts: BTreeMap<&'static str, String>,
+    /// The configuration file. It is no setting, as it cannot be set in itself.
+    config: Option<String>,
 }
 
 /// The texts may be secrets.
@@ -22,6 +28,18 @@ impl fmt::Debug for Flags {
 }
 
 impl Flags {
+    /// The configuration file that the command line names.
+    #[must_use]
+    pub fn config(&self) -> Option<&str> {
+        self.config.as_deref()
+    }
+
+    /// The same flags with this configuration file.
+    #[must_use]
+    pub fn with_config(self, path: impl Into<String>) -> Self {
+        Self { config: Some(path.into()), ..self }
+    }
+
     /// The text of a setting's flag, if it was given.
     pub(crate) fn text(&self, setting: &Setting) -> Option<&str> {
         self.texts.get(setting.flag).map(String::as_str)
@@ -40,6 +58,12 @@ impl Flags {
 
 impl clap::Args for Flags {
     fn augment_args(mut command: Command) -> Command {
+        let help = format!(
+            "YAML file with settings, below the environment; docs/config.md shows its form [env: {CONFIG_ENV}]"
+        );
+        let heading = Group::ALL[0].title();
+        command =
+            command.arg(Arg::new(CONFIG_FLAG).long(CONFIG_FLAG).value_name("FILE").help(help).help_heading(heading));
         for setting in SETTINGS {
             command = command.arg(flag(setting));
         }
@@ -59,6 +83,9 @@ impl clap::FromArgMatches for Flags {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        if let Ok(Some(path)) = matches.try_get_one::<String>(CONFIG_FLAG) {
+            self.config = Some(path.clone());
+        }
         for setting in SETTINGS {
             if let Ok(Some(text)) = matches.try_get_one::<String>(setting.flag) {
                 self.texts.insert(setting.flag, text.clone());

@@ -5,6 +5,7 @@ use crate::problem::Problem;
 use crate::resolve::{Origin, key};
 use crate::setting::Setting;
 use crate::table::SETTINGS;
+use conduit_protocol::Policy;
 
 /// `lower <= upper` between two settings, and why.
 struct AtMost {
@@ -88,6 +89,17 @@ pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<
     } else if judged(["data-dir", "durability"]) {
         problems.extend(durability_without_a_disk(config, origins));
     }
+    let jwt = &config.access.jwt;
+    for (flag, is_there) in [("oidc-jwks-uri", jwt.jwks_uri.is_some()), ("oidc-issuer", jwt.issuer.is_some())] {
+        if jwt.oidc && !is_there && judged(["oidc-enabled", flag]) {
+            let (at, enabled) = setting("oidc-enabled");
+            problems.push(Problem::new(
+                key(enabled, &origins[at]),
+                format!("without --{flag} no token could be checked"),
+                format!("set --{flag}, or do not switch it on"),
+            ));
+        }
+    }
     // The core has the last word on its own limits.
     if problems.is_empty()
         && let Err(reason) = config.shard.validate().and_then(|()| config.log.validate())
@@ -160,7 +172,7 @@ fn durability_without_a_disk(config: &Config, origins: &[Origin]) -> Option<Prob
 }
 
 /// What passes but is probably not meant.
-pub(crate) fn warnings(config: &Config, cores: usize) -> Vec<String> {
+pub(crate) fn warnings(config: &Config, policy: &Policy, cores: usize) -> Vec<String> {
     let mut warnings = Vec::new();
     if usize::from(config.shards) > cores {
         warnings.push(format!(
@@ -168,11 +180,25 @@ pub(crate) fn warnings(config: &Config, cores: usize) -> Vec<String> {
             config.shards
         ));
     }
-    if !config.bind.is_loopback() {
+    if !config.bind.is_loopback() && policy.access.is_open() {
         warnings.push(format!(
             "listening on {} without TLS and without tokens: anyone who reaches the ports may publish and consume",
             config.bind
         ));
+    }
+    if !policy.access.is_open() && config.access.control_token.is_none() {
+        warnings.push(
+            "there are tokens and no --control-token: every token that belongs to no tenant may reload and drain the server"
+                .to_owned(),
+        );
+    }
+    if let Some(uri) = &config.access.jwt.jwks_uri
+        && config.access.jwt.oidc
+        && uri.starts_with("http://")
+        && !["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|here| uri.starts_with(here))
+    {
+        warnings
+            .push(format!("--oidc-jwks-uri {uri} is not https: whoever is on the way can put in keys of their own"));
     }
     if let Some(data_dir) = &config.data_dir
         && !config.durability.uses_a_disk()

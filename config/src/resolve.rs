@@ -10,6 +10,7 @@ use crate::reserved::{RESERVED, RESERVED_FAMILIES};
 use crate::setting::{Setting, Unfit};
 use crate::table::{ALIASES, SETTINGS, by_env};
 use crate::{document, relations};
+use conduit_protocol::Policy;
 use std::fmt;
 use std::sync::Arc;
 
@@ -122,45 +123,68 @@ pub fn resolve_with(
     file: Option<&ConfigFile>,
     cores: usize,
 ) -> Result<Resolved, Problems> {
-    let environment: Vec<(String, String)> =
-        environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-    let mut problems = Vec::new();
-    let mut unfit_flags = Vec::new();
-    let mut config = Config::new(cores);
-    let mut origins = vec![Origin::Default; SETTINGS.len()];
+    let environment = environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    let draft = Draft::of(flags, environment, file, true, cores);
+    if !draft.problems.is_empty() {
+        return Err(Problems(draft.problems));
+    }
+    let warnings = relations::warnings(&draft.config, &Policy::default(), cores);
+    Ok(Resolved { config: draft.config, origins: draft.origins, warnings })
+}
 
-    for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
-        let from_env = from_environment(setting, &environment, &mut problems);
-        let from_file = || file.and_then(|file| file.get(setting));
-        let (text, from) = match (flags.text(setting), from_env) {
-            (Some(text), _) => (text, Origin::Flag),
-            (None, Some(found)) => found,
-            (None, None) => match from_file() {
-                Some((text, place)) => (text, Origin::File(place)),
-                None => continue,
-            },
-        };
-        if let Err(unfit) = setting.set(&mut config, text) {
-            let snippet = if let Origin::File(_) = from { file.and_then(|file| file.snippet(setting)) } else { None };
-            let problem = unfit_problem(setting, &from, text, unfit);
-            problems.push(match snippet {
-                Some(snippet) => problem.with_snippet(snippet),
-                None => problem,
-            });
-            unfit_flags.push(setting.flag);
+/// A configuration that may have problems: what has one, has its default.
+pub(crate) struct Draft {
+    pub(crate) config: Config,
+    pub(crate) origins: Vec<Origin>,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Draft {
+    /// Makes one of what was given. `is_whole` is false when there is a file that could not be read: what it might say is
+    /// then unknown, and values are not compared with each other.
+    pub(crate) fn of(
+        flags: &Flags,
+        environment: Vec<(String, String)>,
+        file: Option<&ConfigFile>,
+        is_whole: bool,
+        cores: usize,
+    ) -> Self {
+        let mut problems: Vec<Problem> = file.map_or(&[][..], ConfigFile::problems).to_vec();
+        let is_whole = is_whole && problems.is_empty();
+        let mut unfit_flags = Vec::new();
+        let mut config = Config::new(cores);
+        let mut origins = vec![Origin::Default; SETTINGS.len()];
+        for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
+            let from_env = from_environment(setting, &environment, &mut problems);
+            let from_file = || file.and_then(|file| file.get(setting));
+            let (text, from) = match (flags.text(setting), from_env) {
+                (Some(text), _) => (text, Origin::Flag),
+                (None, Some(found)) => found,
+                (None, None) => match from_file() {
+                    Some((text, place)) => (text, Origin::File(place)),
+                    None => continue,
+                },
+            };
+            if let Err(unfit) = setting.set(&mut config, text) {
+                let is_from_file = matches!(from, Origin::File(_));
+                let problem = unfit_problem(setting, &from, text, unfit);
+                problems.push(match file.and_then(|file| file.snippet(setting)) {
+                    Some(snippet) if is_from_file => problem.with_snippet(snippet),
+                    _ => problem,
+                });
+                unfit_flags.push(setting.flag);
+            }
+            *origin = from;
         }
-        *origin = from;
+        for (name, value) in &environment {
+            problems.extend(unknown_problem(name, value));
+        }
+        settle(&mut config, &mut origins);
+        if is_whole {
+            problems.extend(relations::check(&config, &origins, &unfit_flags));
+        }
+        Self { config, origins, problems }
     }
-    for (name, value) in &environment {
-        problems.extend(unknown_problem(name, value));
-    }
-    settle(&mut config, &mut origins);
-    problems.extend(relations::check(&config, &origins, &unfit_flags));
-    if !problems.is_empty() {
-        return Err(Problems(problems));
-    }
-    let warnings = relations::warnings(&config, cores);
-    Ok(Resolved { config, origins, warnings })
 }
 
 /// What the environment says about a setting, under its name or another. A variable that is set to nothing counts as

@@ -2,11 +2,7 @@
 
 use std::fmt;
 
-/// Most tokens in one place.
-pub const TOKENS_MAX: usize = 10_000;
-
-/// Longest token, in bytes: it has to fit into a request's head.
-pub const TOKEN_BYTES_MAX: usize = 4_096;
+pub use conduit_protocol::policy::access::{TOKEN_BYTES_MAX, TOKENS_MAX};
 
 /// A token or key. Printing it in any way says only that there is one.
 #[derive(Clone, PartialEq, Eq)]

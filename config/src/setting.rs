@@ -316,6 +316,17 @@ impl Setting {
         }
     }
 
+    /// It has the same value in two configurations.
+    #[must_use]
+    pub fn is_same(&self, one: &Config, other: &Config) -> bool {
+        let (mut copy, mut other_copy) = (one.clone(), other.clone());
+        match ((self.slot)(&mut copy), (self.slot)(&mut other_copy)) {
+            (Slot::Secret(one), Slot::Secret(other)) => one == other,
+            (Slot::Secrets(one), Slot::Secrets(other)) => one == other,
+            _ => self.show(one) == self.show(other),
+        }
+    }
+
     /// The default for people: it may depend on the machine.
     #[must_use]
     pub fn default_text(&self) -> String {
@@ -458,7 +469,7 @@ fn store<T: TryFrom<u64>>(place: &mut T, number: u64) {
 }
 
 /// A whole number; `_` may group its digits, and bytes may have a binary suffix.
-fn parse_number(text: &str, unit: Unit) -> Option<u64> {
+pub(crate) fn parse_number(text: &str, unit: Unit) -> Option<u64> {
     let text = text.trim();
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (digits, suffix) = text.split_at(digits_end);

@@ -72,12 +72,32 @@ pub(super) const ROWS: &[Setting] = &[
         "JSON lines about WebSocket connections and their messages, appended; never a payload or a token.",
     ),
     row(
+        "http-log-lines-per-s",
+        "CONDUIT_HTTP_LOG_LINES_PER_S",
+        "logs.httpLinesPerS",
+        Group::Logs,
+        Bounds::Range(0, 10_000_000),
+        |config| Slot::U32(&mut config.access_log.budgets.requests.lines_per_s),
+        "Lines about HTTP requests that one shard writes in a second, one and all; 0: only the sample.",
+    )
+    .live(),
+    row(
+        "http-log-sample",
+        "CONDUIT_HTTP_LOG_SAMPLE",
+        "logs.httpSample",
+        Group::Logs,
+        Bounds::Range(0, 1_000_000_000),
+        |config| Slot::U32(&mut config.access_log.budgets.requests.sample),
+        "Of what is beyond --http-log-lines-per-s, one request in so many is written; 0: none, 1: all.",
+    )
+    .live(),
+    row(
         "ws-log-lines-per-s",
         "CONDUIT_WS_LOG_LINES_PER_S",
         "logs.wsLinesPerS",
         Group::Logs,
         Bounds::Range(0, 10_000_000),
-        |config| Slot::U32(&mut config.access_log.ws_lines_per_s),
+        |config| Slot::U32(&mut config.access_log.budgets.messages.lines_per_s),
         "Lines about messages (deliver, credit, ack, nack) that one shard writes in a second, one and all; 0: only the sample. Lines about connections are always written.",
     )
     .live(),
@@ -87,7 +107,7 @@ pub(super) const ROWS: &[Setting] = &[
         "logs.wsSample",
         Group::Logs,
         Bounds::Range(0, 1_000_000_000),
-        |config| Slot::U32(&mut config.access_log.ws_sample),
+        |config| Slot::U32(&mut config.access_log.budgets.messages.sample),
         "Of what is beyond --ws-log-lines-per-s, one message in so many is written; 0: none, 1: all.",
     )
     .live(),
