@@ -7,10 +7,11 @@ mod conduit {
     pub(crate) mod log_command;
     pub(crate) mod log_text;
     pub(crate) mod machine;
+    pub(crate) mod rules_command;
 }
 
 use conduit::command_line::Asked;
-use conduit::{announcement, command_line, diagnostics, log_command, machine};
+use conduit::{announcement, command_line, diagnostics, log_command, machine, rules_command};
 use std::process::ExitCode;
 
 /// mimalloc: blocks freed by the thread that allocated them cost next to nothing, which is how shards allocate.
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let asked = match command_line::read() {
         Asked::Serve(asked) => asked,
         Asked::Log(action) => return log_command::run(&action),
+        Asked::Rules(action) => return rules_command::run(&action),
     };
     let cores = machine::cores();
     let environment = match machine::environment() {

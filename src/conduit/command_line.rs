@@ -1,6 +1,7 @@
 //! What the command line may say.
 
 use super::log_command::LogAction;
+use super::rules_command::RulesAction;
 use clap::{Args, Parser, Subcommand};
 use conduit_config::Flags;
 
@@ -10,6 +11,8 @@ pub(crate) enum Asked {
     Serve(AskedToServe),
     /// To look at logs.
     Log(LogAction),
+    /// To look at rules.
+    Rules(RulesAction),
 }
 
 /// How the server is to run.
@@ -25,6 +28,7 @@ pub(crate) fn read() -> Asked {
     let CommandLine { action, serve } = CommandLine::parse();
     let serve = match action {
         Some(Action::Log { action }) => return Asked::Log(action),
+        Some(Action::Rules { action }) => return Asked::Rules(action),
         Some(Action::Serve(serve)) => serve,
         None => serve,
     };
@@ -60,6 +64,12 @@ enum Action {
         #[command(subcommand)]
         action: LogAction,
     },
+    /// Look at a rules file, or try it on cases; needs no server.
+    #[command(after_help = RULES_EXAMPLES)]
+    Rules {
+        #[command(subcommand)]
+        action: RulesAction,
+    },
 }
 
 #[derive(Args)]
@@ -81,6 +91,18 @@ Exit codes:
   0  done; for verify: nothing is damaged
   1  verify found damage
   2  the command line, or the directory, could not be read";
+
+const RULES_EXAMPLES: &str = "\
+Examples:
+  conduit rules check config/rules.yaml          what its rules are, and everything that is wrong
+  conduit rules check config/rules.yaml --json | jq '.rules[] | .id'
+  conduit rules test config/rules.yaml           the cases in it, and in config/rules.test.yaml
+  conduit rules test rules.yaml --env REGION     rules may use $env.REGION
+
+Exit codes:
+  0   the file can be used; for test: every case comes out as it says
+  1   a case comes out otherwise
+  78  the file cannot be used; every problem is told with its line and a remedy";
 
 const EXAMPLES: &str = "\
 Examples:

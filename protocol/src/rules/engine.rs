@@ -106,6 +106,13 @@ impl Rules {
         self.0.iter().flat_map(|set| &set.rules).map(|rule| &*rule.spec.id)
     }
 
+    /// The `id` of a rule by its [`Rule::index`].
+    #[must_use]
+    pub fn id_at(&self, index: u32) -> Option<&str> {
+        let rules = &self.0.as_ref()?.rules;
+        rules.get(index as usize).map(|rule| &*rule.spec.id)
+    }
+
     /// The rules that may answer an HTTP request with this head.
     #[inline]
     #[must_use]
@@ -143,6 +150,10 @@ impl Rules {
             let scope = Scope { patterns: &rule.patterns, ..scope };
             rule.spec.when.judge_head(&scope) != Verdict::No
         });
+        // Where nothing else follows, a rule that leaves everything to the built-in operation is as good as none.
+        while places.last().is_some_and(|place| set.rules[*place as usize].is_plain()) {
+            places.pop();
+        }
         if places.is_empty() {
             return None;
         }
@@ -215,6 +226,18 @@ impl Candidates {
         match *found.rules {
             [index] if found.is_certain => Some(Rule { set: Arc::clone(set), index }),
             _ => None,
+        }
+    }
+
+    /// The built-in endpoint answers whatever the body says, and no rule asks for a credential or a rate: a session that
+    /// sees the same head again need not ask again. Without candidates, this is so too.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        match &self.found {
+            None => true,
+            Some((set, found)) => {
+                found.is_certain && found.rules.len() == 1 && set.rules[found.rules[0] as usize].is_plain()
+            }
         }
     }
 

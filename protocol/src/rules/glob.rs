@@ -17,6 +17,12 @@ impl Glob {
         Self { pieces: pieces.collect() }
     }
 
+    /// A text in which a star is a star.
+    #[must_use]
+    pub fn exact(text: &str) -> Self {
+        Self { pieces: Box::new([text.as_bytes().into()]) }
+    }
+
     /// The text when it has no star.
     #[must_use]
     pub fn literal(&self) -> Option<&[u8]> {

@@ -14,6 +14,8 @@
 //! 2 settle   candidates.certain()                         the rule that answers whatever the body says, if there is one:
 //!                                                         its `auth_required()` and `rate()` can be enforced before the
 //!                                                         body is read.
+//!                                                         `is_plain()`: the built-in answers and nothing is asked before,
+//!                                                         so the same head need not be looked at again.
 //! 3 read     candidates.needs_body()                      only then does the body have to be read, and decoded to a
 //!                                                         `serde_json::Value`, before step 4. Otherwise run at once with
 //!                                                         `Body::Absent`; the session still reads the body off the wire.
@@ -41,6 +43,7 @@
 //! size of the request. Of several rules that match, the first in the order of the file wins, a tenant's own before the
 //! common ones. The same request and the same `now` give the same outcome.
 
+pub mod builtin;
 pub mod condition;
 pub mod decision;
 pub mod engine;

@@ -170,6 +170,12 @@ impl RuleSet {
 }
 
 impl Compiled {
+    /// It leaves the answer to the built-in endpoint, and asks nothing before.
+    pub(super) fn is_plain(&self) -> bool {
+        let RuleSpec { send, asserts, auth_required, rate, .. } = &self.spec;
+        *send == Send::Native && asserts.is_empty() && auth_required.is_none() && rate.is_none()
+    }
+
     fn new(spec: RuleSpec, defaults: Uses) -> Self {
         let mut paths = Vec::new();
         spec.when.paths(&mut paths);
