@@ -5,7 +5,7 @@
 
 use crate::nearest::nearest;
 use crate::problem::Problem;
-use crate::resolve::Place;
+use crate::resolve::{Place, has_password};
 use crate::setting::Setting;
 use crate::snippet::{snippet, unknown_words};
 use crate::table::SETTINGS;
@@ -127,7 +127,7 @@ impl Reader {
     }
 
     fn leaf(&mut self, setting: &'static Setting, node: &Node) {
-        if setting.is_secret() {
+        if setting.is_secret() || matches!(&node.value, Value::Text(text) if has_password(text)) {
             hide(node, &mut self.hidden);
         }
         match text_of(setting, node) {

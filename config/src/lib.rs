@@ -36,6 +36,7 @@ pub mod setting;
 pub mod snippet;
 pub mod table;
 pub mod tenants;
+pub mod tree;
 pub mod yaml;
 
 mod nearest;

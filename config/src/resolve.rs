@@ -241,7 +241,12 @@ pub(crate) fn key(setting: &Setting, origin: &Origin) -> String {
 
 fn unfit_problem(setting: &Setting, origin: &Origin, text: &str, unfit: Unfit) -> Problem {
     let problem = Problem::new(key(setting, origin), unfit.reason, unfit.remedy);
-    if setting.is_secret() { problem } else { problem.with_value(text) }
+    if setting.is_secret() || has_password(text) { problem } else { problem.with_value(text) }
+}
+
+/// An address with a name or password in it.
+pub(crate) fn has_password(text: &str) -> bool {
+    text.contains("://") && text.contains('@')
 }
 
 /// A variable that this version does not know or has not built. Its value is never shown: it may be a secret.
