@@ -10,6 +10,7 @@ use conduit_protocol::policy::proxies::Network;
 use conduit_protocol::policy::{
     Access, AccessParts, Codecs, Cors, Drain, Guards, JwtParts, Policy, Proxies, Rates, Tenants,
 };
+use conduit_protocol::rules::Rules;
 use conduit_protocol::telemetry::Endpoint;
 
 /// What the files beside the configuration say.
@@ -19,13 +20,16 @@ pub struct Files {
     pub tokens: Vec<Secret>,
     /// The tenants file.
     pub tenants: TenantsFile,
+    /// The rules file.
+    pub rules: Rules,
 }
 
-/// Compiles what an operator decided about requests. `generation` tells policies apart.
+/// Compiles what an operator decided about requests. `generation` tells policies apart; `shards` is how many there are to
+/// share what is counted by each of them.
 ///
 /// # Errors
 /// What only shows when everything is put together.
-pub fn build(config: &Config, files: &Files, generation: u64) -> Result<Policy, Vec<Problem>> {
+pub fn build(config: &Config, files: &Files, generation: u64, shards: u16) -> Result<Policy, Vec<Problem>> {
     let mut problems = Vec::new();
     let access = match access(&config.access, files) {
         Ok(access) => access,
@@ -49,7 +53,7 @@ pub fn build(config: &Config, files: &Files, generation: u64) -> Result<Policy, 
         access,
         tenants: files.tenants.tenants.clone(),
         cors: Cors { any: config.access.cors_origins.any, origins: config.access.cors_origins.list.clone() },
-        rates: rates(&config.rates, config.shards),
+        rates: rates(&config.rates, shards),
         guards: Guards {
             cookie_bytes_max: config.guards.cookie_bytes_max,
             large_bytes: config.guards.large_bytes,
@@ -67,6 +71,7 @@ pub fn build(config: &Config, files: &Files, generation: u64) -> Result<Policy, 
                 .map(|(address, prefix_bits)| Network { address: *address, prefix_bits: *prefix_bits })
                 .collect(),
         },
+        rules: files.rules.clone(),
         logs: config.access_log.budgets,
         drain: Drain {
             rejects_all: config.drain.reject_new,

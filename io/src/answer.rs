@@ -2,7 +2,7 @@
 
 use crate::host::{Host, context};
 use crate::mesh::{Batch, Document, Item};
-use conduit_protocol::{Answer, Charge, Command, ConnectionId, Context, Gate, Origin, Refusal, Token, Verdict};
+use conduit_protocol::{Answer, Charge, Command, ConnectionId, Context, Gate, Origin, Refusal, Token};
 use conduit_shard::{AnswerValue, Input};
 use std::borrow::Cow;
 
@@ -73,22 +73,47 @@ impl Host {
 
     /// Another shard's session takes from an account that is kept here.
     fn charge_for_peer(&mut self, origin: Origin, charge: &Charge) {
-        let refusal = match self.gate.charge(self.now, charge) {
-            Verdict::Granted => None,
-            Verdict::Refused(refusal) => Some(Box::new(refusal)),
-            Verdict::Away => {
-                debug_assert!(false, "a charge came to a shard that is not its home");
-                None
+        let outcome = self.gate.charge_for_peer(self.now, charge);
+        self.mesh.batch_to(origin.shard).push(Item::Charged { origin, charge: *charge, outcome });
+    }
+
+    /// The shard that keeps an account has answered.
+    fn take_charged(&mut self, origin: Origin, charge: &Charge, outcome: Result<u32, Option<u32>>) {
+        let is_there = self.connections.find(origin.connection).is_some();
+        match outcome {
+            Ok(lease) => {
+                self.gate.keep_lease(self.now, charge, lease);
+                if is_there {
+                    self.answer(origin, &Answer::Granted);
+                } else {
+                    // The connection is gone, and was not there to give back what was taken for it.
+                    self.gate.release(charge);
+                }
             }
-        };
-        self.mesh.batch_to(origin.shard).push(Item::Charged { origin, refusal });
+            Err(wait_ms) => self.answer(origin, &Answer::Refused(charge.refusal(wait_ms))),
+        }
+    }
+
+    /// Tells the homes of accounts what they have to do.
+    pub(crate) fn send_errands(&mut self) {
+        for errand in self.gate.errands() {
+            let home = errand.charge().home(self.control.0);
+            self.mesh.batch_to(home).push(Item::Errand(errand));
+        }
     }
 
     /// What follows every answer: it is to be written, and decoding may go on.
     fn answered(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
-        let waited = std::mem::take(&mut connection.waiting);
-        let over = connection.session.is_closing() || (connection.read_closed && !connection.session.owes_answer());
+        let mut waited = std::mem::take(&mut connection.waiting);
+        // A rule may have more to say than its answer, whether or not bytes come.
+        if connection.session.has_more() {
+            connection.resumed = true;
+            waited = true;
+        }
+        // One that waited has more to decode, even if its peer has sent its last byte.
+        let is_deaf = connection.read_closed && !waited;
+        let over = connection.session.is_closing() || (is_deaf && !connection.session.owes_answer());
         if over && !connection.closing {
             self.begin_close(id);
         }
@@ -126,11 +151,8 @@ impl Host {
                 }
                 Item::StatsAnswer { origin, stats } => self.answer(*origin, &Answer::Stats((**stats).clone())),
                 &Item::Charge { origin, charge } => self.charge_for_peer(origin, &charge),
-                &Item::Release(_) => {}
-                Item::Charged { origin, refusal: None } => self.answer(*origin, &Answer::Granted),
-                Item::Charged { origin, refusal: Some(refusal) } => {
-                    self.answer(*origin, &Answer::Refused((**refusal).clone()));
-                }
+                Item::Errand(errand) => self.gate.run_errand(self.now, errand),
+                &Item::Charged { origin, charge, outcome } => self.take_charged(origin, &charge, outcome),
                 Item::Pause(id) => self.pause(*id),
                 Item::Resume(id) => self.resume(*id),
             }

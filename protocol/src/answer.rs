@@ -1,10 +1,11 @@
 //! What a peer is told: answers to its requests, and deliveries.
 
 use crate::codec::Encoding;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
 use crate::streams::{StreamAnswer, Subscribed};
 use crate::time::Now;
+use crate::trace_context::TraceContext;
 use std::borrow::Cow;
 
 /// The answer to one request, to be encoded by the session that sent it.
@@ -82,6 +83,13 @@ pub struct Refusal<'a> {
     pub retry_after_ms: Option<u32>,
 }
 
+impl From<Violation> for Refusal<'static> {
+    /// Says nothing of when to try again.
+    fn from(violation: Violation) -> Self {
+        Self { code: violation.code, message: violation.message, retry_after_ms: None }
+    }
+}
+
 impl Refusal<'_> {
     /// When trying again makes sense: what the refusal says, else what its code usually means.
     #[must_use]
@@ -102,6 +110,8 @@ pub struct Delivery<'a> {
     pub attempt: u32,
     /// When it was published; the monotonic clock says 0 when that was before the server started.
     pub published: Now,
+    /// Which trace it belongs to, if its publisher said so.
+    pub trace: Option<TraceContext>,
     /// How `envelope` is encoded: always what the consumer subscribed with.
     pub encoding: Encoding,
     /// The envelope.

@@ -79,6 +79,8 @@ error_table! {
     UnknownStream = "UnknownStream", 404, 1008, Peer;
     /// No such group.
     UnknownGroup = "UnknownGroup", 404, 1008, Peer;
+    /// No such view.
+    UnknownView = "UnknownView", 404, 1008, Peer;
     /// The request does not fit what is there, such as another durability for a stream that has messages.
     Conflict = "Conflict", 409, 1008, Peer;
     /// The stream, or the group that the connection consumed from, was deleted.

@@ -35,16 +35,18 @@ pub mod session;
 pub mod streams;
 pub mod surface;
 pub mod telemetry;
+pub mod tenant_stats;
 pub mod time;
 pub mod trace;
+pub mod trace_context;
 pub mod ws;
 
 pub use access_log::AccessLog;
 pub use answer::{Answer, Delivery, Promise, Receipt, Refusal, StreamStats};
 pub use codec::Encoding;
 pub use command::{
-    Command, Envelope, EnvelopeId, From, MessageRef, Nack, NotBefore, Publish, PublishOptions, Report, StreamAction,
-    StreamCommand, Subscribe,
+    AdminAction, Command, Envelope, EnvelopeId, From, MessageRef, Nack, NotBefore, Publish, PublishOptions, Report,
+    StreamAction, StreamCommand, Subscribe, View,
 };
 pub use context::Context;
 pub use error::{ErrorCode, Fault, Violation};
@@ -56,3 +58,4 @@ pub use policy::{Policy, Principal, Scope};
 pub use session::{Session, Step};
 pub use telemetry::Telemetry;
 pub use time::Now;
+pub use trace_context::TraceContext;

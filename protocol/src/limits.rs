@@ -51,6 +51,8 @@ pub struct Limits {
     pub ping_ms: u64,
     /// Milliseconds after a ping without any byte from the peer. Then close 1001.
     pub pong_ms: u64,
+    /// Milliseconds between two heartbeats of an event stream. 0: none.
+    pub heartbeat_ms: u64,
     /// Milliseconds to wait for the peer's close frame after ours. Then the socket is closed.
     pub close_ms: u64,
     /// Milliseconds in which a peer takes not one byte of what waits for it. Then the socket is closed, without a word:
@@ -85,6 +87,7 @@ impl Default for Limits {
             request_ms: 300_000,
             ping_ms: 30_000,
             pong_ms: 20_000,
+            heartbeat_ms: 15_000,
             close_ms: 2_000,
             write_stall_ms: 60_000,
         }

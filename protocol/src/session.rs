@@ -1,13 +1,16 @@
-//! One connection's decoder and encoder: HTTP until an upgrade, WebSocket after it.
+//! One connection's decoder and encoder: HTTP at first, then WebSocket after an upgrade, or events after a request for them.
 
+use crate::access_log::AccessLog;
 use crate::answer::{Answer, Delivery};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::Violation;
-use crate::http::HttpSession;
+use crate::http::{Carried, HttpSession, LiveSession};
 use crate::ids::{Seq, TenantId, Token};
 use crate::inbox::Inbox;
+use crate::limiter::Gate;
 use crate::telemetry::Telemetry;
+use crate::time::Now;
 use crate::ws::WsSession;
 
 /// What a call to [`Session::next`] came to.
@@ -43,6 +46,7 @@ pub struct Session {
 enum State {
     Http(Box<HttpSession>),
     Ws(Box<WsSession>),
+    Live(Box<LiveSession>),
 }
 
 impl Default for Session {
@@ -58,17 +62,40 @@ impl Session {
         Self { state: State::Http(Box::default()) }
     }
 
+    /// A connection that comes from another shard, with the request that moved it: HTTP.
+    #[must_use]
+    pub fn carried(carried: Carried) -> Self {
+        Self { state: State::Http(Box::new(HttpSession::carried(carried))) }
+    }
+
+    /// What goes with the connection to another shard. This session is not used any more.
+    pub fn carry(&mut self, telemetry: &mut Telemetry) -> Carried {
+        match &mut self.state {
+            State::Http(http) => http.carry(telemetry),
+            // They live where their streams do.
+            State::Ws(_) | State::Live(_) => Carried::default(),
+        }
+    }
+
     /// Decodes the next unit. See the contract at the top of the crate.
     pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
-        // A connection that only publishes becomes a WebSocket without asking the shard.
-        if let State::Http(http) = &mut self.state
-            && http.is_upgraded()
-        {
-            self.state = State::Ws(Box::new(http.upgrade(context)));
-        }
+        // A connection that only publishes, and one that gets only heartbeats, leaves HTTP without asking the shard.
+        self.leave_http(context);
         match &mut self.state {
             State::Http(http) => http.next(inbox, context),
             State::Ws(ws) => ws.next(inbox, context),
+            State::Live(live) => live.next(inbox),
+        }
+    }
+
+    /// Becomes what the last request asked for, if it was answered so.
+    #[inline]
+    fn leave_http(&mut self, context: &mut Context<'_>) {
+        let State::Http(http) = &mut self.state else { return };
+        if http.is_upgraded() {
+            self.state = State::Ws(Box::new(http.upgrade(context)));
+        } else if let Some(live) = http.take_live(context) {
+            self.state = State::Live(live);
         }
     }
 
@@ -78,11 +105,11 @@ impl Session {
         match &mut self.state {
             State::Http(http) => {
                 http.answer(token, answer, context);
-                if http.is_upgraded() {
-                    self.state = State::Ws(Box::new(http.upgrade(context)));
-                }
+                self.leave_http(context);
             }
             State::Ws(ws) => ws.answer(token, answer, context),
+            // Its only request has been answered.
+            State::Live(_) => {}
         }
     }
 
@@ -91,6 +118,7 @@ impl Session {
         match &mut self.state {
             State::Http(_) => debug_assert!(false, "a delivery to a connection that never subscribed"),
             State::Ws(ws) => ws.deliver(delivery, context),
+            State::Live(live) => live.deliver(delivery, context),
         }
     }
 
@@ -99,6 +127,16 @@ impl Session {
         match &mut self.state {
             State::Http(_) => debug_assert!(false, "a gap told to a connection that never subscribed"),
             State::Ws(ws) => ws.gap(from, to, context),
+            State::Live(live) => live.gap(from, to, context),
+        }
+    }
+
+    /// Tells a WebSocket or a reader of events that the server is going away, and where else to go. It goes on until it is closed.
+    pub fn announce_drain(&mut self, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(_) => {}
+            State::Ws(ws) => ws.announce_drain(context),
+            State::Live(live) => live.announce_drain(context),
         }
     }
 
@@ -107,6 +145,7 @@ impl Session {
         match &mut self.state {
             State::Http(http) => http.close(violation, context),
             State::Ws(ws) => ws.close(violation, context),
+            State::Live(live) => live.close(violation, context),
         }
     }
 
@@ -116,6 +155,7 @@ impl Session {
         match &self.state {
             State::Http(http) => http.is_closing(),
             State::Ws(ws) => ws.is_closing(),
+            State::Live(live) => live.is_closing(),
         }
     }
 
@@ -125,6 +165,7 @@ impl Session {
         match &self.state {
             State::Http(http) => http.is_closing(),
             State::Ws(ws) => ws.is_finished(),
+            State::Live(live) => live.is_closing(),
         }
     }
 
@@ -134,6 +175,17 @@ impl Session {
         match &self.state {
             State::Http(http) => http.is_idle(),
             State::Ws(ws) => ws.is_idle(),
+            State::Live(_) => true,
+        }
+    }
+
+    /// There is something to say to the broker whether or not bytes come: [`Self::next`] is to be called.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        match &self.state {
+            State::Http(http) => http.has_follow_ups(),
+            State::Ws(ws) => ws.has_more(),
+            _ => false,
         }
     }
 
@@ -143,6 +195,7 @@ impl Session {
         match &self.state {
             State::Http(http) => http.owes_answer(),
             State::Ws(ws) => ws.owes_answer(),
+            State::Live(_) => false,
         }
     }
 
@@ -153,23 +206,27 @@ impl Session {
         match &self.state {
             State::Http(http) => http.deadline_ns(limits),
             State::Ws(ws) => ws.deadline_ns(limits),
+            State::Live(live) => live.deadline_ns(limits),
         }
     }
 
-    /// Time has passed: sends a ping, or gives up on the peer (then [`Self::is_closing`]).
+    /// Time has passed: sends a ping or a heartbeat, or gives up on the peer (then [`Self::is_closing`]).
     pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
         match &mut self.state {
             State::Http(http) => http.handle_deadline(context),
             State::Ws(ws) => ws.handle_deadline(context),
+            State::Live(live) => live.handle_deadline(context),
         }
     }
 
-    /// The socket is gone, whichever side ended it: gauges of open connections go down. Owners call it once they drop the
+    /// The socket is gone, whichever side ended it: gauges of open connections go down, and the access log
+    /// gets the last line of a WebSocket. Owners call it once they drop the
     /// connection; calling it again, or after the session finished by itself, changes nothing.
-    pub fn disconnected(&mut self, telemetry: &mut Telemetry) {
+    pub fn disconnected(&mut self, now: Now, telemetry: &mut Telemetry, log: &mut AccessLog, gate: &mut dyn Gate) {
         match &mut self.state {
-            State::Http(_) => {}
-            State::Ws(ws) => ws.disconnected(telemetry),
+            State::Http(http) => http.disconnected(telemetry, gate),
+            State::Ws(ws) => ws.disconnected(now, telemetry, log, gate),
+            State::Live(live) => live.disconnected(telemetry, gate),
         }
     }
 

@@ -2,6 +2,7 @@
 //! shared; a snapshot is a clone sent as a message.
 
 use crate::error::ErrorCode;
+use crate::tenant_stats::TenantFigures;
 use hdrhistogram::Histogram;
 use std::collections::BTreeMap;
 
@@ -18,27 +19,36 @@ pub enum Endpoint {
     Metrics,
     /// `/v1/histograms`.
     Histograms,
+    /// `/v1/snapshot`.
+    Snapshot,
+    /// `/v1/admin/reload` and `/v1/admin/drain`.
+    Admin,
     /// `/health`.
     Health,
     /// `/v1/subscribe` (refused or not upgraded).
     Subscribe,
     /// `/v1/publish` (refused or not upgraded).
     Publish,
+    /// `/v1/live`: counted when it is answered, not when it ends.
+    Live,
     /// Any other path.
     Other,
 }
 
 impl Endpoint {
     /// All of them, in index order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Enqueue,
         Self::Stats,
         Self::Streams,
         Self::Metrics,
         Self::Histograms,
+        Self::Snapshot,
+        Self::Admin,
         Self::Health,
         Self::Subscribe,
         Self::Publish,
+        Self::Live,
         Self::Other,
     ];
 
@@ -51,9 +61,12 @@ impl Endpoint {
             Self::Streams => "/v1/streams",
             Self::Metrics => "/v1/metrics",
             Self::Histograms => "/v1/histograms",
+            Self::Snapshot => "/v1/snapshot",
+            Self::Admin => "/v1/admin",
             Self::Health => "/health",
             Self::Subscribe => "/v1/subscribe",
             Self::Publish => "/v1/publish",
+            Self::Live => "/v1/live",
             Self::Other => "other",
         }
     }
@@ -128,6 +141,17 @@ pub struct WsStats {
     pub codecs: [CodecStats; 2],
 }
 
+/// Figures of event streams.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LiveStats {
+    /// Begun.
+    pub connections_total: u64,
+    /// Begun and not yet gone.
+    pub connections_active: u64,
+    /// Messages written.
+    pub events_total: u64,
+}
+
 /// Everything the sessions of one shard count.
 #[derive(Debug, Clone)]
 pub struct Telemetry {
@@ -137,14 +161,24 @@ pub struct Telemetry {
     pub statuses: BTreeMap<u16, u64>,
     /// Per codec, HTTP only.
     pub http_codecs: [CodecStats; 2],
+    /// HTTP requests that have come, at least their heads, and whose responses have not been written.
+    pub http_in_progress: u32,
     /// HTTP bodies refused for their size / depth.
     pub http_size_cap_violations: u64,
     /// HTTP bodies refused for their depth.
     pub http_depth_cap_violations: u64,
     /// WebSocket figures.
     pub ws: WsStats,
+    /// Event streams.
+    pub live: LiveStats,
     /// Errors told on either wire, by position in `ErrorCode::ALL`.
     pub errors: Vec<u64>,
+    /// For each tenant.
+    pub tenants: TenantFigures,
+    /// Requests that each rule has answered, by its position among the rules; as long as the highest one that did.
+    pub rule_hits: Vec<u64>,
+    /// Tokens that were signed with a key that is not known.
+    pub unknown_keys: u64,
 }
 
 impl Default for Telemetry {
@@ -153,10 +187,15 @@ impl Default for Telemetry {
             endpoints: std::array::from_fn(|_| EndpointStats::default()),
             statuses: BTreeMap::new(),
             http_codecs: Default::default(),
+            http_in_progress: 0,
             http_size_cap_violations: 0,
             http_depth_cap_violations: 0,
             ws: WsStats::default(),
+            live: LiveStats::default(),
             errors: vec![0; ErrorCode::ALL.len()],
+            tenants: TenantFigures::default(),
+            rule_hits: Vec::new(),
+            unknown_keys: 0,
         }
     }
 }
@@ -165,6 +204,14 @@ impl Telemetry {
     /// Counts an error told to a peer.
     pub fn count_error(&mut self, code: ErrorCode) {
         self.errors[code as usize] += 1;
+    }
+
+    /// Counts a request that a rule answers.
+    pub fn count_rule(&mut self, position: usize) {
+        if self.rule_hits.len() <= position {
+            self.rule_hits.resize(position + 1, 0);
+        }
+        self.rule_hits[position] += 1;
     }
 
     /// Adds another shard's counters to these.
@@ -181,11 +228,23 @@ impl Telemetry {
             *self.statuses.entry(*status).or_default() += count;
         }
         merge_codecs(&mut self.http_codecs, &other.http_codecs);
+        self.http_in_progress += other.http_in_progress;
         self.http_size_cap_violations += other.http_size_cap_violations;
         self.http_depth_cap_violations += other.http_depth_cap_violations;
         for (mine, theirs) in self.errors.iter_mut().zip(&other.errors) {
             *mine += theirs;
         }
+        self.live.connections_total += other.live.connections_total;
+        self.live.connections_active += other.live.connections_active;
+        self.live.events_total += other.live.events_total;
+        self.tenants.merge(&other.tenants);
+        if self.rule_hits.len() < other.rule_hits.len() {
+            self.rule_hits.resize(other.rule_hits.len(), 0);
+        }
+        for (mine, theirs) in self.rule_hits.iter_mut().zip(&other.rule_hits) {
+            *mine += theirs;
+        }
+        self.unknown_keys += other.unknown_keys;
         let (mine, theirs) = (&mut self.ws, &other.ws);
         mine.connections_total += theirs.connections_total;
         mine.connections_active += theirs.connections_active;

@@ -2,7 +2,9 @@
 
 use super::{Encoding, json_text, msgpack};
 use crate::ids::Seq;
+use crate::policy::Drain;
 use crate::streams::{Gap, Subscribed};
+use crate::trace::TRACEPARENT_BYTES;
 use crate::{Delivery, Promise, Receipt, Refusal, StreamStats};
 use serde::Serialize;
 
@@ -131,6 +133,22 @@ pub(super) fn gap(encoding: Encoding, from: Seq, to: Seq, out: &mut Vec<u8>) {
     plain_data(encoding, &Message { gap: Gap { from: from.0, to: to.0 } }, out);
 }
 
+/// See [`super::encode_drain`].
+pub(super) fn drain(encoding: Encoding, drain: &Drain, out: &mut Vec<u8>) {
+    #[derive(Serialize)]
+    struct Message<'a> {
+        drain: Told<'a>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Told<'a> {
+        retry_after_ms: u32,
+        alternates: &'a [String],
+    }
+    let told = Told { retry_after_ms: drain.retry_after_ms, alternates: &drain.alternates };
+    plain_data(encoding, &Message { drain: told }, out);
+}
+
 /// See [`super::encode_error`].
 pub(super) fn error(encoding: Encoding, refusal: &Refusal<'_>, reference: Option<&[u8]>, out: &mut Vec<u8>) {
     let retry_after_ms = refusal.wait_ms();
@@ -176,10 +194,14 @@ const JSON_DELIVER: &[u8] = b"{\"deliver\":";
 const JSON_ID: &[u8] = b",\"id\":\"";
 const JSON_SEQ: &[u8] = b"\",\"seq\":";
 const JSON_ATTEMPT: &[u8] = b",\"attempt\":";
+const JSON_TRACE: &[u8] = b",\"traceparent\":\"";
 const MSGPACK_DELIVER: &[u8] = b"\x84\xa7deliver";
+const MSGPACK_DELIVER_TRACED: &[u8] = b"\x85\xa7deliver";
 const MSGPACK_ID: &[u8] = b"\xa2id";
 const MSGPACK_SEQ: &[u8] = b"\xa3seq";
 const MSGPACK_ATTEMPT: &[u8] = b"\xa7attempt";
+/// With the header of a text of 55 bytes.
+const MSGPACK_TRACE: &[u8] = b"\xabtraceparent\xd9\x37";
 
 /// See [`super::encode_delivery`].
 pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
@@ -193,10 +215,15 @@ pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
             json_text::put_integer(delivery.seq.0, out);
             out.extend_from_slice(JSON_ATTEMPT);
             json_text::put_integer(delivery.attempt, out);
+            if let Some(trace) = &delivery.trace {
+                out.extend_from_slice(JSON_TRACE);
+                out.extend_from_slice(&trace.text());
+                out.push(b'"');
+            }
             out.push(b'}');
         }
         Encoding::MessagePack => {
-            out.extend_from_slice(MSGPACK_DELIVER);
+            out.extend_from_slice(if delivery.trace.is_none() { MSGPACK_DELIVER } else { MSGPACK_DELIVER_TRACED });
             out.extend_from_slice(delivery.envelope);
             out.extend_from_slice(MSGPACK_ID);
             msgpack::put_text_bytes(delivery.id, out);
@@ -204,6 +231,10 @@ pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
             msgpack::put_unsigned(delivery.seq.0, out);
             out.extend_from_slice(MSGPACK_ATTEMPT);
             msgpack::put_unsigned(u64::from(delivery.attempt), out);
+            if let Some(trace) = &delivery.trace {
+                out.extend_from_slice(MSGPACK_TRACE);
+                out.extend_from_slice(&trace.text());
+            }
         }
     }
 }
@@ -224,7 +255,12 @@ pub(super) fn delivery_len(delivery: &Delivery<'_>) -> usize {
                 + msgpack::unsigned_len(attempt)
         }
     };
-    delivery.envelope.len() + rest
+    let trace = match (delivery.trace, delivery.encoding) {
+        (None, _) => 0,
+        (Some(_), Encoding::Json) => JSON_TRACE.len() + TRACEPARENT_BYTES + 1,
+        (Some(_), Encoding::MessagePack) => MSGPACK_TRACE.len() + TRACEPARENT_BYTES,
+    };
+    delivery.envelope.len() + rest + trace
 }
 
 /// Decimal digits of a number.

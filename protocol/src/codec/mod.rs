@@ -12,6 +12,7 @@
 //! * `Limits::depth_max` counts for the whole message, and above [`DEPTH_CEILING`] counts as that.
 
 mod dead_letter;
+mod decoded_size;
 mod encode;
 mod json;
 mod json_text;
@@ -25,6 +26,7 @@ mod slot;
 mod transcode;
 mod usual;
 
+pub(crate) use decoded_size::check as check_decoded_size;
 pub use dead_letter::{DeadLetter, dead_letter_original, encode_dead_letter};
 pub use name::{LastStream, check_group_name, check_stream_name};
 pub use options::check_deliver_at;
@@ -35,6 +37,8 @@ use crate::command::{From, Nack, Publish, Targets};
 use crate::error::Violation;
 use crate::ids::Seq;
 use crate::limits::Limits;
+use reader::Reader;
+use crate::policy::Drain;
 use crate::streams::{GroupSettings, StreamSettings, Subscribed};
 use crate::{Delivery, Receipt, Refusal, StreamStats};
 
@@ -178,6 +182,22 @@ pub fn insert_id(encoding: Encoding, envelope: &[u8], id: &str, out: &mut Vec<u8
     encode::insert_id(encoding, envelope, id, out);
 }
 
+/// Checks that these bytes are one value within the limits.
+///
+/// # Errors
+/// `InvalidJson`, `DecodeError`, `DepthExceeded`.
+pub(crate) fn check_value(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Result<(), Violation> {
+    fn walk<'a>(reader: &mut impl Reader<'a>) -> Result<(), Violation> {
+        reader.mark();
+        let walked = reader.skip().and_then(|()| reader.finish());
+        walked.map_err(|broken| reader.violation(broken))
+    }
+    match encoding {
+        Encoding::Json => walk(&mut json::JsonReader::new(bytes, limits.depth_max)?),
+        Encoding::MessagePack => walk(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max)),
+    }
+}
+
 /// Appends a valid value of one encoding in the other. Total: what JSON cannot say is said as the docs tell (binary as
 /// base64 text, extension types as `{"ext","data"}`, non-text keys as text, NaN and infinities as null).
 pub fn transcode(from: Encoding, to: Encoding, value: &[u8], out: &mut Vec<u8>) {
@@ -201,7 +221,7 @@ pub(crate) fn published_extra_len(receipt: &Receipt<'_>) -> usize {
     encode::published_extra_len(receipt)
 }
 
-/// Appends `{"deliver":<envelope>,"id":ID,"seq":n,"attempt":k}` in `delivery.encoding`.
+/// Appends `{"deliver":<envelope>,"id":ID,"seq":n,"attempt":k(,"traceparent":TEXT)}` in `delivery.encoding`.
 pub fn encode_delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
     encode::delivery(delivery, out);
 }
@@ -225,6 +245,11 @@ pub fn encode_subscribed(encoding: Encoding, subscribed: &Subscribed, out: &mut 
 /// Appends `{"gap":{"from","to"}}`.
 pub fn encode_gap(encoding: Encoding, from: Seq, to: Seq, out: &mut Vec<u8>) {
     encode::gap(encoding, from, to, out);
+}
+
+/// Appends `{"drain":{"retryAfterMs","alternates"}}`.
+pub fn encode_drain(encoding: Encoding, drain: &Drain, out: &mut Vec<u8>) {
+    encode::drain(encoding, drain, out);
 }
 
 /// Appends `{"error":{"code","message"(,"retryAfterMs")},"ref":<reference>}`, without `ref` when there is none.

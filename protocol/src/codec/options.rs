@@ -8,6 +8,7 @@ use crate::error::Violation;
 use crate::limits::Limits;
 use crate::rfc3339::unix_ms_of;
 use crate::time::Now;
+use crate::trace_context::TraceContext;
 use std::borrow::Cow;
 use std::num::NonZeroU64;
 
@@ -33,6 +34,8 @@ pub(super) struct OptionsWalk<'a> {
     ttl_ms: Slot<NonZeroU64>,
     priority: Slot<u8>,
     dedup_id: Slot<Cow<'a, str>>,
+    /// Inside: absent when it is none, since such a one is ignored.
+    trace: Slot<Option<TraceContext>>,
 }
 
 impl<'a> OptionsWalk<'a> {
@@ -43,6 +46,7 @@ impl<'a> OptionsWalk<'a> {
             ttl_ms: Slot::Absent,
             priority: Slot::Absent,
             dedup_id: Slot::Absent,
+            trace: Slot::Absent,
         }
     }
 
@@ -74,6 +78,13 @@ impl<'a> OptionsWalk<'a> {
             }
             let id = id.filter(|id| is_dedup_id(id, limits));
             self.dedup_id.put(id, DEDUP_ID_WRONG, "`dedupId` appears twice");
+        } else if key == b"traceparent" {
+            let text = reader.text()?;
+            if text.is_none() {
+                reader.skip()?;
+            }
+            let trace = text.and_then(|text| TraceContext::parse(text.as_bytes()));
+            self.trace.put(Some(trace), "", "`traceparent` appears twice");
         } else {
             reader.skip()?;
         }
@@ -93,6 +104,7 @@ impl<'a> OptionsWalk<'a> {
             ttl_ms: self.ttl_ms.take()?,
             priority: self.priority.take()?.unwrap_or(0),
             dedup_id: self.dedup_id.take()?,
+            trace: self.trace.take()?.flatten(),
         })
     }
 }

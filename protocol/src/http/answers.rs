@@ -1,11 +1,13 @@
 //! The requests that wait for their answers. Responses leave in the order of the requests (RFC 9112, section 9.3.2),
 //! answers come in any order: one that comes early is encoded at once and kept until those before it have left.
 
+use super::origins::Origins;
 use super::response::{self, Extra, Outcome, Reply};
+use crate::access_log::Notes;
 use crate::answer::Refusal;
 use crate::context::Context;
 use crate::error::Violation;
-use crate::ids::Token;
+use crate::ids::{TenantId, Token};
 use std::collections::VecDeque;
 
 /// Tokens of requests are below this; those above it name the lines of a batch, and the highest is `Token::NONE`.
@@ -28,6 +30,10 @@ pub(super) struct Answers {
     /// Bytes of `early` that a waiting request still names.
     early_live_bytes: usize,
     is_stopped: bool,
+    /// What the access log's lines will say of the requests; absent while that log is off.
+    pub(super) notes: Option<Box<Notes>>,
+    /// Whose pages ask.
+    pub(super) origins: Origins,
 }
 
 #[derive(Debug)]
@@ -91,7 +97,7 @@ impl Answers {
         }
         let reply = waiting.reply;
         if index == 0 {
-            response::write(reply, outcome, context);
+            response::write(reply, self.origins.text(reply.origin), self.notes.as_deref(), outcome, context);
             self.waiting.pop_front();
             self.pass_first();
             self.release_early(context.out);
@@ -99,12 +105,18 @@ impl Answers {
             self.squeeze();
             let start = self.early.len();
             std::mem::swap(context.out, &mut self.early);
-            response::write(reply, outcome, context);
+            response::write(reply, self.origins.text(reply.origin), self.notes.as_deref(), outcome, context);
             std::mem::swap(context.out, &mut self.early);
             let end = self.early.len();
             self.early_live_bytes += end - start;
             self.waiting[index].early = Some((start, end));
         }
+    }
+
+    /// On whose behalf a request that waits was asked.
+    pub(super) fn tenant_of(&self, token: Token) -> TenantId {
+        let index = (token.0 + if token.0 < self.first { TOKENS } else { 0 } - self.first) as usize;
+        self.waiting.get(index).map_or(TenantId::DEFAULT, |waiting| waiting.reply.tenant)
     }
 
     /// Refuses a request.
@@ -116,8 +128,7 @@ impl Answers {
         may_stop: bool,
         context: &mut Context<'_>,
     ) {
-        let refusal = Refusal { code: violation.code, message: violation.message, retry_after_ms: None };
-        self.answer(token, Outcome::Refusal(&refusal, extra), may_stop, context);
+        self.answer(token, Outcome::Refusal(&violation.into(), extra), may_stop, context);
     }
 
     /// Sends the early responses whose turn has come.
@@ -153,7 +164,7 @@ impl Answers {
         if let Some(first) = self.waiting.front() {
             let reply = Reply { closes: true, ..first.reply };
             let refusal = Refusal { code: violation.code, message: violation.message.clone(), retry_after_ms: None };
-            response::write(reply, Outcome::Refusal(&refusal, Extra::None), context);
+            response::write(reply, self.origins.text(reply.origin), self.notes.as_deref(), Outcome::Refusal(&refusal, Extra::None), context);
         }
         *self = Self { is_stopped: true, first: self.first, ..Self::default() };
     }
@@ -162,6 +173,9 @@ impl Answers {
     pub(super) fn shrink(&mut self) {
         if self.early.capacity() > 0 {
             self.early = Vec::new();
+        }
+        if let Some(notes) = &mut self.notes {
+            notes.shrink();
         }
         if self.waiting.capacity() > IDLE_QUEUE_MAX {
             self.waiting = VecDeque::new();

@@ -5,8 +5,9 @@ use crate::Encoding;
 use crate::answer::{Answer, Receipt, Refusal};
 use crate::codec;
 use crate::error::{ErrorCode, Violation};
-use crate::ids::Token;
+use crate::ids::{TenantId, Token};
 use crate::limits::Limits;
+use crate::trace_context::TraceContext;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -21,6 +22,10 @@ pub(super) struct Batch {
     at: usize,
     /// The request.
     token: Token,
+    /// The trace of the request: that of every line which names none.
+    pub(super) trace: Option<TraceContext>,
+    /// On whose behalf all of it is published.
+    pub(super) tenant: TenantId,
     pub(super) results: Results,
 }
 
@@ -95,7 +100,7 @@ impl Batch {
             failed: 0,
             shortage: Shortage::default(),
         };
-        Ok(Self { body, at: 0, token, results })
+        Ok(Self { body, at: 0, token, trace: None, tenant: TenantId::DEFAULT, results })
     }
 
     /// The request that the batch answers.

@@ -3,9 +3,11 @@
 use super::chunked::{Chunked, Progress};
 use super::fields::Framing;
 use super::response::Reply;
+use super::ruled::Pending;
 use crate::command::StreamCommand;
 use crate::error::Violation;
 use crate::limits::Limits;
+use crate::trace_context::TraceContext;
 
 /// The body that is being received, and what happens when it is complete.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +26,8 @@ pub(super) enum Purpose {
     Batch,
     /// The settings of a stream or group.
     Settings,
+    /// Rules look at it before anybody else does.
+    Ruled,
     /// Nobody reads it: the request has been answered, or takes no body.
     Discard,
 }
@@ -33,7 +37,7 @@ impl Purpose {
     pub(super) const fn bytes_max(self, limits: &Limits) -> usize {
         match self {
             Self::Settings => limits.settings_bytes_max,
-            Self::Publish | Self::Batch | Self::Discard => limits.body_bytes_max,
+            Self::Publish | Self::Batch | Self::Ruled | Self::Discard => limits.body_bytes_max,
         }
     }
 }
@@ -42,10 +46,17 @@ impl Purpose {
 #[derive(Debug)]
 pub(super) enum Kept {
     Nothing,
-    /// A publish has an `Idempotency-Key`: it is in the session's buffer for keys.
-    Key,
+    /// Of a publish, or of all messages of a batch.
+    Publish {
+        /// It has an `Idempotency-Key`: that is in the session's buffer for keys.
+        has_key: bool,
+        /// What `traceparent` says.
+        trace: Option<TraceContext>,
+    },
     /// What the settings are for.
     Settings(Box<StreamCommand<'static>>),
+    /// What rules are to decide.
+    Ruled(Box<Pending>),
 }
 
 #[derive(Debug, Clone, Copy)]

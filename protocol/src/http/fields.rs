@@ -39,8 +39,14 @@ pub(super) struct Fields<'b> {
     pub(super) content: Content,
     /// The value of `Idempotency-Key`.
     pub(super) idempotency_key: Option<&'b [u8]>,
-    /// The encoding that the client wants its answer in.
-    pub(super) encoding: Encoding,
+    /// The value of `traceparent`; empty when there are several, so that it is none.
+    pub(super) traceparent: Option<&'b [u8]>,
+    /// The value of `Last-Event-ID`.
+    pub(super) last_event_id: Option<&'b [u8]>,
+    /// The encoding that the client wants its answer in; `None`: it leaves that to us.
+    pub(super) encoding: Option<Encoding>,
+    /// Refusals may come as problem details (RFC 9457).
+    pub(super) takes_problems: bool,
     pub(super) handshake: Handshake<'b>,
 }
 
@@ -65,6 +71,8 @@ impl<'b> Fields<'b> {
         let mut content = None;
         let mut x_codec = None;
         let mut idempotency_key = None;
+        let mut traceparent = None;
+        let mut last_event_id = None;
         let mut accept = Accept::default();
         let mut expectation = Expectation::None;
         let (mut says_close, mut says_keep_alive) = (false, false);
@@ -93,8 +101,14 @@ impl<'b> Fields<'b> {
                         handshake.says_upgrade |= token.eq_ignore_ascii_case(b"upgrade");
                     }
                 }
+                11 if name.eq_ignore_ascii_case("traceparent") => {
+                    traceparent = Some(if traceparent.is_none() { value } else { b"" });
+                }
                 12 if name.eq_ignore_ascii_case("content-type") => {
                     once(&mut content, Content::of(value), "there are two Content-Type fields")?;
+                }
+                13 if name.eq_ignore_ascii_case("last-event-id") => {
+                    once(&mut last_event_id, value, "there are two Last-Event-ID fields")?;
                 }
                 14 if name.eq_ignore_ascii_case("content-length") => {
                     once(&mut length, parse_length(value)?, "there are two Content-Length fields")?;
@@ -138,7 +152,7 @@ impl<'b> Fields<'b> {
                 expectation = Expectation::None;
             }
         }
-        let encoding = x_codec.and_then(Encoding::named).unwrap_or_else(|| accept.choice());
+        let encoding = x_codec.and_then(Encoding::named).or_else(|| accept.choice());
         Ok(Self {
             framing,
             length_text,
@@ -146,7 +160,10 @@ impl<'b> Fields<'b> {
             expectation,
             content: content.unwrap_or(Content::Json),
             idempotency_key,
+            traceparent,
+            last_event_id,
             encoding,
+            takes_problems: accept.takes_problems(),
             handshake,
         })
     }

@@ -1,13 +1,19 @@
 //! The server's side of the WebSocket opening handshake (RFC 6455, section 4.2).
 
+use super::edge::Caller;
 use super::fields::list;
 use super::head::{Method, bad};
 use crate::Encoding;
+use crate::access_log::{Opening, Socket};
+use crate::context::Context;
 use crate::error::Violation;
 use crate::ids::Token;
+use crate::policy::Principal;
 use crate::streams::Subscribed;
 use crate::telemetry::{Endpoint, Telemetry};
-use crate::ws::Role;
+use crate::policy::Scope;
+use crate::rules::Continuation;
+use crate::ws::{ByRules, Role};
 use base64::Engine as _;
 
 /// The only version there is (RFC 6455, section 4.1).
@@ -25,21 +31,42 @@ pub(super) struct Handshake<'b> {
     names_websocket: bool,
     pub(super) key: Option<&'b [u8]>,
     pub(super) version: Option<&'b [u8]>,
-    pub(super) offered: Offered,
+    pub(super) offered: Offered<'b>,
 }
 
-/// The subprotocols that the client offers and we know: they choose the encoding.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Offered {
-    /// The first of them.
+/// What stands before the token in a subprotocol that carries one: a page of a browser has no other way to send it unseen.
+const BEARER: &[u8] = b"bearer.";
+
+/// The subprotocols that the client offers and we know: they choose the encoding, or carry a token.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Offered<'b> {
+    /// The first of those that choose the encoding.
     pub(super) first: Option<Encoding>,
     by_encoding: [bool; 2],
+    /// All of the subprotocol that carries a token.
+    bearer: Option<&'b [u8]>,
 }
 
-impl Offered {
-    /// The subprotocol to confirm: only one that was offered, and only the one in use (RFC 6455, section 4.2.2).
-    pub(super) fn confirm(self, encoding: Encoding) -> Option<Encoding> {
-        self.by_encoding[encoding as usize].then_some(encoding)
+impl std::fmt::Debug for Offered<'_> {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offered").field("first", &self.first).field("bearer", &self.bearer.is_some()).finish()
+    }
+}
+
+impl<'b> Offered<'b> {
+    /// The subprotocol to confirm: only one that was offered, and only the one in use (RFC 6455, section 4.2.2). A browser
+    /// ends a connection that confirms none of those it offered, so one that only brings a token is confirmed for that.
+    pub(super) fn confirm(self, encoding: Encoding) -> Option<Box<str>> {
+        if self.by_encoding[encoding as usize] {
+            return Some(encoding.name().into());
+        }
+        self.bearer.and_then(|bearer| std::str::from_utf8(bearer).ok()).map(Box::from)
+    }
+
+    /// The token.
+    pub(super) fn bearer(self) -> Option<&'b [u8]> {
+        self.bearer.map(|bearer| &bearer[BEARER.len()..])
     }
 }
 
@@ -63,10 +90,14 @@ impl<'b> Handshake<'b> {
     }
 
     /// Takes one `Sec-WebSocket-Protocol` field into account.
-    pub(super) fn add_protocols(&mut self, value: &[u8]) {
-        for encoding in list(value).filter_map(Encoding::named) {
-            self.offered.by_encoding[encoding as usize] = true;
-            self.offered.first.get_or_insert(encoding);
+    pub(super) fn add_protocols(&mut self, value: &'b [u8]) {
+        for protocol in list(value) {
+            if let Some(encoding) = Encoding::named(protocol) {
+                self.offered.by_encoding[encoding as usize] = true;
+                self.offered.first.get_or_insert(encoding);
+            } else if protocol.starts_with(BEARER) {
+                self.offered.bearer.get_or_insert(protocol);
+            }
         }
     }
 
@@ -100,25 +131,50 @@ pub(super) struct Upgrade {
     pub(super) role: Role,
     pub(super) encoding: Encoding,
     /// The subprotocol to confirm.
-    pub(super) protocol: Option<Encoding>,
+    pub(super) protocol: Option<Box<str>>,
+    /// On whose behalf the connection acts.
+    pub(super) principal: Principal,
+    /// Who asks, and from where.
+    pub(super) caller: Caller,
     /// The first grant, to be counted once the subscription stands.
     pub(super) credit: u64,
+    /// Stream and group, when the access log's lines are to name them.
+    pub(super) subject: Option<Box<(String, Option<String>)>>,
     /// What the consumer wants to hear first.
     pub(super) hello: Option<Box<Subscribed>>,
+    /// What rules have made of it.
+    pub(super) by_rules: Option<Box<ByRules>>,
+    /// The subscription that a rule asks for, and what it does afterwards.
+    pub(super) subscription: Option<Box<(String, Continuation)>>,
+    /// What its documents may tell.
+    pub(super) scope: Scope,
     /// Ends the connection right after the handshake: a browser shows a close code, but hides a refused handshake.
     pub(super) violation: Option<Violation>,
 }
 
 impl Upgrade {
+    /// Writes the first line of the WebSocket to the access log.
+    pub(super) fn open_log(&self, context: &mut Context<'_>) -> Option<Box<Socket>> {
+        let opening = Opening {
+            ip: self.caller.address,
+            tenant: context.policy.tenants.name(self.caller.tenant()),
+            stream: self.subject.as_ref().map(|subject| &*subject.0),
+            group: self.subject.as_ref().and_then(|subject| subject.1.as_deref()),
+            codec: self.encoding,
+            credit: self.credit,
+        };
+        context.log.connect(context.now, &opening)
+    }
+
     /// Appends the 101 response and counts it; one that only carries a refusal counts as an error of its path.
     pub(super) fn write_response(&self, out: &mut Vec<u8>, telemetry: &mut Telemetry) {
         out.extend_from_slice(
             b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: ",
         );
         out.extend_from_slice(self.accept_key.as_bytes());
-        if let Some(protocol) = self.protocol {
+        if let Some(protocol) = &self.protocol {
             out.extend_from_slice(b"\r\nsec-websocket-protocol: ");
-            out.extend_from_slice(protocol.name().as_bytes());
+            out.extend_from_slice(protocol.as_bytes());
         }
         out.extend_from_slice(b"\r\n\r\n");
         *telemetry.statuses.entry(101).or_default() += 1;
@@ -183,7 +239,21 @@ mod tests {
         let mut handshake = valid();
         handshake.add_protocols(b"cbor, msgpack");
         assert_eq!(handshake.offered.first, Some(Encoding::MessagePack));
-        assert_eq!(handshake.offered.confirm(Encoding::MessagePack), Some(Encoding::MessagePack));
+        assert_eq!(handshake.offered.confirm(Encoding::MessagePack).as_deref(), Some("msgpack"));
         assert_eq!(handshake.offered.confirm(Encoding::Json), None);
+    }
+
+    #[test]
+    fn a_subprotocol_may_bring_the_token() {
+        let mut handshake = valid();
+        handshake.add_protocols(b"bearer.a.b-c, json");
+        assert_eq!(handshake.offered.bearer(), Some(&b"a.b-c"[..]));
+        assert_eq!(handshake.offered.confirm(Encoding::Json).as_deref(), Some("json"));
+        // Nothing that was offered is spoken, but a browser has to be told one.
+        assert_eq!(handshake.offered.confirm(Encoding::MessagePack).as_deref(), Some("bearer.a.b-c"));
+        assert!(!format!("{handshake:?}").contains("a.b-c"));
+        handshake.add_protocols(b"bearer.other");
+        assert_eq!(handshake.offered.bearer(), Some(&b"a.b-c"[..]));
+        assert_eq!(valid().offered.bearer(), None);
     }
 }

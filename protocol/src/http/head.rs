@@ -31,16 +31,36 @@ pub(crate) enum Method {
     Other,
 }
 
+/// Where the parser puts the header fields of one request, for either pass. It begins as whatever is there.
+pub(super) struct Room<'b> {
+    quick: [MaybeUninit<httparse::Header<'b>>; QUICK_HEADERS_CAP],
+    careful: [MaybeUninit<httparse::Header<'b>>; HEADERS_CAP],
+}
+
+impl Room<'_> {
+    /// Room that holds nothing yet.
+    pub(super) const fn new() -> Self {
+        Self {
+            quick: [const { MaybeUninit::uninit() }; QUICK_HEADERS_CAP],
+            careful: [const { MaybeUninit::uninit() }; HEADERS_CAP],
+        }
+    }
+}
+
 /// One complete request head.
 #[derive(Debug)]
-pub(super) struct RequestHead<'b> {
+pub(super) struct RequestHead<'h, 'b> {
     /// Bytes from the request line to the empty line, both included.
     pub(super) len: usize,
     pub(super) method: Method,
+    /// The method as it came.
+    pub(super) method_text: &'b str,
     pub(super) target: Target<'b>,
     /// The request is HTTP/1.0.
     pub(super) is_http10: bool,
     pub(super) fields: Fields<'b>,
+    /// All fields, in order.
+    pub(super) headers: &'h [httparse::Header<'b>],
 }
 
 /// How far an incomplete head has been looked at, so that bytes that trickle in are scanned once.
@@ -57,34 +77,35 @@ pub(super) struct HeadScan {
 /// # Errors
 /// `BadFraming`, `UriTooLong`, `HeadersTooLarge`, `UnsupportedVersion`, `UnsupportedTransferCoding`: all of them end the
 /// connection.
-pub(super) fn parse<'b>(
+pub(super) fn parse<'h, 'b>(
     bytes: &'b [u8],
+    room: &'h mut Room<'b>,
     scan: &mut HeadScan,
     limits: &Limits,
-) -> Result<Option<RequestHead<'b>>, Violation> {
+) -> Result<Option<RequestHead<'h, 'b>>, Violation> {
     // A head that came whole is parsed in one pass. Whatever is unusual about it is left to the slow pass, so that there
     // is one place that decides what is wrong.
     if scan.is_fresh()
-        && let Some(verdict) = parse_whole(bytes, limits)
+        && let Some(verdict) = parse_whole(bytes, &mut room.quick, limits)
     {
         return verdict.map(Some);
     }
-    parse_with_care(bytes, scan, limits)
+    parse_with_care(bytes, &mut room.careful, scan, limits)
 }
 
 /// The slow pass: line by line, then all of it.
 #[cold]
-fn parse_with_care<'b>(
+fn parse_with_care<'h, 'b>(
     bytes: &'b [u8],
+    room: &'h mut [MaybeUninit<httparse::Header<'b>>],
     scan: &mut HeadScan,
     limits: &Limits,
-) -> Result<Option<RequestHead<'b>>, Violation> {
+) -> Result<Option<RequestHead<'h, 'b>>, Violation> {
     let Some(len) = scan.find_end(bytes, limits)? else { return Ok(None) };
     *scan = HeadScan::default();
-    let mut headers = [const { MaybeUninit::uninit() }; HEADERS_CAP];
     let mut request = httparse::Request::new(&mut []);
-    match request.parse_with_uninit_headers(&bytes[..len], &mut headers) {
-        Ok(httparse::Status::Complete(parsed)) if parsed == len => read(&request, len).map(Some),
+    match request.parse_with_uninit_headers(&bytes[..len], room) {
+        Ok(httparse::Status::Complete(parsed)) if parsed == len => read(request, len).map(Some),
         Ok(_) => Err(bad("the header section does not end where it seems to")),
         Err(httparse::Error::HeaderName) => {
             Err(bad("a header name has a bad byte, or white space before its colon, or a folded line follows it"))
@@ -96,10 +117,13 @@ fn parse_with_care<'b>(
 }
 
 /// The quick pass: `None` when the head is incomplete or anything about it needs a closer look.
-fn parse_whole<'b>(bytes: &'b [u8], limits: &Limits) -> Option<Result<RequestHead<'b>, Violation>> {
-    let mut headers = [const { MaybeUninit::uninit() }; QUICK_HEADERS_CAP];
+fn parse_whole<'h, 'b>(
+    bytes: &'b [u8],
+    room: &'h mut [MaybeUninit<httparse::Header<'b>>],
+    limits: &Limits,
+) -> Option<Result<RequestHead<'h, 'b>, Violation>> {
     let mut request = httparse::Request::new(&mut []);
-    let Ok(httparse::Status::Complete(len)) = request.parse_with_uninit_headers(bytes, &mut headers) else {
+    let Ok(httparse::Status::Complete(len)) = request.parse_with_uninit_headers(bytes, room) else {
         return None;
     };
     let line_end = request.headers.first().map_or(len - 2, |header| offset(bytes, header.name.as_bytes()));
@@ -112,7 +136,7 @@ fn parse_whole<'b>(bytes: &'b [u8], limits: &Limits) -> Option<Result<RequestHea
             let name_at = offset(bytes, header.name.as_bytes());
             name_at >= 2 && bytes[name_at - 2] == b'\r'
         });
-    (within_limits && crlf_only).then(|| read(&request, len))
+    (within_limits && crlf_only).then(|| read(request, len))
 }
 
 /// Where `part`, a slice of `whole`, begins in it.
@@ -120,7 +144,7 @@ pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize)
 }
 
-fn read<'b>(request: &httparse::Request<'_, 'b>, len: usize) -> Result<RequestHead<'b>, Violation> {
+fn read<'h, 'b>(request: httparse::Request<'h, 'b>, len: usize) -> Result<RequestHead<'h, 'b>, Violation> {
     let target = target::parse(request.path.unwrap_or_default())?;
     let method = match request.method.unwrap_or_default() {
         "POST" => Method::Post,
@@ -132,7 +156,8 @@ fn read<'b>(request: &httparse::Request<'_, 'b>, len: usize) -> Result<RequestHe
     };
     let is_http10 = request.version == Some(0);
     let fields = Fields::read(request.headers, is_http10)?;
-    Ok(RequestHead { len, method, target, is_http10, fields })
+    let method_text = request.method.unwrap_or_default();
+    Ok(RequestHead { len, method, method_text, target, is_http10, fields, headers: request.headers })
 }
 
 impl HeadScan {
@@ -235,18 +260,21 @@ fn too_many_headers() -> Violation {
 mod tests {
     use super::*;
 
-    fn parse_once(bytes: &[u8]) -> Result<Option<RequestHead<'_>>, Violation> {
-        parse(bytes, &mut HeadScan::default(), &Limits::default())
+    fn parse_with(bytes: &[u8], limits: &Limits) -> Result<bool, ErrorCode> {
+        let parsed = parse(bytes, &mut Room::new(), &mut HeadScan::default(), limits).map(|head| head.is_some());
+        parsed.map_err(|violation| violation.code)
     }
 
     fn code_of(bytes: &[u8]) -> ErrorCode {
-        parse_once(bytes).expect_err("this head is refused").code
+        parse_with(bytes, &Limits::default()).expect_err("this head is refused")
     }
 
     #[test]
     fn a_whole_head_is_read() {
-        let head =
-            parse_once(b"POST /v1/enqueue?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello").unwrap().unwrap();
+        let bytes = b"POST /v1/enqueue?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello";
+        let (mut room, mut scan) = (Room::new(), HeadScan::default());
+        let head = parse(bytes, &mut room, &mut scan, &Limits::default()).unwrap().unwrap();
+        assert_eq!((head.method_text, head.headers.len()), ("POST", 2));
         assert_eq!(
             (head.len, head.method, head.target.path, head.target.query),
             (66 - 5, Method::Post, "/v1/enqueue", "a=b")
@@ -257,7 +285,7 @@ mod tests {
     fn an_incomplete_head_needs_more_bytes() {
         let whole = b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n\r\n";
         for cut in 1..whole.len() {
-            assert!(parse_once(&whole[..cut]).unwrap().is_none(), "{cut}");
+            assert_eq!(parse_with(&whole[..cut], &Limits::default()), Ok(false), "{cut}");
         }
     }
 
@@ -276,27 +304,26 @@ mod tests {
         let limits = Limits { request_line_bytes_max: 30, ..Limits::default() };
         let at = "GET /234567890123456 HTTP/1.1\r\nHost: x\r\n\r\n".replace("/2", "/22");
         assert_eq!(at.find('\r'), Some(30));
-        assert!(parse(at.as_bytes(), &mut HeadScan::default(), &limits).unwrap().is_some());
+        assert_eq!(parse_with(at.as_bytes(), &limits), Ok(true));
         let over = at.replace("/2", "/22");
-        let refused = parse(over.as_bytes(), &mut HeadScan::default(), &limits).unwrap_err();
-        assert_eq!(refused.code, ErrorCode::UriTooLong);
+        assert_eq!(parse_with(over.as_bytes(), &limits), Err(ErrorCode::UriTooLong));
     }
 
     #[test]
     fn the_head_limit_is_inclusive() {
         let whole = b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n\r\n";
         let at = Limits { head_bytes_max: whole.len(), ..Limits::default() };
-        assert!(parse(whole, &mut HeadScan::default(), &at).unwrap().is_some());
+        assert_eq!(parse_with(whole, &at), Ok(true));
         let under = Limits { head_bytes_max: whole.len() - 1, ..Limits::default() };
-        assert_eq!(parse(whole, &mut HeadScan::default(), &under).unwrap_err().code, ErrorCode::HeadersTooLarge);
+        assert_eq!(parse_with(whole, &under), Err(ErrorCode::HeadersTooLarge));
     }
 
     #[test]
     fn the_field_limit_is_inclusive() {
         let whole = b"GET / HTTP/1.1\r\nHost: x\r\nX: y\r\n\r\n";
         let at = Limits { headers_max: 2, ..Limits::default() };
-        assert!(parse(whole, &mut HeadScan::default(), &at).unwrap().is_some());
+        assert_eq!(parse_with(whole, &at), Ok(true));
         let under = Limits { headers_max: 1, ..Limits::default() };
-        assert_eq!(parse(whole, &mut HeadScan::default(), &under).unwrap_err().code, ErrorCode::HeadersTooLarge);
+        assert_eq!(parse_with(whole, &under), Err(ErrorCode::HeadersTooLarge));
     }
 }

@@ -3,7 +3,7 @@
 //! A request goes through these steps: `head` (and in it `target`, `fields`, `negotiate`) says what it is, `plan` and
 //! `surface::http` where it goes, `body` (and `chunked`) brings the body together, `answers` keeps the order of the
 //! responses, `response` writes them. `recent` skips the first two for a head that repeats the one before. `handshake`
-//! is the way out to WebSocket, `batch` is many publishes in one request, `idempotency` is a name for one of them, and
+//! is the way out to WebSocket, `live` the one to events, `batch` is many publishes in one request, `idempotency` is a name for one of them, and
 //! `pace` is how long the client has taken.
 
 mod answers;
@@ -11,22 +11,30 @@ mod batch;
 mod body;
 mod chunked;
 mod date;
+mod edge;
 mod fields;
 mod handshake;
 mod head;
 mod idempotency;
+mod live;
 mod negotiate;
+mod origins;
 mod pace;
 mod plan;
 mod recent;
+mod refusal;
 mod response;
+mod ruled;
 mod session;
 mod target;
 mod turn;
 
 pub use date::HttpDate;
+pub use edge::Carried;
+pub use live::LiveSession;
 pub use session::HttpSession;
 
 pub(crate) use head::Method;
-pub(crate) use response::reason;
+pub(crate) use live::read_last_id;
+pub(crate) use ruled::{count_failure, decode as decode_body, hello, result_of};
 pub(crate) use target::{parameter, percent_decode};

@@ -91,7 +91,9 @@ pub(super) struct Accept {
     /// Twice the quality in thousandths, plus one when the type was named rather than covered by a wildcard: a wildcard
     /// never beats an equally good name, and of equals the first wins.
     rank: u32,
-    encoding: Encoding,
+    /// `None`: whatever we like.
+    encoding: Option<Encoding>,
+    takes_problems: bool,
 }
 
 impl Accept {
@@ -100,30 +102,36 @@ impl Accept {
         // The most common one by far.
         if value == b"*/*" {
             if self.rank < 2_000 {
-                *self = Self { rank: 2_000, encoding: Encoding::Json };
+                *self = Self { rank: 2_000, encoding: None, ..*self };
             }
             return;
         }
         for range in list(value) {
             let media_type = before(range, b';');
             let (encoding, named) = match Encoding::of_media_type(media_type) {
-                Some(encoding) => (encoding, 1),
-                None if media_type == b"*/*" || media_type.eq_ignore_ascii_case(b"application/*") => {
-                    (Encoding::Json, 0)
-                }
+                Some(encoding) => (Some(encoding), 1),
+                None if media_type == b"*/*" || media_type.eq_ignore_ascii_case(b"application/*") => (None, 0),
                 None => continue,
             };
             let quality = if media_type.len() == range.len() { 1_000 } else { quality(range) };
             // Quality 0 is a refusal of that type.
+            if quality > 0 && media_type.eq_ignore_ascii_case(b"application/problem+json") {
+                self.takes_problems = true;
+            }
             if quality > 0 && 2 * quality + named > self.rank {
-                *self = Self { rank: 2 * quality + named, encoding };
+                *self = Self { rank: 2 * quality + named, encoding, ..*self };
             }
         }
     }
 
-    /// The encoding to answer in: JSON when nothing that we speak was asked for.
-    pub(super) const fn choice(self) -> Encoding {
+    /// The encoding to answer in; `None`: nothing that we speak was asked for, or anything will do.
+    pub(super) const fn choice(self) -> Option<Encoding> {
         self.encoding
+    }
+
+    /// Refusals may come as problem details (RFC 9457, section 3).
+    pub(super) const fn takes_problems(self) -> bool {
+        self.takes_problems
     }
 }
 
@@ -163,7 +171,23 @@ mod tests {
     fn choice(accept: &str) -> Encoding {
         let mut best = Accept::default();
         best.add(accept.as_bytes());
-        best.choice()
+        best.choice().unwrap_or_default()
+    }
+
+    #[test]
+    fn what_is_not_named_is_left_to_the_server() {
+        let named = |accept: &str| {
+            let mut best = Accept::default();
+            best.add(accept.as_bytes());
+            (best.choice(), best.takes_problems())
+        };
+        for open in ["", "*/*", "application/*", "text/html", "text/html, */*;q=0.1", "application/json;q=0, */*"] {
+            assert_eq!(named(open), (None, false), "{open}");
+        }
+        assert_eq!(named("application/json, */*"), (Some(Encoding::Json), false));
+        assert_eq!(named("application/problem+json"), (Some(Encoding::Json), true));
+        assert_eq!(named("application/msgpack, application/Problem+json;q=0.5"), (Some(Encoding::MessagePack), true));
+        assert_eq!(named("application/msgpack, application/problem+json;q=0"), (Some(Encoding::MessagePack), false));
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! before byte for byte, those digits aside, has already been parsed and judged: it means the same again. Comparing
 //! costs a twentieth of parsing.
 
+use super::edge::Known;
 use super::response::Reply;
+use crate::access_log::{Note, Notes};
+use crate::context::Context;
 use crate::limits::Limits;
 use std::ops::Range;
 
@@ -12,7 +15,7 @@ use std::ops::Range;
 const HEAD_BYTES_MAX: usize = 512;
 
 /// More digits than this are left to the parser.
-const LENGTH_DIGITS_MAX: usize = 9;
+pub(super) const LENGTH_DIGITS_MAX: usize = 9;
 
 /// The head of the last publish on this connection.
 #[derive(Debug)]
@@ -21,6 +24,10 @@ pub(super) struct RecentHead {
     /// Where the value of `Content-Length` is in it.
     length: Range<usize>,
     reply: Reply,
+    /// Who sends it.
+    known: Known,
+    /// What the access log's line says of it, while that log is on: the connection's own note is forgotten sooner.
+    noted: Vec<u8>,
 }
 
 /// What a repeated head says.
@@ -39,20 +46,46 @@ impl RecentHead {
         head: &[u8],
         length: Range<usize>,
         reply: Reply,
+        known: Known,
+        noted: &[u8],
     ) -> Option<Box<Self>> {
         if head.len() > HEAD_BYTES_MAX || length.is_empty() {
             return recent;
         }
-        let mut recent = recent.unwrap_or_else(|| Box::new(Self { bytes: Vec::new(), length: 0..0, reply }));
+        let mut recent = recent.unwrap_or_else(|| Box::new(Self { bytes: Vec::new(), length: 0..0, reply, known, noted: Vec::new() }));
         recent.bytes.clear();
         recent.bytes.extend_from_slice(head);
         recent.length = length;
         recent.reply = reply;
+        recent.known = known;
+        recent.noted.clear();
+        recent.noted.extend_from_slice(noted);
         Some(recent)
     }
 
-    /// Compares the start of `rest` with the remembered head. `None`: it differs, or needs a closer look.
-    pub(super) fn recognise(&self, rest: &[u8], limits: &Limits) -> Option<Repeated> {
+    /// Notes it once more for the access log: its earlier note has been forgotten. `is_alone`: no request waits.
+    #[cold]
+    pub(super) fn note_again(&mut self, notes: &mut Notes, is_alone: bool) -> Note {
+        self.reply.note = notes.add_again(&self.noted, is_alone);
+        self.reply.note
+    }
+
+    /// Who sends it.
+    pub(super) const fn known(&self) -> &Known {
+        &self.known
+    }
+
+    /// Compares the start of `rest` with the remembered head. `None`: it differs, or needs a closer look: also when other
+    /// rules hold since, or when its token has expired.
+    pub(super) fn recognise(&self, rest: &[u8], context: &Context<'_>) -> Option<Repeated> {
+        let policy = context.policy;
+        if self.known.generation != policy.generation || self.known.expires_unix_ms <= context.now.unix_ms {
+            return None;
+        }
+        self.compare(rest, context.limits, policy.guards.large_bytes)
+    }
+
+    fn compare(&self, rest: &[u8], limits: &Limits, bytes_max: u64) -> Option<Repeated> {
         let rest_from_length = rest.strip_prefix(&self.bytes[..self.length.start])?;
         let after_length = &self.bytes[self.length.end..];
         let mut body_bytes = 0;
@@ -67,7 +100,7 @@ impl RecentHead {
         let head_bytes = self.bytes.len() - self.length.len() + digits;
         let is_same = digits > 0 && rest_from_length[digits..].starts_with(after_length);
         let is_within_limits =
-            body_bytes > 0 && body_bytes <= limits.body_bytes_max as u64 && head_bytes <= limits.head_bytes_max;
+            body_bytes > 0 && body_bytes <= bytes_max.min(limits.body_bytes_max as u64) && head_bytes <= limits.head_bytes_max;
         (is_same && is_within_limits).then_some(Repeated { head_bytes, body_bytes, reply: self.reply })
     }
 }
@@ -75,18 +108,25 @@ impl RecentHead {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Now;
+    use crate::{Now, TenantId};
 
     const HEAD: &[u8] = b"POST /v1/enqueue HTTP/1.1\r\nContent-Length: 12\r\nHost: x\r\n\r\n";
 
+    const KNOWN: Known = Known {
+        generation: 0,
+        expires_unix_ms: u64::MAX,
+        tenant: TenantId::DEFAULT,
+        address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    };
+
     fn recent() -> Box<RecentHead> {
         let reply = Reply::to_unread(Now::default());
-        RecentHead::remember(None, HEAD, 43..45, reply).expect("short enough")
+        RecentHead::remember(None, HEAD, 43..45, reply, KNOWN, b"").expect("short enough")
     }
 
     fn recognise(bytes: &str) -> Option<(usize, u64)> {
         let limits = Limits { body_bytes_max: 1_000, head_bytes_max: HEAD.len() + 1, ..Limits::default() };
-        recent().recognise(bytes.as_bytes(), &limits).map(|repeated| (repeated.head_bytes, repeated.body_bytes))
+        recent().compare(bytes.as_bytes(), &limits, u64::MAX).map(|repeated| (repeated.head_bytes, repeated.body_bytes))
     }
 
     #[test]
@@ -111,7 +151,7 @@ mod tests {
     #[test]
     fn long_heads_are_not_remembered() {
         let reply = Reply::to_unread(Now::default());
-        assert!(RecentHead::remember(None, &[b'x'; HEAD_BYTES_MAX], 1..2, reply).is_some());
-        assert!(RecentHead::remember(None, &[b'x'; HEAD_BYTES_MAX + 1], 1..2, reply).is_none());
+        assert!(RecentHead::remember(None, &[b'x'; HEAD_BYTES_MAX], 1..2, reply, KNOWN, b"").is_some());
+        assert!(RecentHead::remember(None, &[b'x'; HEAD_BYTES_MAX + 1], 1..2, reply, KNOWN, b"").is_none());
     }
 }

@@ -1,11 +1,15 @@
 //! Responses (RFC 9112, section 4): encoded once, straight into the place that they are sent from.
 
 use super::batch::Results;
+use super::origins::Origin;
+use super::refusal::{self, Manner, PROBLEM, is_decode_failure};
+use crate::access_log::{self, Note, Notes};
 use crate::answer::{Answer, Receipt, Refusal};
 use crate::codec;
 use crate::context::Context;
 use crate::error::ErrorCode;
-use crate::surface::http::{encode_refusal, is_decode_failure};
+use crate::ids::TenantId;
+use crate::rules;
 use crate::telemetry::Endpoint;
 use crate::{Encoding, Now};
 use std::borrow::Cow;
@@ -27,6 +31,16 @@ pub(super) struct Reply {
     pub(super) is_http10: bool,
     /// The last response of the connection.
     pub(super) closes: bool,
+    /// On whose behalf it was asked.
+    pub(super) tenant: TenantId,
+    /// Whose page asked.
+    pub(super) origin: Origin,
+    /// Refusals come as problem details.
+    pub(super) takes_problems: bool,
+    /// The position of the rule that answers it.
+    pub(super) rule: Option<u32>,
+    /// What the access log's line says of the request.
+    pub(super) note: Note,
 }
 
 impl Reply {
@@ -41,11 +55,16 @@ impl Reply {
             is_head: false,
             is_http10: false,
             closes: true,
+            tenant: TenantId::DEFAULT,
+            origin: Origin::Off,
+            takes_problems: false,
+            rule: None,
+            note: Note::NONE,
         }
     }
 }
 
-/// A header field that only some refusals carry.
+/// What only some refusals carry: a header field, or members of the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Extra {
     None,
@@ -53,6 +72,24 @@ pub(super) enum Extra {
     Allow(&'static str),
     /// What the path speaks (RFC 9110, section 15.5.22; RFC 6455, section 4.4).
     WebSocketOnly,
+    /// How to say who one is (RFC 6750, section 3).
+    Challenge(&'static str),
+    /// How large something was, and how large it may be.
+    Size { size: u64, limit: u64 },
+    /// How many there may be.
+    Limit(u64),
+    /// Whose allowance is used up.
+    Tenant(TenantId),
+    /// It should have been an upload.
+    Upload,
+}
+
+/// Whom a response goes to.
+#[derive(Clone, Copy)]
+struct To<'a> {
+    reply: Reply,
+    /// The origin whose page may read it.
+    origin: Option<&'a str>,
 }
 
 /// What there is to tell.
@@ -61,11 +98,25 @@ pub(super) enum Outcome<'a> {
     Answer(&'a Answer<'a>),
     Refusal(&'a Refusal<'a>, Extra),
     Batch(&'a Results),
+    /// What a rule says.
+    Ruled(&'a rules::Response),
+    /// Events follow, until the connection ends.
+    EventStream,
+    /// A page of the request's origin may ask.
+    Preflight,
 }
 
-/// Appends the response to `context.out` and counts it.
-pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_>) {
+/// Appends the response to `context.out`, counts it, and writes its line of the access log. `origin` is the text of the
+/// reply's origin.
+pub(super) fn write(
+    reply: Reply,
+    origin: Option<&str>,
+    notes: Option<&Notes>,
+    outcome: Outcome<'_>,
+    context: &mut Context<'_>,
+) {
     let start = context.out.len();
+    let to = To { reply, origin };
     let encoding = reply.encoding;
     let status = match outcome {
         Outcome::Answer(&Answer::Published { id, stream, seq, promise, duplicate }) => {
@@ -73,24 +124,24 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
             // `{"id":"","stream":"","seq":}` and some digits: the guess only has to have the right number of digits.
             let length_guess = id.len() + stream.len() + 34 + codec::published_extra_len(&receipt);
             let head = Head { status: 200, content_type: encoding.media_type(), length_guess, ..Head::default() };
-            head.write(reply, context, |out| codec::encode_published(encoding, &receipt, out));
+            head.write(to, context, |out| codec::encode_published(encoding, &receipt, out));
             200
         }
-        Outcome::Answer(Answer::Refused(refusal)) => write_refusal(reply, refusal, Extra::None, context),
-        Outcome::Refusal(refusal, extra) => write_refusal(reply, refusal, extra, context),
+        Outcome::Answer(Answer::Refused(refusal)) => write_refusal(to, refusal, Extra::None, context),
+        Outcome::Refusal(refusal, extra) => write_refusal(to, refusal, extra, context),
         Outcome::Answer(Answer::Stats(stats)) => {
             let head = Head { content_type: encoding.media_type(), ..Head::default() };
-            head.write(reply, context, |out| codec::encode_stats(encoding, stats, out));
+            head.write(to, context, |out| codec::encode_stats(encoding, stats, out));
             200
         }
         Outcome::Answer(Answer::Document { status, content_type, body }) => {
             let is_json = content_type.starts_with(Encoding::Json.media_type());
             if is_json && encoding == Encoding::MessagePack {
                 let head = Head { status: *status, content_type: encoding.media_type(), ..Head::default() };
-                head.write(reply, context, |out| codec::transcode(Encoding::Json, encoding, body, out));
+                head.write(to, context, |out| codec::transcode(Encoding::Json, encoding, body, out));
             } else {
                 let head = Head { status: *status, content_type, length_guess: body.len(), ..Head::default() };
-                head.write(reply, context, |out| out.extend_from_slice(body));
+                head.write(to, context, |out| out.extend_from_slice(body));
             }
             *status
         }
@@ -99,7 +150,7 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
             let body = serde_json::to_vec(answer).unwrap_or_default();
             let status = answer.status();
             let head = Head { status, content_type: encoding.media_type(), ..Head::default() };
-            head.write(reply, context, |out| match encoding {
+            head.write(to, context, |out| match encoding {
                 Encoding::Json => out.extend_from_slice(&body),
                 Encoding::MessagePack => codec::transcode(Encoding::Json, encoding, &body, out),
             });
@@ -112,7 +163,18 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
                 message: Cow::Borrowed("the request got an answer of another kind"),
                 retry_after_ms: None,
             };
-            write_refusal(reply, &refusal, Extra::None, context)
+            write_refusal(to, &refusal, Extra::None, context)
+        }
+        Outcome::Ruled(response) => write_ruled(to, response, context),
+        Outcome::EventStream => {
+            let head = Head { content_type: "text/event-stream", is_endless: true, ..Head::default() };
+            head.write(to, context, |_| ());
+            200
+        }
+        Outcome::Preflight => {
+            let head = Head { status: NO_CONTENT, ..Head::default() };
+            head.write(to, context, |_| ());
+            NO_CONTENT
         }
         Outcome::Batch(results) => {
             let status = results.status();
@@ -123,14 +185,54 @@ pub(super) fn write(reply: Reply, outcome: Outcome<'_>, context: &mut Context<'_
                 length_guess: results.encoded_bytes(),
                 ..Head::default()
             };
-            head.write(reply, context, |out| results.write_body(encoding, out));
+            head.write(to, context, |out| results.write_body(encoding, out));
             status
         }
     };
     count(reply, status, start, context);
+    if let Some(rule) = reply.rule {
+        context.telemetry.count_rule(rule as usize);
+    }
+    if context.log.is_http_on() {
+        log(reply, notes, status, outcome, start, context);
+    }
 }
 
-fn write_refusal(reply: Reply, refusal: &Refusal<'_>, extra: Extra, context: &mut Context<'_>) -> u16 {
+/// Writes the line of a request.
+fn log(
+    reply: Reply,
+    notes: Option<&Notes>,
+    status: u16,
+    outcome: Outcome<'_>,
+    start: usize,
+    context: &mut Context<'_>,
+) {
+    let refusal = match outcome {
+        Outcome::Answer(Answer::Refused(refusal)) | Outcome::Refusal(refusal, _) => Some(refusal),
+        Outcome::Answer(_) | Outcome::Batch(_) | Outcome::Ruled(_) | Outcome::EventStream | Outcome::Preflight => None,
+    };
+    let cap = match refusal.map(|refusal| refusal.code) {
+        Some(ErrorCode::PayloadTooLarge) => Some((context.limits.body_bytes_max as u64, None)),
+        Some(ErrorCode::DepthExceeded) => Some((context.limits.depth_max as u64, None)),
+        _ => None,
+    };
+    let line = access_log::Outcome {
+        status,
+        error: refusal.map(|refusal| refusal.code),
+        reason: refusal.map_or("", |refusal| &refusal.message),
+        cap,
+        rule: reply.rule.and_then(|rule| context.policy.rules.id_at(rule)).unwrap_or_default(),
+        decoded_ns: reply.decoded_ns,
+        bytes_in: reply.body_bytes.into(),
+        bytes_out: (context.out.len() - start) as u64,
+        codec: reply.request_encoding,
+    };
+    let note = notes.and_then(|notes| notes.text(reply.note));
+    context.log.request(context.now, note, context.peer, &line);
+}
+
+fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut Context<'_>) -> u16 {
+    let To { reply, .. } = to;
     let code = refusal.code;
     context.telemetry.count_error(code);
     if is_decode_failure(code) {
@@ -143,11 +245,47 @@ fn write_refusal(reply: Reply, refusal: &Refusal<'_>, extra: Extra, context: &mu
     }
     let retry_after_s = refusal.wait_ms().map(retry_after_s);
     let status = code.http_status();
-    let head = Head { status, content_type: reply.encoding.media_type(), extra, retry_after_s, length_guess: 150 };
-    head.write(reply, context, |out| {
-        encode_refusal(reply.encoding, reply.request_encoding, refusal, retry_after_s, out);
-    });
+    let is_problem = reply.takes_problems;
+    let encoding = if is_problem { Encoding::Json } else { reply.encoding };
+    let content_type = if is_problem { PROBLEM } else { encoding.media_type() };
+    let policy = context.policy;
+    let tenant = if let Extra::Tenant(tenant) = extra { policy.tenants.name(tenant) } else { "" };
+    let manner = Manner { encoding, request: reply.request_encoding, is_problem, retry_after_s, extra, tenant };
+    let head = Head { status, content_type, extra, retry_after_s, length_guess: 150, ..Head::default() };
+    head.write(to, context, |out| refusal::encode(&manner, refusal, out));
     status
+}
+
+/// Writes what a rule says.
+fn write_ruled(to: To<'_>, response: &rules::Response, context: &mut Context<'_>) -> u16 {
+    if let Some(error) = &response.error {
+        let known = ErrorCode::ALL.iter().find(|code| code.code() == error.code);
+        context.telemetry.count_error(known.copied().unwrap_or(ErrorCode::InvalidField));
+    }
+    let encoding = to.reply.encoding;
+    let rules::Reply::Http { status, headers, body } = &response.reply else {
+        let head = Head { status: NO_CONTENT, ..Head::default() };
+        head.write(to, context, |_| ());
+        return NO_CONTENT;
+    };
+    let usual = match body {
+        rules::ReplyBody::Empty | rules::ReplyBody::Text(_) => "text/plain; charset=utf-8",
+        rules::ReplyBody::Value(_) => encoding.media_type(),
+    };
+    let content_type = headers.iter().find(|(name, _)| name == CONTENT_TYPE).map_or(usual, |(_, value)| value);
+    let head = Head { status: *status, content_type, fields: headers, ..Head::default() };
+    head.write(to, context, |out| match body {
+        rules::ReplyBody::Empty => {}
+        rules::ReplyBody::Text(text) => out.extend_from_slice(text.as_bytes()),
+        // Writing values to memory does not fail.
+        rules::ReplyBody::Value(value) => {
+            let _ = match encoding {
+                Encoding::Json => serde_json::to_writer(out, value).is_ok(),
+                Encoding::MessagePack => rmp_serde::encode::write_named(out, value).is_ok(),
+            };
+        }
+    });
+    *status
 }
 
 /// `Retry-After` has whole seconds (RFC 9110, section 10.2.3): rounded up, so that a client never comes too early.
@@ -178,6 +316,14 @@ fn count(reply: Reply, status: u16, start: usize, context: &mut Context<'_>) {
     telemetry.http_codecs[reply.encoding as usize].bytes_out += bytes_out;
 }
 
+/// The status of a response without a body.
+const NO_CONTENT: u16 = 204;
+/// Likewise.
+const NOT_MODIFIED: u16 = 304;
+
+/// What a rule may say of its own body.
+const CONTENT_TYPE: &str = "content-type";
+
 /// The parts of a response head that differ.
 #[derive(Debug)]
 struct Head<'a> {
@@ -187,26 +333,60 @@ struct Head<'a> {
     retry_after_s: Option<u32>,
     /// Bytes that the body will have, more or less.
     length_guess: usize,
+    /// The body ends with the connection, and nobody on the way may keep it, or keep it back.
+    is_endless: bool,
+    /// Fields that a rule adds.
+    fields: &'a [(String, String)],
 }
 
 impl Default for Head<'_> {
     fn default() -> Self {
-        Self { status: 200, content_type: "", extra: Extra::None, retry_after_s: None, length_guess: 300 }
+        Self {
+            status: 200,
+            content_type: "",
+            extra: Extra::None,
+            retry_after_s: None,
+            length_guess: 300,
+            is_endless: false,
+            fields: &[],
+        }
     }
 }
 
 impl Head<'_> {
     /// Appends head and body. The length stands before the body but is known after it: its digits are patched in.
-    fn write(&self, reply: Reply, context: &mut Context<'_>, body: impl FnOnce(&mut Vec<u8>)) {
+    fn write(&self, to: To<'_>, context: &mut Context<'_>, body: impl FnOnce(&mut Vec<u8>)) {
+        let reply = to.reply;
         let date = context.date.text(context.now);
         let out = &mut *context.out;
         write_status_line(self.status, out);
         out.extend_from_slice(b"date: ");
         out.extend_from_slice(date);
+        if reply.origin != Origin::Off {
+            write_origin(to.origin, out);
+        }
+        for (name, value) in self.fields {
+            // The one about the body's type has its place below.
+            if name != CONTENT_TYPE {
+                out.extend_from_slice(b"\r\n");
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b": ");
+                out.extend_from_slice(value.as_bytes());
+            }
+        }
+        if matches!(self.status, NO_CONTENT | NOT_MODIFIED) {
+            // It has no body, and says nothing of one (RFC 9110, section 8.6).
+            out.extend_from_slice(if reply.closes { b"\r\nconnection: close\r\n\r\n" } else { b"\r\n\r\n" });
+            return;
+        }
         out.extend_from_slice(b"\r\ncontent-type: ");
         out.extend_from_slice(self.content_type.as_bytes());
         match self.extra {
-            Extra::None => {}
+            Extra::None | Extra::Size { .. } | Extra::Limit(_) | Extra::Tenant(_) | Extra::Upload => {}
+            Extra::Challenge(challenge) => {
+                out.extend_from_slice(b"\r\nwww-authenticate: ");
+                out.extend_from_slice(challenge.as_bytes());
+            }
             Extra::Allow(methods) => {
                 out.extend_from_slice(b"\r\nallow: ");
                 out.extend_from_slice(methods.as_bytes());
@@ -216,6 +396,12 @@ impl Head<'_> {
         if let Some(seconds) = self.retry_after_s {
             out.extend_from_slice(b"\r\nretry-after: ");
             out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+        }
+        if self.is_endless {
+            out.extend_from_slice(
+                b"\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\nconnection: close\r\n\r\n",
+            );
+            return;
         }
         // A field named in `connection` is meant for the next hop only, as `upgrade` is (RFC 9110, section 7.8).
         match (reply.closes, self.extra == Extra::WebSocketOnly) {
@@ -245,6 +431,21 @@ impl Head<'_> {
     }
 }
 
+/// What a page of another origin may do (the Fetch standard, section 3.2.3). The origin is named also where every one may
+/// ask, as the earlier server did, so caches have to tell pages apart.
+fn write_origin(origin: Option<&str>, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\nvary: Origin");
+    if let Some(origin) = origin {
+        out.extend_from_slice(b"\r\naccess-control-allow-origin: ");
+        out.extend_from_slice(origin.as_bytes());
+        out.extend_from_slice(
+            b"\r\naccess-control-allow-methods: GET, POST, PUT, DELETE, OPTIONS, PATCH\r\n\
+              access-control-allow-headers: content-type, authorization, x-token, x-codec, idempotency-key, traceparent, \
+              last-event-id\r\naccess-control-expose-headers: retry-after\r\naccess-control-max-age: 86400",
+        );
+    }
+}
+
 fn write_status_line(status: u16, out: &mut Vec<u8>) {
     if status == 200 {
         out.extend_from_slice(b"HTTP/1.1 200 OK\r\n");
@@ -262,6 +463,7 @@ pub(crate) const fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
         201 => "Created",
+        204 => "No Content",
         207 => "Multi-Status",
         400 => "Bad Request",
         401 => "Unauthorized",

@@ -3,25 +3,30 @@
 use super::answers::Answers;
 use super::batch::{self, Batch};
 use super::body::{Incoming, Kept, Purpose};
+use super::edge::{CHARGE_TOKEN, Carried, Edge};
 use super::fields::Framing;
 use super::handshake::Upgrade;
-use super::head::{self, HeadScan, bad, bare_line_feed};
+use super::head::{self, HeadScan, RequestHead, Room, bad, bare_line_feed};
+use super::live::{LiveSession, Opening};
 use super::pace::Pace;
 use super::plan::{self, Action, Plan};
-use super::recent::{RecentHead, Repeated};
+use super::origins::Origin;
+use super::recent::{self, RecentHead, Repeated};
 use super::response::{Extra, Outcome, Reply};
-use super::turn::{Place, Turn, check_publish};
+use super::ruled::Ruled;
+use super::turn::{Place, Turn, check_publish, read_publish};
 use crate::Encoding;
+use crate::access_log::{Note, Request};
 use crate::answer::Answer;
-use crate::codec::decode_publish;
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::{TenantId, Token};
+use crate::limiter::Gate;
 use crate::inbox::Inbox;
 use crate::limits::Limits;
-use crate::policy::Scope;
 use crate::session::Step;
+use crate::telemetry::Telemetry;
 use crate::surface::http as surface;
 use crate::surface::streams;
 use crate::ws::{Role, WsSession};
@@ -32,16 +37,22 @@ const BODY_KEPT_BYTES_MAX: usize = 64 * 1024;
 /// One connection as long as it speaks HTTP. An idle one takes a few hundred bytes.
 #[derive(Debug)]
 pub struct HttpSession {
-    phase: Phase,
-    answers: Answers,
+    pub(super) phase: Phase,
+    pub(super) answers: Answers,
     scan: HeadScan,
     /// A body that did not come in one read, as far as it has come; after its command was given out, until the next call.
-    body: Vec<u8>,
+    pub(super) body: Vec<u8>,
     /// What the head of the request whose body is coming said; until the next call, as `body`.
-    kept: Kept,
+    pub(super) kept: Kept,
     /// The last `Idempotency-Key`: it counts while `kept` says so. Its memory is used again.
-    key: String,
+    pub(super) key: String,
     batch: Option<Box<Batch>>,
+    /// What rules are busy with; absent until one may answer.
+    pub(super) ruled: Option<Box<Ruled>>,
+    /// What the request in front has passed, and what the connection holds.
+    pub(super) edge: Edge,
+    /// Requests that `Telemetry::http_in_progress` counts.
+    counted: u32,
     /// The head of the last publish, from the second one on: a connection for one message needs none.
     recent: Option<Box<RecentHead>>,
     has_published: bool,
@@ -55,15 +66,21 @@ pub struct HttpSession {
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     /// Before a request head.
     Head,
     /// In a request body.
     Body(Incoming),
+    /// Another shard is asked whether a rule may answer.
+    Settling,
     /// A subscription has been asked for; its answer decides the upgrade.
     Upgrading(Box<Upgrade>),
     /// The 101 is written.
     Upgraded(Box<Upgrade>),
+    /// Events have been asked for; the answer to the subscription decides.
+    Opening(Box<Opening>),
+    /// The head of the response is written, and events follow.
+    Live(Box<LiveSession>),
 }
 
 impl Default for HttpSession {
@@ -76,6 +93,9 @@ impl Default for HttpSession {
             kept: Kept::Nothing,
             key: String::new(),
             batch: None,
+            ruled: None,
+            edge: Edge::default(),
+            counted: 0,
             recent: None,
             has_published: false,
             first_line: 0,
@@ -89,18 +109,23 @@ impl Default for HttpSession {
 impl HttpSession {
     /// See `Session::next`.
     pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
-        match self.advance(inbox, context) {
+        let turn = self.advance(inbox, context);
+        self.count(context.telemetry);
+        match turn {
             Turn::NeedBytes => Step::NeedBytes,
             Turn::Wait => Step::Wait,
             Turn::Again => Step::Again,
             Turn::Close => Step::Close,
-            Turn::Publish { token, encoding, place } => {
-                let mut read = decode_publish(encoding, place.bytes(inbox, &self.body), context.limits);
-                let key = matches!(self.kept, Kept::Key).then_some(&*self.key);
-                check_publish(&mut read, key, context);
+            Turn::Publish { token, tenant, encoding, place } => {
+                let mut read = read_publish(encoding, place.bytes(inbox, &self.body), context);
+                let (key, trace) = match self.kept {
+                    Kept::Publish { has_key, trace } => (has_key.then_some(&*self.key), trace),
+                    Kept::Nothing | Kept::Settings(_) | Kept::Ruled(_) => (None, None),
+                };
+                check_publish(&mut read, key, trace, context);
                 match read {
                     Ok(publish) => {
-                        Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Publish(publish) }
+                        Step::Command { token, tenant, command: Command::Publish(publish) }
                     }
                     Err(violation) => {
                         self.answers.refuse(token, violation, Extra::None, true, context);
@@ -110,12 +135,13 @@ impl HttpSession {
             }
             Turn::Line { token, line } => {
                 let Some(batch) = &mut self.batch else { return Step::Again };
+                let (trace, tenant) = (batch.trace, batch.tenant);
                 let (bytes, results) = batch.line_mut(line);
-                let mut read = decode_publish(Encoding::Json, bytes, context.limits);
-                check_publish(&mut read, None, context);
+                let mut read = read_publish(Encoding::Json, bytes, context);
+                check_publish(&mut read, None, trace, context);
                 match read {
                     Ok(publish) => {
-                        Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Publish(publish) }
+                        Step::Command { token, tenant, command: Command::Publish(publish) }
                     }
                     Err(violation) => {
                         context.telemetry.count_error(violation.code);
@@ -124,26 +150,35 @@ impl HttpSession {
                     }
                 }
             }
-            Turn::Settings { token, encoding, place } => {
+            Turn::Settings { token, tenant, encoding, place } => {
                 let kept = std::mem::replace(&mut self.kept, Kept::Nothing);
                 let Kept::Settings(mut command) = kept else { return Step::Again };
                 let bytes = place.bytes(inbox, &self.body);
                 match streams::read_settings(&mut command, encoding, bytes, context.limits) {
-                    Ok(()) => Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Stream(command) },
+                    Ok(()) => Step::Command { token, tenant, command: Command::Stream(command) },
                     Err(violation) => {
                         self.answers.refuse(token, violation, Extra::None, true, context);
                         Step::Again
                     }
                 }
             }
-            Turn::Ask { token, command } => {
-                Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Stream(command) }
+            Turn::KeptQuery { token, tenant, scope, route, query } => {
+                self.query_step(token, tenant, scope, route, query, context)
             }
-            Turn::Query { token, route, head_bytes, query } => {
+            Turn::Frame { token, tenant, scope, has_key, request, continuation } => {
+                self.frame_step(token, tenant, scope, has_key, request, continuation, context)
+            }
+            Turn::Ask { token, tenant, command } => {
+                Step::Command { token, tenant, command: Command::Stream(command) }
+            }
+            Turn::Charge(charge) => {
+                Step::Command { token: CHARGE_TOKEN, tenant: TenantId::DEFAULT, command: Command::Charge(charge) }
+            }
+            Turn::Query { token, tenant, scope, route, head_bytes, query } => {
                 // The head was text when it was parsed.
                 let query = std::str::from_utf8(&inbox.take(head_bytes)[query]).unwrap_or_default();
-                match surface::query_command(route, query, Scope::Server, context.limits) {
-                    Ok(command) => Step::Command { token, tenant: TenantId::DEFAULT, command },
+                match surface::query_command(route, query, scope, context.limits) {
+                    Ok(command) => Step::Command { token, tenant, command },
                     Err(violation) => {
                         let may_stop = matches!(self.phase, Phase::Head);
                         self.answers.refuse(token, violation, Extra::None, may_stop, context);
@@ -151,14 +186,31 @@ impl HttpSession {
                     }
                 }
             }
+            Turn::Live { reply, after, head_bytes, query } => {
+                self.begin_live(reply, after, (head_bytes, query), inbox, context)
+            }
             Turn::Subscribe { mut upgrade, head_bytes, query } => {
-                let query = std::str::from_utf8(&inbox.take(head_bytes)[query]).unwrap_or_default();
+                let head = inbox.take(head_bytes);
+                let query = match &mut upgrade.subscription {
+                    Some(subscription) => {
+                        let ruled = self.ruled.get_or_insert_default();
+                        ruled.text = std::mem::take(&mut subscription.0).into_bytes();
+                        &*ruled.text
+                    }
+                    None => &head[query],
+                };
+                let query = std::str::from_utf8(query).unwrap_or_default();
                 match surface::subscribe(query, upgrade.encoding, context.limits) {
                     Ok(subscribe) => {
-                        let token = upgrade.token;
+                        let (token, tenant) = (upgrade.token, upgrade.principal.tenant);
                         upgrade.credit = subscribe.credit;
+                        if context.log.is_ws_on() {
+                            let group = subscribe.group.as_deref().unwrap_or_default();
+                            let group = (!subscribe.ephemeral).then(|| group.to_owned());
+                            upgrade.subject = Some(Box::new((subscribe.stream.clone().into_owned(), group)));
+                        }
                         self.phase = Phase::Upgrading(upgrade);
-                        Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Subscribe(subscribe) }
+                        Step::Command { token, tenant, command: Command::Subscribe(subscribe) }
                     }
                     Err(violation) => {
                         upgrade.violation = Some(violation);
@@ -173,10 +225,26 @@ impl HttpSession {
 
     /// See `Session::answer`.
     pub fn answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
+        if token == CHARGE_TOKEN {
+            self.edge.answer(answer);
+            return;
+        }
+        self.take_answer(token, answer, context);
+        self.count(context.telemetry);
+    }
+
+    fn take_answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
         if let Phase::Upgrading(upgrade) = &self.phase
             && upgrade.token == token
         {
             self.finish_upgrade(answer, context);
+            return;
+        }
+        if self.finish_opening(token, answer, context) {
+            return;
+        }
+        if self.take_ruled_answer(token, answer, context) {
+            self.note_answered(context);
             return;
         }
         if batch::is_line(token) {
@@ -201,19 +269,25 @@ impl HttpSession {
 
     /// Turns into the WebSocket session that the handshake agreed on. Only after [`Self::is_upgraded`].
     pub fn upgrade(&mut self, context: &mut Context<'_>) -> WsSession {
-        let (role, encoding, hello, violation) = match std::mem::replace(&mut self.phase, Phase::Head) {
-            Phase::Upgraded(upgrade) => (upgrade.role, upgrade.encoding, upgrade.hello, upgrade.violation),
-            _ => {
-                debug_assert!(false, "an upgrade without a handshake");
-                let violation = Violation::new(ErrorCode::Internal, "the connection was never upgraded");
-                (Role::Publisher, Encoding::Json, None, Some(violation))
-            }
+        let Phase::Upgraded(upgrade) = std::mem::replace(&mut self.phase, Phase::Head) else {
+            debug_assert!(false, "an upgrade without a handshake");
+            let mut websocket = WsSession::new(Role::Publisher, Encoding::Json, context);
+            websocket.close(&Violation::new(ErrorCode::Internal, "the connection was never upgraded"), context);
+            return websocket;
         };
-        let mut websocket = WsSession::new(role, encoding, context);
-        if let Some(subscribed) = hello {
+        self.uncount(context.telemetry);
+        let mut websocket = WsSession::new(upgrade.role, upgrade.encoding, context);
+        websocket.act_for(&upgrade.principal, self.edge.take_slots(), context.now);
+        if context.log.is_ws_on() {
+            websocket.be_known_as(upgrade.open_log(context));
+        }
+        if let Some(opening) = upgrade.by_rules {
+            websocket.follow_rules(*opening, upgrade.scope, context);
+        }
+        if let Some(subscribed) = upgrade.hello {
             websocket.greet(&subscribed, context);
         }
-        if let Some(violation) = violation {
+        if let Some(violation) = upgrade.violation {
             websocket.close(&violation, context);
         }
         websocket
@@ -239,13 +313,49 @@ impl HttpSession {
     /// See `Session::is_idle`.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.answers.is_empty() && !self.pace.is_receiving() && matches!(self.phase, Phase::Head)
+        self.answers.is_empty()
+            && !self.pace.is_receiving()
+            && matches!(self.phase, Phase::Head)
+            && !self.edge.is_asking()
     }
 
     /// See `Session::owes_answer`.
     #[must_use]
     pub fn owes_answer(&self) -> bool {
-        !self.answers.is_empty() || matches!(self.phase, Phase::Upgrading(_))
+        !self.answers.is_empty() || matches!(self.phase, Phase::Upgrading(_)) || self.edge.is_asking()
+    }
+
+    /// The session of a connection that comes from another shard, with the request that moved it.
+    #[must_use]
+    pub fn carried(carried: Carried) -> Self {
+        Self { edge: Edge::carried(carried), ..Self::default() }
+    }
+
+    /// What goes with the connection to another shard. This session is not used any more.
+    pub fn carry(&mut self, telemetry: &mut Telemetry) -> Carried {
+        self.uncount(telemetry);
+        self.edge.carry()
+    }
+
+    /// See `Session::disconnected`.
+    pub fn disconnected(&mut self, telemetry: &mut Telemetry, gate: &mut dyn Gate) {
+        self.uncount(telemetry);
+        self.edge.release(gate);
+    }
+
+    /// Keeps the gauge of requests in progress right.
+    #[inline]
+    fn count(&mut self, telemetry: &mut Telemetry) {
+        let is_coming = matches!(self.phase, Phase::Body(_) | Phase::Upgrading(_));
+        let now = self.answers.len() as u32 + u32::from(is_coming);
+        if now != self.counted {
+            telemetry.http_in_progress = telemetry.http_in_progress.wrapping_add(now.wrapping_sub(self.counted));
+            self.counted = now;
+        }
+    }
+
+    pub(super) fn uncount(&mut self, telemetry: &mut Telemetry) {
+        telemetry.http_in_progress = telemetry.http_in_progress.wrapping_sub(std::mem::take(&mut self.counted));
     }
 
     /// See `Session::deadline_ns`.
@@ -256,7 +366,7 @@ impl HttpSession {
             Phase::Head if self.is_idle() && !self.is_closing() => limits.keep_alive_ms,
             Phase::Body(_) => limits.request_ms,
             // The shard owes an answer: that it comes in time is not the client's business.
-            Phase::Head | Phase::Upgrading(_) | Phase::Upgraded(_) => return None,
+            Phase::Head | Phase::Settling | Phase::Upgrading(_) | Phase::Upgraded(_) | Phase::Opening(_) | Phase::Live(_) => return None,
         };
         Some(self.pace.due_ns(wait_ms))
     }
@@ -279,14 +389,19 @@ impl HttpSession {
 
     fn advance(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
         self.pace.begin(context.now);
+        if let Some(turn) = self.follow_up() {
+            return turn;
+        }
         if let Some(turn) = self.dispatch_batch(context) {
             return turn;
         }
         match &self.phase {
             Phase::Head => self.read_head(inbox, context),
             Phase::Body(_) => self.read_body(inbox, context),
-            Phase::Upgrading(_) => Turn::Wait,
-            Phase::Upgraded(_) => Turn::Again,
+            Phase::Settling if self.edge.is_asking() => Turn::Wait,
+            Phase::Settling => self.settle(context),
+            Phase::Upgrading(_) | Phase::Opening(_) => Turn::Wait,
+            Phase::Upgraded(_) | Phase::Live(_) => Turn::Again,
         }
     }
 
@@ -322,16 +437,28 @@ impl HttpSession {
         if self.answers.len() >= context.limits.unanswered_max {
             return self.wait();
         }
-        if let Some(repeated) = self.recognise(inbox, context) {
+        if self.edge.is_asking() {
+            return self.wait();
+        }
+        if let Some(mut repeated) = self.recognise(inbox, context) {
+            self.edge.begin_next();
+            if context.log.is_http_on() {
+                repeated.reply.note = self.note_again(repeated.reply.note);
+            }
             self.has_skipped_line = false;
             inbox.take(repeated.head_bytes);
             let framing = Framing::Length(repeated.body_bytes);
             self.phase = Phase::Body(Incoming::new(repeated.reply, Purpose::Publish, framing));
             return self.read_body(inbox, context);
         }
-        match head::parse(inbox.rest(), &mut self.scan, context.limits) {
+        let mut room = Room::new();
+        match head::parse(inbox.rest(), &mut room, &mut self.scan, context.limits) {
             Ok(Some(head)) => {
-                let plan = plan::decide(&head, inbox.rest(), self.answers.is_empty(), &mut self.key, context);
+                let (edge, answers) = (&mut self.edge, &mut self.answers);
+                let mut plan = plan::decide(&head, inbox.rest(), edge, answers, &mut self.key, context);
+                if context.log.is_http_on() && !self.is_to_wait(&plan.action) {
+                    plan.reply.note = self.note(&head, inbox.rest(), &plan, context);
+                }
                 self.follow(plan, inbox, context)
             }
             Ok(None) => {
@@ -342,38 +469,93 @@ impl HttpSession {
         }
     }
 
+    /// The request is left where it is for now, and its head read again later.
+    const fn is_to_wait(&self, action: &Action) -> bool {
+        match action {
+            Action::Wait | Action::Charge(_) => true,
+            Action::Receive(Purpose::Batch, _) => self.batch.is_some(),
+            _ => false,
+        }
+    }
+
+    /// Keeps what the access log's line will say of a request whose head stands at the front of `rest`.
+    fn note(&mut self, head: &RequestHead<'_, '_>, rest: &[u8], plan: &Plan, context: &Context<'_>) -> Note {
+        let method_bytes = memchr::memchr(b' ', rest).unwrap_or(0);
+        let request = Request {
+            ip: plan.caller.map_or(context.peer, |caller| caller.address),
+            method: &rest[..method_bytes],
+            path: head.target.path,
+            query: head.target.query,
+            tenant: context.policy.tenants.name(plan.reply.tenant),
+            traceparent: head.fields.traceparent,
+        };
+        let is_alone = self.answers.is_empty();
+        self.answers.notes.get_or_insert_default().add(&request, is_alone)
+    }
+
+    /// The same for a repeated head: its note, if it is still there.
+    fn note_again(&mut self, note: Note) -> Note {
+        let is_alone = self.answers.is_empty();
+        let notes = self.answers.notes.get_or_insert_default();
+        match &mut self.recent {
+            Some(recent) if notes.text(note).is_none() => recent.note_again(notes, is_alone),
+            _ => note,
+        }
+    }
+
     /// The head of the last publish stands here again. While draining it would mean something else.
-    fn recognise(&self, inbox: &Inbox<'_>, context: &Context<'_>) -> Option<Repeated> {
+    fn recognise(&mut self, inbox: &Inbox<'_>, context: &mut Context<'_>) -> Option<Repeated> {
         let recent = self.recent.as_ref().filter(|_| !context.draining && self.scan.is_fresh())?;
-        recent.recognise(inbox.rest(), context.limits)
+        let repeated = recent.recognise(inbox.rest(), context)?;
+        // Whoever may not go on is told why by the long way.
+        if self.edge.admit_again(recent.known(), repeated.reply.endpoint, context).is_err() {
+            self.edge.forget_question();
+            return None;
+        }
+        Some(repeated)
     }
 
     /// Remembers the head of a publish that leaves the connection open.
-    fn remember(&mut self, plan: &Plan, inbox: &Inbox<'_>) {
+    fn remember(&mut self, plan: &Plan, inbox: &Inbox<'_>, context: &Context<'_>) {
         let is_plain = matches!(plan.action, Action::Receive(Purpose::Publish, Kept::Nothing))
             && matches!(plan.framing, Framing::Length(_))
             && !plan.reply.closes
-            && !plan.expects_continue;
-        if !is_plain {
+            && !plan.expects_continue
+            && !matches!(plan.reply.origin, Origin::Kept(_));
+        let Some(caller) = plan.caller.filter(|_| is_plain) else { return };
+        // With more digits in its length it must be within the bounds as well.
+        let guards = &context.policy.guards;
+        let head_bytes_max = guards.header_bytes_max.min(guards.cookie_bytes_max);
+        if plan.head_bytes.saturating_add(recent::LENGTH_DIGITS_MAX) > head_bytes_max {
             return;
         }
         if self.has_published {
             let head = &inbox.rest()[..plan.head_bytes];
-            self.recent = RecentHead::remember(self.recent.take(), head, plan.length.clone(), plan.reply);
+            let noted = self.answers.notes.as_ref().and_then(|notes| notes.text(plan.reply.note));
+            let noted = noted.unwrap_or_default();
+            let known = caller.known(context.policy.generation);
+            let length = plan.length.clone();
+            self.recent = RecentHead::remember(self.recent.take(), head, length, plan.reply, known, noted);
         }
         self.has_published = true;
     }
 
     /// Does what was planned.
     fn follow(&mut self, plan: Plan, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        self.remember(&plan, inbox);
-        let Plan { action, mut reply, head_bytes, framing, expects_continue, .. } = plan;
-        match action {
-            Action::Wait => return self.wait(),
-            Action::Receive(Purpose::Batch, _) if self.batch.is_some() => return self.wait(),
-            _ => {}
+        if let Action::Charge(charge) = plan.action {
+            self.pace.wait();
+            return Turn::Charge(charge);
         }
+        if self.is_to_wait(&plan.action) {
+            return self.wait();
+        }
+        self.remember(&plan, inbox, context);
+        let Plan { action, mut reply, head_bytes, framing, expects_continue, scope, .. } = plan;
         self.has_skipped_line = false;
+        // A connection that becomes something else may move to another shard first, with what it has passed.
+        if !matches!(action, Action::Upgrade { .. } | Action::Live { .. }) {
+            self.edge.begin_next();
+        }
         match action {
             Action::Receive(purpose, kept) => {
                 inbox.take(head_bytes);
@@ -385,19 +567,32 @@ impl HttpSession {
             Action::Query(route, query) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
                 let token = self.answers.push(reply);
-                Turn::Query { token, route, head_bytes, query }
+                Turn::Query { token, tenant: reply.tenant, scope, route, head_bytes, query }
             }
             Action::Ask(command) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
                 inbox.take(head_bytes);
-                Turn::Ask { token: self.answers.push(reply), command }
+                Turn::Ask { token: self.answers.push(reply), tenant: reply.tenant, command }
             }
-            Action::Refuse(violation, extra) => {
+            Action::Ruled(judged) => {
+                self.discard_body(&mut reply, framing, expects_continue, context);
+                inbox.take(head_bytes);
+                self.conclude(reply, *judged, context)
+            }
+            Action::Allow => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
                 inbox.take(head_bytes);
                 let token = self.answers.push(reply);
                 let may_stop = self.may_stop();
-                self.answers.refuse(token, violation, extra, may_stop, context);
+                self.answers.answer(token, Outcome::Preflight, may_stop, context);
+                Turn::Again
+            }
+            Action::Refuse(refusal, extra) => {
+                self.discard_body(&mut reply, framing, expects_continue, context);
+                inbox.take(head_bytes);
+                let token = self.answers.push(reply);
+                let may_stop = self.may_stop();
+                self.answers.answer(token, Outcome::Refusal(&refusal, extra), may_stop, context);
                 Turn::Again
             }
             Action::Stop(violation) => self.stop_at(violation, inbox, context),
@@ -412,7 +607,11 @@ impl HttpSession {
                 self.phase = Phase::Upgraded(upgrade);
                 Turn::Again
             }
-            Action::Wait => Turn::Wait,
+            Action::Live { after, query } => {
+                self.pace.wait();
+                Turn::Live { reply, after, head_bytes, query }
+            }
+            Action::Wait | Action::Charge(_) => Turn::Wait,
         }
     }
 
@@ -463,21 +662,33 @@ impl HttpSession {
         };
         match purpose {
             Purpose::Publish => {
-                Turn::Publish { token: self.answers.push(reply), encoding: reply.request_encoding, place }
+                let (token, tenant) = (self.answers.push(reply), reply.tenant);
+                Turn::Publish { token, tenant, encoding: reply.request_encoding, place }
             }
             Purpose::Settings => {
-                Turn::Settings { token: self.answers.push(reply), encoding: reply.request_encoding, place }
+                let (token, tenant) = (self.answers.push(reply), reply.tenant);
+                Turn::Settings { token, tenant, encoding: reply.request_encoding, place }
             }
             Purpose::Batch => self.begin_batch(reply, context),
+            Purpose::Ruled => match std::mem::replace(&mut self.kept, Kept::Nothing) {
+                Kept::Ruled(pending) => self.judge(reply, *pending, context),
+                _ => Turn::Again,
+            },
             Purpose::Discard => Turn::Again,
         }
     }
 
-    fn begin_batch(&mut self, reply: Reply, context: &mut Context<'_>) -> Turn {
+    pub(super) fn begin_batch(&mut self, reply: Reply, context: &mut Context<'_>) -> Turn {
         let token = self.answers.push(reply);
         let body = std::mem::take(&mut self.body);
         match Batch::new(body, token, reply.encoding, self.first_line, context.limits) {
-            Ok(batch) => self.batch = Some(Box::new(batch)),
+            Ok(mut batch) => {
+                batch.tenant = reply.tenant;
+                if let Kept::Publish { trace, .. } = self.kept {
+                    batch.trace = trace;
+                }
+                self.batch = Some(Box::new(batch));
+            }
             Err(violation) => self.answers.refuse(token, violation, Extra::None, true, context),
         }
         Turn::Again
@@ -517,6 +728,9 @@ impl HttpSession {
             Answer::Refused(refusal) => Some(Violation::new(refusal.code, refusal.message.clone().into_owned())),
             _ => Some(Violation::new(ErrorCode::Internal, "the subscription got an answer of another kind")),
         };
+        if let Some((_, continuation)) = upgrade.subscription.take().map(|subscription| *subscription) {
+            upgrade.finish_rule(continuation, answer);
+        }
         upgrade.write_response(context.out, context.telemetry);
         self.phase = Phase::Upgraded(upgrade);
     }
@@ -556,7 +770,7 @@ impl HttpSession {
     }
 
     /// An answer has been given.
-    fn note_answered(&mut self, context: &mut Context<'_>) {
+    pub(super) fn note_answered(&mut self, context: &mut Context<'_>) {
         if self.answers.is_empty() {
             self.pace.rest(context.now);
             self.say_continue(context);
@@ -572,7 +786,7 @@ impl HttpSession {
     }
 
     /// The response to the newest request may become the last one: nothing comes after it yet.
-    fn may_stop(&self) -> bool {
+    pub(super) fn may_stop(&self) -> bool {
         matches!(self.phase, Phase::Head)
     }
 

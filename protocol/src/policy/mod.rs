@@ -22,6 +22,9 @@ pub use proxies::Proxies;
 pub use rates::Rates;
 pub use tenants::{Tenant, Tenants};
 
+use crate::access_log::LogBudgets;
+use crate::rules::Rules;
+
 /// Everything that an operator decides about requests. See the module.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
@@ -41,6 +44,10 @@ pub struct Policy {
     pub codecs: Codecs,
     /// Whose word about a client's address is believed.
     pub proxies: Proxies,
+    /// What is answered beside and in place of the built-in endpoints.
+    pub rules: Rules,
+    /// How many requests and messages have lines in the access logs.
+    pub logs: LogBudgets,
     /// How clients are let go when the server ends.
     pub drain: Drain,
 }

@@ -1,16 +1,15 @@
-//! Conduit over HTTP: paths, parameters and the shapes of refusals.
+//! Conduit over HTTP: paths and parameters.
 
 use super::streams::{StreamPath, StreamRoute};
 use crate::Encoding;
-use crate::answer::Refusal;
 use crate::codec::{check_group_name, check_stream_name};
-use crate::command::{Command, From, Report, Subscribe, decimal};
+use crate::command::{AdminAction, Command, From, Report, Subscribe, View, decimal};
 use crate::error::{ErrorCode, Violation};
-use crate::http::{Method, parameter, percent_decode, reason};
+use crate::http::{Method, parameter, percent_decode, read_last_id};
+use crate::ids::Seq;
 use crate::limits::Limits;
 use crate::policy::Scope;
 use crate::telemetry::Endpoint;
-use std::borrow::Cow;
 
 /// One path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,10 +22,18 @@ pub(crate) enum Route {
     Report(Report),
     /// `GET /v1/histograms?format=`.
     Histograms,
+    /// `GET /v1/snapshot?view=`.
+    Snapshot,
+    /// `POST /v1/admin/reload`.
+    AdminReload,
+    /// `POST /v1/admin/drain`.
+    AdminDrain,
     /// `GET /v1/subscribe?stream=`, upgraded.
     Subscribe,
     /// `GET /v1/publish`, upgraded.
     Publish,
+    /// `GET /v1/live`: events.
+    Live,
     /// A path below `/v1/streams/`.
     Stream(StreamRoute),
 }
@@ -55,8 +62,12 @@ impl Route {
             "/metrics" => Some(Self::Report(Report::Prometheus)),
             "/v1/streams" => Some(Self::Report(Report::Streams)),
             "/v1/histograms" => Some(Self::Histograms),
+            "/v1/snapshot" => Some(Self::Snapshot),
+            "/v1/admin/reload" => Some(Self::AdminReload),
+            "/v1/admin/drain" => Some(Self::AdminDrain),
             "/v1/subscribe" => Some(Self::Subscribe),
             "/v1/publish" => Some(Self::Publish),
+            "/v1/live" => Some(Self::Live),
             _ => None,
         }
     }
@@ -64,7 +75,7 @@ impl Route {
     /// Whether the path takes this method. What takes GET takes HEAD.
     pub(crate) const fn takes(self, method: Method) -> bool {
         match self {
-            Self::Enqueue => matches!(method, Method::Post),
+            Self::Enqueue | Self::AdminReload | Self::AdminDrain => matches!(method, Method::Post),
             Self::Stream(route) => route.takes(method),
             _ => matches!(method, Method::Get | Method::Head),
         }
@@ -73,7 +84,7 @@ impl Route {
     /// The `Allow` field of a 405 (RFC 9110, section 10.2.1).
     pub(crate) const fn allow(self) -> &'static str {
         match self {
-            Self::Enqueue => "POST",
+            Self::Enqueue | Self::AdminReload | Self::AdminDrain => "POST",
             Self::Stream(route) => route.allow(),
             _ => "GET, HEAD",
         }
@@ -82,9 +93,10 @@ impl Route {
     /// Whether a draining server refuses it. Reading stays possible to the end.
     pub(crate) const fn is_refused_when_draining(self, method: Method) -> bool {
         match self {
-            Self::Enqueue | Self::Subscribe | Self::Publish => true,
+            Self::Enqueue | Self::Subscribe | Self::Publish | Self::Live => true,
             Self::Stream(_) => !matches!(method, Method::Get | Method::Head),
-            Self::Stats | Self::Report(_) | Self::Histograms => false,
+            Self::Stats | Self::Report(_) | Self::Histograms | Self::Snapshot => false,
+            Self::AdminReload | Self::AdminDrain => false,
         }
     }
 
@@ -106,9 +118,12 @@ impl Route {
             Self::Report(Report::Health) => Endpoint::Health,
             Self::Report(Report::Metrics | Report::Prometheus) => Endpoint::Metrics,
             Self::Report(Report::Streams) | Self::Stream(_) => Endpoint::Streams,
+            Self::Report(Report::Snapshot(_)) | Self::Snapshot => Endpoint::Snapshot,
             Self::Report(_) | Self::Histograms => Endpoint::Histograms,
+            Self::AdminReload | Self::AdminDrain => Endpoint::Admin,
             Self::Subscribe => Endpoint::Subscribe,
             Self::Publish => Endpoint::Publish,
+            Self::Live => Endpoint::Live,
         }
     }
 }
@@ -138,11 +153,25 @@ pub(crate) fn query_command<'q>(
             Some(_) => Err(Violation::new(ErrorCode::InvalidField, "`format` is json, hlog or hgrm")),
         },
         Route::Report(report) => document(report),
-        Route::Enqueue | Route::Subscribe | Route::Publish | Route::Stream(_) => {
+        Route::Snapshot => {
+            let view = parameter(query, "view")?.and_then(|name| View::of_name(&name));
+            view.map_or_else(|| Err(Violation::new(ErrorCode::NotFound, NO_SUCH_VIEW)), |view| document(Report::Snapshot(view)))
+        }
+        Route::AdminReload => Ok(Command::Admin(AdminAction::Reload)),
+        Route::AdminDrain => {
+            let timeout_ms = number(query, "timeoutMs", 0)?.map(|ms| ms.min(DRAIN_MS_MAX));
+            Ok(Command::Admin(AdminAction::Drain { timeout_ms }))
+        }
+        Route::Enqueue | Route::Subscribe | Route::Publish | Route::Live | Route::Stream(_) => {
             Err(Violation::new(ErrorCode::Internal, "the path does not answer queries"))
         }
     }
 }
+
+const NO_SUCH_VIEW: &str = "there is no such view: `view` is streams, consumers, groups, tenants, shards or limits";
+
+/// A drain takes an hour at most.
+const DRAIN_MS_MAX: u64 = 3_600_000;
 
 /// The encoding of a WebSocket: `codec=` when it names one, else the first subprotocol that does, else JSON.
 ///
@@ -191,9 +220,56 @@ pub(crate) fn subscribe<'q>(query: &'q str, encoding: Encoding, limits: &Limits)
         group,
         from,
         ephemeral,
+        auto_ack: false,
         hello: flag(query, "hello")?,
         max_deliver: number(query, "maxDeliver", 0)?.map(saturated),
     })
+}
+
+/// What the query of `/v1/live` asks for.
+pub(crate) struct Live<'q> {
+    /// The subscription; `hello` is set when the session has to know where it begins.
+    pub(crate) subscribe: Subscribe<'q>,
+    /// What the client has seen.
+    pub(crate) after: Option<Seq>,
+    /// The client wants the greeting.
+    pub(crate) hello: bool,
+}
+
+/// Messages in flight of one reader of events that does not say `maxInflight`.
+const LIVE_INFLIGHT: u32 = 1_024;
+
+/// The subscription that the query of `/v1/live` describes; none when it names no stream. `after` is what `Last-Event-ID`
+/// says: a browser that connects again says there what it has seen last, and in the query what the page once wrote.
+///
+/// # Errors
+/// As [`subscribe`].
+pub(crate) fn live<'q>(query: &'q str, after: Option<Seq>, limits: &Limits) -> Result<Option<Live<'q>>, Violation> {
+    let after = match (after, parameter(query, "lastEventId")?) {
+        (None, Some(id)) => read_last_id(&id)?,
+        _ => after,
+    };
+    if parameter(query, "stream")?.is_none() {
+        return match parameter(query, "group")? {
+            None => Ok(None),
+            Some(_) => Err(Violation::new(ErrorCode::InvalidField, "`group` says who reads: say which `stream`, too")),
+        };
+    }
+    let mut subscribe = subscribe(query, Encoding::Json, limits)?;
+    let hello = subscribe.hello;
+    subscribe.ephemeral = subscribe.group.is_none();
+    subscribe.auto_ack = true;
+    // Acks come as fast as the client reads, so its window is what may be on the way.
+    subscribe.max_inflight = Some(subscribe.max_inflight.map_or(LIVE_INFLIGHT, |wanted| wanted.min(LIVE_INFLIGHT)));
+    subscribe.credit = subscribe.max_inflight.map_or(0, u64::from);
+    subscribe.refill_on_ack = true;
+    if let Some(after) = after {
+        subscribe.from = From::After(after);
+        subscribe.hello = true;
+    } else if subscribe.ephemeral && parameter(query, "from")?.is_none() {
+        subscribe.from = From::New;
+    }
+    Ok(Some(Live { subscribe, after, hello }))
 }
 
 const FROM_WRONG: &str =
@@ -222,85 +298,9 @@ fn flag(query: &str, name: &'static str) -> Result<bool, Violation> {
     }
 }
 
-/// The body could not be decoded, or not within the limits of decoding.
-pub(crate) const fn is_decode_failure(code: ErrorCode) -> bool {
-    matches!(
-        code,
-        ErrorCode::InvalidJson | ErrorCode::DecodeError | ErrorCode::DepthExceeded | ErrorCode::DecodedSizeExceeded
-    )
-}
-
-/// The body of every refusal: what older clients read, and the code and sentence of the error table.
-#[derive(serde::Serialize)]
-#[serde(rename_all = "camelCase")]
-struct RefusalBody<'a> {
-    error: Cow<'a, str>,
-    code: &'static str,
-    message: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    details: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    codec: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u32>,
-}
-
-/// Appends the body of a refusal. `request` is the encoding of the body that was refused.
-pub(crate) fn encode_refusal(
-    encoding: Encoding,
-    request: Encoding,
-    refusal: &Refusal<'_>,
-    retry_after_s: Option<u32>,
-    out: &mut Vec<u8>,
-) {
-    let message = &*refusal.message;
-    let is_decode_failure = is_decode_failure(refusal.code);
-    let details = match refusal.code {
-        ErrorCode::DepthExceeded => "depth_exceeded",
-        ErrorCode::DecodedSizeExceeded => "decoded_size_exceeded",
-        _ => message,
-    };
-    let body = RefusalBody {
-        error: Cow::Borrowed(title(refusal.code, message)),
-        code: refusal.code.code(),
-        message,
-        details: is_decode_failure.then_some(details),
-        codec: is_decode_failure.then_some(request.name()),
-        retry_after: retry_after_s,
-    };
-    // Writing text and numbers to memory does not fail.
-    let _ = match encoding {
-        Encoding::Json => serde_json::to_writer(out, &body).is_ok(),
-        Encoding::MessagePack => rmp_serde::encode::write_named(out, &body).is_ok(),
-    };
-}
-
-/// The `error` member: the texts that clients of the earlier server compare, else the reason phrase.
-const fn title(code: ErrorCode, message: &str) -> &str {
-    match code {
-        ErrorCode::InvalidJson | ErrorCode::DecodeError | ErrorCode::DepthExceeded | ErrorCode::DecodedSizeExceeded => {
-            "Request body decode failed"
-        }
-        ErrorCode::InvalidEnvelope => "Envelope must be an object",
-        ErrorCode::InvalidField | ErrorCode::InvalidStream => message,
-        ErrorCode::UnknownStream => "UnknownStream",
-        ErrorCode::PayloadTooLarge => "Payload Too Large",
-        ErrorCode::RateLimitExceeded => "Rate limit exceeded",
-        ErrorCode::ServerDraining => "Service draining",
-        _ => reason(code.http_status()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refusal_json(code: ErrorCode, message: &'static str) -> String {
-        let mut out = Vec::new();
-        let refusal = Refusal { code, message: Cow::Borrowed(message), retry_after_ms: None };
-        encode_refusal(Encoding::Json, Encoding::MessagePack, &refusal, None, &mut out);
-        String::from_utf8(out).unwrap()
-    }
 
     #[test]
     fn escaped_paths_are_the_same_paths() {
@@ -393,27 +393,5 @@ mod tests {
         assert_eq!(choice("codec=msgpack", Some(Encoding::Json)), Encoding::MessagePack);
         assert_eq!(choice("codec=cbor", Some(Encoding::MessagePack)), Encoding::MessagePack);
         assert_eq!(choice("codec=cbor", None), Encoding::Json);
-    }
-
-    #[test]
-    fn refusals_keep_the_shapes_of_the_earlier_server() {
-        assert_eq!(
-            refusal_json(ErrorCode::DecodeError, "cut short"),
-            r#"{"error":"Request body decode failed","code":"DecodeError","message":"cut short","details":"cut short","codec":"msgpack"}"#
-        );
-        assert!(refusal_json(ErrorCode::DepthExceeded, "x").contains(r#""details":"depth_exceeded""#));
-        assert!(
-            refusal_json(ErrorCode::InvalidEnvelope, "x")
-                .starts_with(r#"{"error":"Envelope must be an object","code":"InvalidEnvelope""#)
-        );
-        assert!(
-            refusal_json(ErrorCode::InvalidField, "missing stream")
-                .starts_with(r#"{"error":"missing stream","code":"InvalidField""#)
-        );
-        assert!(
-            refusal_json(ErrorCode::UnknownStream, "x")
-                .starts_with(r#"{"error":"UnknownStream","code":"UnknownStream""#)
-        );
-        assert!(refusal_json(ErrorCode::BadFraming, "x").starts_with(r#"{"error":"Bad Request","code":"BadFraming""#));
     }
 }

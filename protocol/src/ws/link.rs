@@ -1,6 +1,7 @@
 //! Our side of one WebSocket connection: what has been said, whether the peer still lives, and how far the closing is.
 
 use super::{close, frame};
+use crate::access_log::{AccessLog, Socket};
 use crate::codec::{self, Encoding};
 use crate::time::NS_PER_MS;
 use crate::{Context, ErrorCode, Limits, Now, Refusal, Telemetry, Violation};
@@ -24,6 +25,8 @@ pub(super) struct Link {
     since_ns: u64,
     /// The payload of the latest ping, when its pong has to wait.
     held_pong: Option<Vec<u8>>,
+    /// What the access log's lines say of it; absent while that log is off.
+    pub(super) socket: Option<Box<Socket>>,
 }
 
 /// How far a connection is in its life.
@@ -44,7 +47,14 @@ impl Link {
     pub(super) fn new(encoding: Encoding, context: &mut Context<'_>) -> Self {
         context.telemetry.ws.connections_total += 1;
         context.telemetry.ws.connections_active += 1;
-        Self { encoding, phase: Phase::Open, is_counted: true, since_ns: context.now.mono_ns, held_pong: None }
+        Self {
+            encoding,
+            phase: Phase::Open,
+            is_counted: true,
+            since_ns: context.now.mono_ns,
+            held_pong: None,
+            socket: None,
+        }
     }
 
     /// Messages go both ways.
@@ -96,6 +106,13 @@ impl Link {
         if !self.is_open() {
             return;
         }
+        if let Some(socket) = &self.socket {
+            socket.refused(context.now, refusal.code, context.log);
+        }
+        self.tell(refusal, reference, context);
+    }
+
+    fn tell(&mut self, refusal: &Refusal<'_>, reference: Option<&[u8]>, context: &mut Context<'_>) {
         count(refusal.code, self.encoding, context.telemetry);
         let expected_bytes = ERROR_BYTES_EXPECTED + reference.map_or(0, <[u8]>::len);
         let encoding = self.encoding;
@@ -140,7 +157,10 @@ impl Link {
             return;
         }
         let refusal = Refusal { code: violation.code, message: (&*violation.message).into(), retry_after_ms: None };
-        self.refuse(&refusal, None, context);
+        if let Some(socket) = &mut self.socket {
+            socket.closes(violation.code);
+        }
+        self.tell(&refusal, None, context);
         frame::append(context.out, OpCode::Control(Control::Close), 0, |out| {
             close::append_payload(violation.code.close_code(), &violation.message, out);
         });
@@ -149,28 +169,45 @@ impl Link {
         self.held_pong = None;
     }
 
+    /// Starts the closing with a close frame alone: a rule has said what there was to say.
+    pub(super) fn close_with(&mut self, code: u16, reason: &str, context: &mut Context<'_>) {
+        if !self.is_open() {
+            return;
+        }
+        frame::append(context.out, OpCode::Control(Control::Close), 0, |out| close::append_payload(code, reason, out));
+        self.phase = Phase::Closing;
+        self.since_ns = context.now.mono_ns;
+        self.held_pong = None;
+    }
+
     /// The peer's close frame has come: echoes its code unless ours is out already. Nothing is expected after it.
     pub(super) fn handle_close(&mut self, code: Option<u16>, context: &mut Context<'_>) {
+        if let Some(socket) = &mut self.socket {
+            socket.closed_by_peer(code);
+        }
         if self.is_open() {
             let code = code.map(u16::to_be_bytes);
             let payload = code.as_ref().map_or(&[][..], |code| &code[..]);
             append_control(Control::Close, payload, context.out);
         }
-        self.finish(context.telemetry);
+        self.finish(context);
     }
 
     /// Expects nothing more from the peer.
-    pub(super) fn finish(&mut self, telemetry: &mut Telemetry) {
+    pub(super) fn finish(&mut self, context: &mut Context<'_>) {
         self.phase = Phase::Finished;
         self.held_pong = None;
-        self.uncount(telemetry);
+        self.uncount(context.now, context.telemetry, context.log);
     }
 
     /// The connection is gone, closed in an orderly way or not. Later calls change nothing.
-    pub(super) fn uncount(&mut self, telemetry: &mut Telemetry) {
+    pub(super) fn uncount(&mut self, now: Now, telemetry: &mut Telemetry, log: &mut AccessLog) {
         if self.is_counted {
             self.is_counted = false;
             telemetry.ws.connections_active = telemetry.ws.connections_active.saturating_sub(1);
+        }
+        if let Some(mut socket) = self.socket.take() {
+            socket.disconnect(now, log);
         }
     }
 
@@ -202,9 +239,9 @@ impl Link {
             }
             Phase::Pinged => {
                 self.close(&Violation::new(ErrorCode::PingTimeout, "no byte came after a ping"), context);
-                self.finish(context.telemetry);
+                self.finish(context);
             }
-            Phase::Closing => self.finish(context.telemetry),
+            Phase::Closing => self.finish(context),
             Phase::Finished => {}
         }
         true

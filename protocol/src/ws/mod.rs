@@ -11,17 +11,25 @@ mod close;
 mod frame;
 mod gather;
 mod link;
+mod party;
+mod ruled;
 mod unanswered;
 
+use crate::access_log::{AccessLog, Socket};
 use crate::answer::{Answer, Delivery, Receipt, Refusal};
 use crate::codec::{self, Encoding, FrameError, LastStream};
 use crate::command::{Command, Publish};
-use crate::ids::{Seq, TenantId, Token};
+use crate::ids::{Seq, Token};
+use crate::limiter::{Charge, Gate, Rate};
+use crate::policy::{Principal, Scope};
 use crate::streams::Subscribed;
-use crate::{Context, ErrorCode, Inbox, Limits, Step, Telemetry, Violation};
+use crate::{Context, ErrorCode, Inbox, Limits, Now, Step, Telemetry, Violation};
 use frame::{HEADER_BYTES_MAX, Header, Whole};
 use gather::{Gather, Kind};
 use link::Link;
+use party::Party;
+pub(crate) use ruled::ByRules;
+use ruled::{Decided, Ruled};
 use std::borrow::Cow;
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 use unanswered::Unanswered;
@@ -53,14 +61,16 @@ pub enum Role {
     Publisher,
 }
 
-/// One WebSocket connection. About 200 bytes; its buffers exist only while they hold something or are small.
+/// One WebSocket connection. About 220 bytes; its buffers exist only while they hold something or are small.
 #[derive(Debug)]
 pub struct WsSession {
-    role: Role,
+    party: Party,
     link: Link,
     gather: Gather,
     unanswered: Unanswered,
     last_stream: LastStream,
+    /// What rules have to do with it.
+    ruled: Option<Box<Ruled>>,
     /// Bytes that the last call to [`Self::next`] left in the inbox: more than that is news from the peer.
     rest_bytes: usize,
 }
@@ -82,13 +92,44 @@ impl WsSession {
     #[must_use]
     pub fn new(role: Role, encoding: Encoding, context: &mut Context<'_>) -> Self {
         Self {
-            role,
+            party: Party::new(role),
             link: Link::new(encoding, context),
             gather: Gather::default(),
             unanswered: Unanswered::default(),
             last_stream: LastStream::default(),
+            ruled: None,
             rest_bytes: 0,
         }
+    }
+
+    /// Follows what rules have made of its handshake.
+    pub(crate) fn follow_rules(&mut self, opening: ByRules, scope: Scope, context: &mut Context<'_>) {
+        let (ruled, response) = Ruled::new(opening, scope, context.policy.generation);
+        self.ruled = Some(Box::new(ruled));
+        if let Some(response) = response {
+            ruled::say(&response, &mut self.link, context);
+        }
+    }
+
+    /// See `Session::has_more`.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.ruled.as_ref().is_some_and(|ruled| ruled.has_next())
+    }
+
+    /// Says to the broker what rules have to say.
+    #[cold]
+    fn step_of_rules<'s>(&'s mut self, context: &mut Context<'_>) -> Step<'s> {
+        let Self { ruled, party, link, unanswered, .. } = self;
+        match ruled {
+            Some(ruled) => ruled.step(party, link, unanswered, context),
+            None => Step::Again,
+        }
+    }
+
+    /// Acts for somebody from here on, with the slots that they have taken.
+    pub fn act_for(&mut self, principal: &Principal, slots: Vec<Charge>, now: Now) {
+        self.party.act_for(principal, slots, now);
     }
 
     /// See `Session::next`. [`Step::NeedBytes`] leaves at most [`INBOX_REST_BYTES_MAX`] bytes in the inbox.
@@ -99,6 +140,7 @@ impl WsSession {
     #[inline]
     pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
         if self.link.is_clear()
+            && self.ruled.is_none()
             && self.gather.is_idle()
             && !self.unanswered.is_full(context.limits.unanswered_max)
             && let Some(whole) = frame::whole(inbox.rest())
@@ -121,7 +163,7 @@ impl WsSession {
         if let Some(&mask) = header.last_chunk() {
             frame::unmask(payload, mask);
         }
-        step(self.role, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
+        step(&mut self.party, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
     }
 
     /// The same whatever comes: messages in parts, control frames, violations, waiting.
@@ -137,6 +179,9 @@ impl WsSession {
         self.rest_bytes = inbox.len();
         if self.link.is_open() && self.unanswered.is_full(context.limits.unanswered_max) {
             return Step::Wait;
+        }
+        if self.link.is_open() && self.has_more() {
+            return self.step_of_rules(context);
         }
         // A message that the last command borrowed is done with; a closing session needs no message at all.
         if !self.gather.is_begun() || !self.link.is_open() {
@@ -156,7 +201,18 @@ impl WsSession {
             }
             Found::Gathered(kind) => (kind, self.gather.bytes()),
         };
-        step(self.role, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
+        if let Some(ruled) = &mut self.ruled {
+            if let Some(step) = admit(&mut self.party, payload, &mut self.link, context) {
+                return step;
+            }
+            match ruled.decide(kind == Kind::Text, payload, &mut self.link, context) {
+                Some(Decided) => return Step::Again,
+                None => {}
+            }
+            let Self { party, link, unanswered, last_stream, .. } = self;
+            return operate(party, kind, payload, link, unanswered, last_stream, context);
+        }
+        step(&mut self.party, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
     }
 
     /// Takes frames from the inbox until a message is complete.
@@ -295,12 +351,17 @@ impl WsSession {
     #[cold]
     fn fail(&mut self, violation: &Violation, context: &mut Context<'_>) -> Found {
         self.link.close(violation, context);
-        self.link.finish(context.telemetry);
+        self.link.finish(context);
         Found::Over
     }
 
     /// See `Session::answer`.
     pub fn answer(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) {
+        if let Some(ruled) = &mut self.ruled
+            && ruled.take_answer(token, answer, &mut self.link, &mut self.unanswered, context)
+        {
+            return;
+        }
         match answer {
             &Answer::Published { id, stream, seq, promise, duplicate } => self.unanswered.take(token, |reference| {
                 let encoding = self.link.encoding();
@@ -328,6 +389,9 @@ impl WsSession {
             return;
         }
         context.telemetry.ws.deliveries_total += 1;
+        if let Some(socket) = &mut self.link.socket {
+            socket.deliver(context.now, delivery, context.log);
+        }
         let expected_bytes = DELIVERY_BYTES_EXPECTED + delivery.envelope.len() + delivery.id.len();
         self.link.say(expected_bytes, context, |out| codec::encode_delivery(delivery, out));
     }
@@ -347,6 +411,18 @@ impl WsSession {
     pub fn greet(&mut self, subscribed: &Subscribed, context: &mut Context<'_>) {
         let encoding = self.link.encoding();
         self.link.say(RARE_BYTES_EXPECTED, context, |out| codec::encode_subscribed(encoding, subscribed, out));
+    }
+
+    /// See `Session::announce_drain`: `{"drain":{"retryAfterMs","alternates"}}`.
+    #[cold]
+    pub fn announce_drain(&mut self, context: &mut Context<'_>) {
+        let (encoding, policy) = (self.link.encoding(), context.policy);
+        self.link.say(RARE_BYTES_EXPECTED, context, |out| codec::encode_drain(encoding, &policy.drain, out));
+    }
+
+    /// Its access-log lines say this of it from here on.
+    pub(crate) fn be_known_as(&mut self, socket: Option<Box<Socket>>) {
+        self.link.socket = socket;
     }
 
     /// See `Session::close`: an error frame, then a close frame with the code of the table (RFC 6455, section 7.4).
@@ -381,12 +457,21 @@ impl WsSession {
     /// See `Session::deadline_ns`.
     #[must_use]
     pub fn deadline_ns(&self, limits: &Limits) -> Option<u64> {
-        self.link.deadline_ns(limits)
+        let expires_ns = self.party.expires_ns().filter(|_| self.link.is_open());
+        match (self.link.deadline_ns(limits), expires_ns) {
+            (Some(due_ns), Some(expires_ns)) => Some(due_ns.min(expires_ns)),
+            (due_ns, expires_ns) => due_ns.or(expires_ns),
+        }
     }
 
     /// See `Session::handle_deadline`. Its owner must not call it while it does not read from the peer, or an answer to
     /// the ping could not be heard.
     pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
+        if self.party.expires_ns().is_some_and(|expires_ns| expires_ns <= context.now.mono_ns) {
+            self.party.note_expired();
+            let sentence = "the token has expired: get a new one and connect again";
+            self.link.close(&Violation::new(ErrorCode::Unauthorized, sentence), context);
+        }
         if self.link.handle_deadline(context) {
             self.unanswered.shrink();
         }
@@ -396,8 +481,9 @@ impl WsSession {
     }
 
     /// See `Session::disconnected`.
-    pub fn disconnected(&mut self, telemetry: &mut Telemetry) {
-        self.link.uncount(telemetry);
+    pub fn disconnected(&mut self, now: Now, telemetry: &mut Telemetry, log: &mut AccessLog, gate: &mut dyn Gate) {
+        self.party.release(gate);
+        self.link.uncount(now, telemetry, log);
     }
 
     /// Gives back the memory of a finished session.
@@ -411,7 +497,7 @@ impl WsSession {
 /// be understood starts the closing; either way there may be more in the inbox.
 #[inline]
 fn step<'s>(
-    role: Role,
+    party: &mut Party,
     kind: Kind,
     payload: &'s [u8],
     link: &mut Link,
@@ -419,6 +505,15 @@ fn step<'s>(
     last_stream: &'s mut LastStream,
     context: &mut Context<'_>,
 ) -> Step<'s> {
+    if let Some(step) = admit(party, payload, link, context) {
+        return step;
+    }
+    operate(party, kind, payload, link, unanswered, last_stream, context)
+}
+
+/// Counts a message, and ends the connection when it is one too many or too large.
+#[inline(always)]
+fn admit<'s>(party: &mut Party, payload: &[u8], link: &mut Link, context: &mut Context<'_>) -> Option<Step<'s>> {
     let encoding = link.encoding();
     let counters = &mut context.telemetry.ws;
     counters.messages_in += 1;
@@ -426,6 +521,29 @@ fn step<'s>(
     counters.codecs[encoding as usize].requests += 1;
     counters.codecs[encoding as usize].bytes_in += payload.len() as u64;
 
+    if let Some(rate) = context.policy.rates.ws_messages
+        && let Err(wait_ms) = party.take_message(context.now, rate)
+    {
+        return Some(end_for_rate(rate, wait_ms, link, context));
+    }
+    if let Err(violation) = codec::check_decoded_size(encoding, payload, context.policy.guards.decoded_bytes_max) {
+        return Some(end(violation.code, violation.message, link, context));
+    }
+    None
+}
+
+/// Does what a message that has been counted asks for.
+#[inline(always)]
+fn operate<'s>(
+    party: &Party,
+    kind: Kind,
+    payload: &'s [u8],
+    link: &mut Link,
+    unanswered: &mut Unanswered,
+    last_stream: &'s mut LastStream,
+    context: &mut Context<'_>,
+) -> Step<'s> {
+    let (role, tenant, encoding) = (party.role, party.tenant, link.encoding());
     let not_utf_8 = || kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err();
     // A text message must be UTF-8 (RFC 6455, section 8.1). The JSON decoder checks that itself, so that the good case
     // need not be checked twice.
@@ -449,7 +567,7 @@ fn step<'s>(
             }
             let token = reference.map_or(Token::NONE, |reference| unanswered.push(reference));
             let publish = Publish { pausable: role == Role::Publisher, ..publish };
-            Step::Command { token, tenant: TenantId::DEFAULT, command: Command::Publish(publish) }
+            Step::Command { token, tenant, command: Command::Publish(publish) }
         }
         Ok(_) if role == Role::Publisher => end(
             ErrorCode::UnknownOp,
@@ -459,16 +577,28 @@ fn step<'s>(
         ),
         Ok(codec::Frame::Credit(n)) => {
             context.telemetry.ws.credits_granted = context.telemetry.ws.credits_granted.saturating_add(n);
-            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::Credit(n) }
+            if let Some(socket) = &mut link.socket {
+                socket.credit(context.now, n, context.log);
+            }
+            Step::Command { token: Token::NONE, tenant, command: Command::Credit(n) }
         }
         Ok(codec::Frame::Ack(targets)) => {
-            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::Ack(targets) }
+            if let Some(socket) = &link.socket {
+                socket.ack(context.now, &targets, context.log);
+            }
+            Step::Command { token: Token::NONE, tenant, command: Command::Ack(targets) }
         }
         Ok(codec::Frame::AckUpTo(seq)) => {
-            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::AckUpTo(seq) }
+            if let Some(socket) = &link.socket {
+                socket.ack_up_to(context.now, seq, context.log);
+            }
+            Step::Command { token: Token::NONE, tenant, command: Command::AckUpTo(seq) }
         }
         Ok(codec::Frame::Nack(nack)) => {
-            Step::Command { token: Token::NONE, tenant: TenantId::DEFAULT, command: Command::Nack(nack) }
+            if let Some(socket) = &link.socket {
+                socket.nack(context.now, &nack, context.log);
+            }
+            Step::Command { token: Token::NONE, tenant, command: Command::Nack(nack) }
         }
         Err(FrameError::Refused { violation, reference }) => {
             refuse(violation.code, violation.message, reference, link, context)
@@ -478,6 +608,17 @@ fn step<'s>(
         }
         Err(FrameError::Fatal(violation)) => end(violation.code, violation.message, link, context),
     }
+}
+
+/// Starts the closing: messages come too fast.
+#[cold]
+fn end_for_rate<'s>(rate: Rate, wait_ms: u32, link: &mut Link, context: &mut Context<'_>) -> Step<'s> {
+    let seconds = f64::from(rate.window_ms) / 1_000.0;
+    let message = format!(
+        "one connection may send {} messages in {seconds} s, {} of them at once: wait {wait_ms} ms before the next",
+        rate.per_window, rate.burst
+    );
+    end(ErrorCode::RateLimitExceeded, message, link, context)
 }
 
 /// Answers an `enqueue` that cannot be accepted; the connection goes on.
@@ -511,6 +652,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<WsSession>() <= 200, "{} bytes", size_of::<WsSession>());
+        assert!(size_of::<WsSession>() <= 208, "{} bytes", size_of::<WsSession>());
     }
 }

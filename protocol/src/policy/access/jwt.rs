@@ -138,9 +138,7 @@ impl Jwt {
         // What costs nothing comes first. Nothing of it is believed yet: it can only be refused.
         let expires_unix_ms = self.terms.check_time(&claims, now)?;
         self.terms.check_names(&claims)?;
-        if !self.keys.verify(&header.alg, header.kid.as_deref(), signature, message.as_bytes()) {
-            return Err(Denial::Forged);
-        }
+        self.keys.verify(&header.alg, header.kid.as_deref(), signature, message.as_bytes())?;
         let tenant = self.terms.tenant(&claims, tenants)?;
         Ok(Principal { tenant, is_admin: false, token: tag, expires_unix_ms })
     }

@@ -3,7 +3,7 @@
 //! What a token says about its own algorithm is only compared with what its key is for, never followed: so `none` is no
 //! algorithm, and the public key of RSA is never taken for the secret of an HMAC.
 
-use super::AccessError;
+use super::{AccessError, Denial};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
@@ -52,14 +52,29 @@ impl Keys {
 
     /// Whether one of the keys that a token may be signed with has made `signature`. `id` is the key that it names; one
     /// that names none is tried with every key of its algorithm.
-    pub(super) fn verify(&self, algorithm: &str, id: Option<&str>, signature: &str, message: &[u8]) -> bool {
+    ///
+    /// # Errors
+    /// `UnknownKey` when it names one that is not in the set: the set may be old. `Forged` when none has made it.
+    pub(super) fn verify(
+        &self,
+        algorithm: &str,
+        id: Option<&str>,
+        signature: &str,
+        message: &[u8],
+    ) -> Result<(), Denial> {
         let from_set = self.set.iter().filter(|key| id.is_none() || key.id.as_deref() == id);
         // The secret has no name in any set, so a token may call it what it likes.
         let candidates =
             self.secret.iter().chain(from_set).filter(|key| !algorithm.is_empty() && name(key.algorithm) == algorithm);
-        candidates.take(KEYS_MAX).any(|key| {
+        let is_signed = |key: &Key| {
             jsonwebtoken::crypto::verify(signature, message, &key.key, key.algorithm).is_ok_and(|is_valid| is_valid)
-        })
+        };
+        let is_named = id.is_some_and(|id| !self.set.iter().any(|key| key.id.as_deref() == Some(id)));
+        match candidates.take(KEYS_MAX).any(is_signed) {
+            true => Ok(()),
+            false if is_named && algorithm != name(Algorithm::HS256) => Err(Denial::UnknownKey),
+            false => Err(Denial::Forged),
+        }
     }
 }
 

@@ -92,6 +92,8 @@ pub enum Denial {
     Malformed,
     /// No key of ours has signed it.
     Forged,
+    /// It says that a key has signed it which is not in our set: that may have changed.
+    UnknownKey,
     /// Its time is over.
     Expired,
     /// Its time has not come.
@@ -111,7 +113,7 @@ impl Denial {
         match self {
             Self::Unknown => "the token is not one of this server's",
             Self::Malformed => "the token is not a JWT of a kind that this server takes",
-            Self::Forged => "the token is not signed by a key that this server knows",
+            Self::Forged | Self::UnknownKey => "the token is not signed by a key that this server knows",
             Self::Expired => "the token has expired: get a new one",
             Self::NotYet => "the token is not valid yet",
             Self::Issuer => "the token was issued by somebody else",
