@@ -3,15 +3,19 @@
 mod conduit {
     pub(crate) mod announcement;
     pub(crate) mod command_line;
+    pub(crate) mod config_command;
     pub(crate) mod diagnostics;
     pub(crate) mod log_command;
     pub(crate) mod log_text;
     pub(crate) mod machine;
+    pub(crate) mod operation;
     pub(crate) mod rules_command;
 }
 
 use conduit::command_line::Asked;
-use conduit::{announcement, command_line, diagnostics, log_command, machine, rules_command};
+use conduit::{
+    announcement, command_line, config_command, diagnostics, log_command, machine, operation, rules_command,
+};
 use std::process::ExitCode;
 
 /// mimalloc: blocks freed by the thread that allocated them cost next to nothing, which is how shards allocate.
@@ -23,27 +27,25 @@ fn main() -> ExitCode {
         Asked::Serve(asked) => asked,
         Asked::Log(action) => return log_command::run(&action),
         Asked::Rules(action) => return rules_command::run(&action),
+        Asked::Config(action) => return config_command::run(action),
     };
-    let cores = machine::cores();
-    let environment = match machine::environment() {
-        Ok(environment) => environment,
-        Err(problem) => return announcement::failure(&problem, conduit_config::EXIT_CODE),
+    let (loader, loaded) = match config_command::load(asked.flags) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
     };
-    let resolved = match conduit_config::resolve(&asked.flags, environment, cores) {
-        Ok(resolved) => resolved,
-        Err(problems) => return announcement::failure(&problems, conduit_config::EXIT_CODE),
-    };
+    let config = loaded.resolved.config.clone();
     if asked.check_config {
-        return match conduit_io::check_data_dir(&resolved.config) {
-            Ok(data_dir) => announcement::listing(&resolved, data_dir.as_deref()),
+        return match conduit_io::check_data_dir(&config) {
+            Ok(data_dir) => announcement::listing(&loaded, data_dir.as_deref()),
             Err(error) => announcement::failure(&error, error.exit_code()),
         };
     }
-    diagnostics::start(&resolved.config);
-    announcement::warnings(&resolved, machine::memory_bytes());
+    let diagnostics = diagnostics::start(&config);
+    announcement::warnings(&loaded.resolved, machine::memory_bytes());
 
-    let boot = announcement::Boot::of(&resolved);
-    match conduit_io::serve(&resolved.config, conduit_io::Operation::default(), |bound| boot.print(bound.http, bound.ws)) {
+    let boot = announcement::Boot::of(&loaded);
+    let operation = operation::of(loader, loaded, diagnostics);
+    match conduit_io::serve(&config, operation, |bound| boot.print(bound.http, bound.ws)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => announcement::failure(&error, error.exit_code()),
     }

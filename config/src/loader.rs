@@ -79,6 +79,16 @@ pub struct Changes {
     pub needs_restart: Vec<&'static str>,
 }
 
+impl Loaded {
+    /// Takes the place of what was in force: what needs a restart keeps its value, so that the next reload says so again.
+    pub fn adopt(&mut self, mut next: Self) {
+        for setting in SETTINGS.iter().filter(|setting| !setting.is_live) {
+            setting.copy(&self.resolved.config, &mut next.resolved.config);
+        }
+        *self = next;
+    }
+}
+
 impl Loader {
     /// Keeps what the start was given. `environment` may hold any variables.
     #[must_use]
@@ -102,6 +112,18 @@ impl Loader {
     /// # Errors
     /// Everything that is wrong, in every file, at once.
     pub fn load(&self, read: ReadFile<'_>, generation: u64) -> Result<Loaded, Problems> {
+        self.load_for(read, generation, None)
+    }
+
+    /// Reads everything again, for a server that runs: its shards are as many as they are.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn reload(&self, read: ReadFile<'_>, in_force: &Loaded) -> Result<Loaded, Problems> {
+        self.load_for(read, in_force.policy.generation + 1, Some(in_force.resolved.config.shards))
+    }
+
+    fn load_for(&self, read: ReadFile<'_>, generation: u64, shards: Option<u16>) -> Result<Loaded, Problems> {
         let mut reading = Reading { read, files: Vec::new(), problems: Vec::new() };
         let config_path = self.config_path();
         let file = config_path.as_deref().and_then(|path| {
@@ -115,12 +137,15 @@ impl Loader {
             Some(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
             None => PathBuf::from(USUAL_FOLDER),
         };
-        let files = Files { tokens: reading.tokens(&draft.config), tenants: reading.tenants(&draft.config, &folder) };
+        let tokens = reading.tokens(&draft.config);
+        let tenants = reading.tenants(&draft.config, &folder);
         let rules = self.rules(&mut reading, &draft.config, &folder);
+        let compiled = rules.as_ref().map(|rules| rules.rules.clone()).unwrap_or_default();
+        let files = Files { tokens, tenants, rules: compiled };
         let mut problems = draft.problems;
         problems.append(&mut reading.problems);
         // Tokens can only be judged when all of them are there.
-        let policy = match policy::build(&draft.config, &files, generation) {
+        let policy = match policy::build(&draft.config, &files, generation, shards.unwrap_or(draft.config.shards)) {
             Ok(policy) => policy,
             Err(more) => {
                 if problems.is_empty() {

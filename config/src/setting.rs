@@ -327,6 +327,16 @@ impl Setting {
         }
     }
 
+    /// Takes its value over from another configuration.
+    pub(crate) fn copy(&self, from: &Config, to: &mut Config) {
+        if self.flag == "cpus" {
+            to.cpus.clone_from(&from.cpus);
+        } else if !self.is_secret() {
+            // What is shown is what the flag takes, for all but secrets, which are live.
+            let _ = self.set(to, &self.show(from));
+        }
+    }
+
     /// The default for people: it may depend on the machine.
     #[must_use]
     pub fn default_text(&self) -> String {

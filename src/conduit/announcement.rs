@@ -1,7 +1,7 @@
 //! What the server tells the person who started it.
 
 use conduit_config::memory::bytes_text;
-use conduit_config::{Config, MemoryBound, Resolved};
+use conduit_config::{Config, Loaded, MemoryBound, Resolved};
 use std::fmt::{Display, Write as _};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,6 +10,7 @@ use std::process::ExitCode;
 /// What is known before the ports are.
 pub(crate) struct Boot {
     durability: String,
+    access: String,
     shards: u16,
     cores: usize,
     bound: MemoryBound,
@@ -17,9 +18,11 @@ pub(crate) struct Boot {
 
 impl Boot {
     /// Takes what the announcement needs.
-    pub(crate) fn of(resolved: &Resolved) -> Self {
+    pub(crate) fn of(loaded: &Loaded) -> Self {
+        let resolved = &loaded.resolved;
         Self {
             durability: durability_text(&resolved.config),
+            access: access_text(loaded),
             shards: resolved.config.shards,
             cores: super::machine::cores(),
             bound: resolved.memory_bound(),
@@ -41,6 +44,7 @@ impl Boot {
   addresses  http://{here} and ws://{there} (each serves HTTP and WebSocket)
   memory     messages take at most {messages}; an idle connection about {idle}
   durability {durability}
+  access     {access}
   try        curl -s http://{here}/v1/enqueue -d '{{\"to\":\"agents/demo/inbox\",\"envelope\":{{\"text\":\"hello\"}}}}'
              curl -s 'http://{here}/v1/stats?stream=agents/demo/inbox'
              curl -s http://{here}/health
@@ -49,6 +53,7 @@ Conduit WS on   {ws}
 ",
             version = env!("CARGO_PKG_VERSION"),
             durability = self.durability,
+            access = self.access,
             shards = counted(self.shards.into(), "shard"),
             cores = counted(self.cores, "core"),
             there = reachable(ws),
@@ -67,9 +72,38 @@ fn durability_text(config: &Config) -> String {
     }
 }
 
+/// Who is let in, and which files say so, in a line.
+fn access_text(loaded: &Loaded) -> String {
+    let mut text = if loaded.policy.access.is_open() { "open to everyone" } else { "with a token" }.to_owned();
+    if loaded.tenants > 0 {
+        text += &format!("; {}", counted(loaded.tenants, "tenant"));
+    }
+    if let Some(rules) = &loaded.rules {
+        text += &format!("; {}", counted(rules.table.len(), "rule"));
+    }
+    let files: Vec<String> =
+        loaded.files.iter().filter(|file| file.digest.is_some()).map(|file| file.path.display().to_string()).collect();
+    if !files.is_empty() {
+        text += &format!(" (from {})", files.join(", "));
+    }
+    text
+}
+
+/// Prints a text that was asked for.
+pub(crate) fn print(text: &str) -> ExitCode {
+    write_stdout(text);
+    ExitCode::SUCCESS
+}
+
 /// Prints every setting: the answer to `--check-config`.
-pub(crate) fn listing(resolved: &Resolved, data_dir: Option<&str>) -> ExitCode {
+pub(crate) fn listing(loaded: &Loaded, data_dir: Option<&str>) -> ExitCode {
+    let resolved = &loaded.resolved;
     let mut text = resolved.listing();
+    for file in &loaded.files {
+        let state = if file.digest.is_some() { "read" } else { "not there, and not needed" };
+        let _ = writeln!(text, "{} file: {}: {state}", file.kind, file.path.display());
+    }
+    let _ = writeln!(text, "access: {}", access_text(loaded));
     if let Some(data_dir) = data_dir {
         let _ = writeln!(text, "{data_dir}");
     }
@@ -128,11 +162,16 @@ fn counted(count: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use conduit_config::{Flags, resolve};
+    use conduit_config::{Flags, Loader};
+    use std::io;
+
+    /// What these flags mean on a machine without any file.
+    fn loaded(flags: Flags) -> Loaded {
+        Loader::new(flags, [], 2).load(&|_| Err(io::ErrorKind::NotFound.into()), 0).expect("valid")
+    }
 
     fn text(http: &str, ws: &str) -> String {
-        let resolved = resolve(&Flags::default(), [], 2).expect("defaults are valid");
-        Boot::of(&resolved).text(http.parse().expect("an address"), ws.parse().expect("an address"))
+        Boot::of(&loaded(Flags::default())).text(http.parse().expect("an address"), ws.parse().expect("an address"))
     }
 
     #[test]
@@ -142,15 +181,14 @@ mod tests {
         assert_eq!(lines[lines.len() - 2], "Conduit HTTP on 127.0.0.1:41234");
         assert_eq!(lines[lines.len() - 1], "Conduit WS on   127.0.0.1:41235");
         assert_eq!(text.matches("curl -s").count(), 3);
-        assert!(text.contains("streams live in memory"));
+        assert!(text.contains("streams live in memory") && text.contains("  access     open to everyone\n"));
     }
 
     #[test]
     fn a_data_directory_is_named_with_what_it_promises() {
         let flags = Flags::default().with("data-dir", "/some/where").with("durability", "a=memory,*=interval(5)");
-        let resolved = resolve(&flags, [], 2).expect("valid");
         let address = "127.0.0.1:1".parse().expect("an address");
-        let text = Boot::of(&resolved).text(address, address);
+        let text = Boot::of(&loaded(flags)).text(address, address);
         assert!(text.contains("  durability a=memory,*=interval(5); streams are kept in /some/where\n"), "{text}");
         assert!(!text.contains("live in memory"));
     }

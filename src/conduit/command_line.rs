@@ -1,5 +1,6 @@
 //! What the command line may say.
 
+use super::config_command::ConfigAction;
 use super::log_command::LogAction;
 use super::rules_command::RulesAction;
 use clap::{Args, Parser, Subcommand};
@@ -13,6 +14,8 @@ pub(crate) enum Asked {
     Log(LogAction),
     /// To look at rules.
     Rules(RulesAction),
+    /// To look at the configuration.
+    Config(ConfigAction),
 }
 
 /// How the server is to run.
@@ -29,6 +32,7 @@ pub(crate) fn read() -> Asked {
     let serve = match action {
         Some(Action::Log { action }) => return Asked::Log(action),
         Some(Action::Rules { action }) => return Asked::Rules(action),
+        Some(Action::Config { action }) => return Asked::Config(action),
         Some(Action::Serve(serve)) => serve,
         None => serve,
     };
@@ -42,8 +46,8 @@ pub(crate) fn read() -> Asked {
 /// each; what is not acked in time, or whose consumer is gone, is delivered again. Every CPU core runs a shard of its
 /// own with its own sockets and streams.
 ///
-/// Every setting can be given as a flag or as an environment variable; a flag wins. --help lists all of them, -h the
-/// usual ones.
+/// Every setting can be given as a flag, as an environment variable, or in a YAML file (--config); a flag wins over a
+/// variable, a variable over the file. --help lists all of them, -h the usual ones.
 #[derive(Parser)]
 #[command(name = "conduit", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES, after_long_help = MANUAL)]
 struct CommandLine {
@@ -64,6 +68,12 @@ enum Action {
         #[command(subcommand)]
         action: LogAction,
     },
+    /// Look at the settings: their values and where these came from, the form of the file, the variables.
+    #[command(after_help = CONFIG_EXAMPLES)]
+    Config {
+        #[command(subcommand)]
+        action: ConfigAction,
+    },
     /// Look at a rules file, or try it on cases; needs no server.
     #[command(after_help = RULES_EXAMPLES)]
     Rules {
@@ -80,6 +90,19 @@ struct Serve {
     #[command(flatten)]
     flags: Flags,
 }
+
+const CONFIG_EXAMPLES: &str = "\
+Examples:
+  conduit config show --origin             every setting, its value, and where it came from
+  conduit config show --config FILE --json the same for machines
+  conduit config sample >conduit.yaml      a file to begin with
+  conduit config schema >conduit.schema.json
+  conduit config env                       every environment variable
+
+Exit codes:
+  0   printed
+  2   the command line could not be understood
+  78  the configuration cannot be used; standard error names every problem";
 
 const LOG_EXAMPLES: &str = "\
 Examples:
@@ -111,6 +134,7 @@ Examples:
   conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
   conduit --data-dir /var/lib/conduit      streams survive restarts, crashes and power cuts
   CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
+  conduit --config conduit.yaml            the same settings in a file
   conduit --shards 8 --check-config        show what would run, and why, without running it";
 
 const MANUAL: &str = "\
@@ -120,6 +144,7 @@ Examples:
   conduit --cpus 0,2-4                     four shards, pinned to CPUs 0, 2, 3 and 4
   conduit --data-dir /var/lib/conduit      streams survive restarts, crashes and power cuts
   CONDUIT_HTTP_PORT=8000 conduit           the same settings as environment variables
+  conduit --config conduit.yaml            the same settings in a file
   conduit --shards 8 --check-config        show what would run, and why, without running it
   conduit log verify /var/lib/conduit      check every record on the disk
   conduit --http-port 0 --ws-port 0        any free ports; the output names them
@@ -134,7 +159,11 @@ Signals:
                    with 1001, answer what is in progress, exit as soon as idle
                    and at the latest after --shutdown-timeout-ms. A second one
                    ends the server at once.
-  SIGHUP           nothing: the configuration is read once, at the start.
+  SIGHUP           read the configuration files again, as `mkctl reload` does:
+                   tokens, tenants, rules, limits and log levels change, no
+                   connection is lost; what needs a restart is named. The log
+                   files are opened anew.
+  SIGUSR1          open the log files anew.
 
 Exit codes:
   0     stopped as asked
