@@ -146,6 +146,13 @@ impl Expression {
     pub(super) fn judge(&self, scope: &Scope<'_>) -> Verdict {
         self.test.judge(scope)
     }
+
+    /// The texts that selectors must be equal to wherever it holds.
+    pub(super) fn demands(&self) -> Vec<(&Selector, &str)> {
+        let mut found = Vec::new();
+        self.test.demands(&mut found);
+        found
+    }
 }
 
 struct Parser<'t> {
@@ -365,6 +372,18 @@ impl<'t> Parser<'t> {
 }
 
 impl Test {
+    fn demands<'t>(&'t self, found: &mut Vec<(&'t Selector, &'t str)>) {
+        match self {
+            Self::And(tests) => tests.iter().for_each(|test| test.demands(found)),
+            Self::Compare(left, Comparison::Equal, right) => match (left, right) {
+                (Operand::Select(selector), Operand::Literal(Value::String(text)))
+                | (Operand::Literal(Value::String(text)), Operand::Select(selector)) => found.push((selector, text)),
+                _ => {}
+            },
+            _ => {}
+        }
+    }
+
     fn uses(&self) -> Uses {
         let all = |tests: &[Self]| tests.iter().map(Self::uses).fold(Uses::NONE, Uses::and);
         match self {

@@ -13,7 +13,8 @@
 use super::condition::Condition;
 use super::path::PathPattern;
 use super::scope::Scope;
-use aho_corasick::AhoCorasick;
+use super::selector::{Root, Selector, Step};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, StartKind};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +24,8 @@ pub(super) type Places = SmallVec<[u32; 8]>;
 
 /// Lists of up to so many rules are looked at one by one.
 const SHORT: usize = 8;
+/// Texts of up to so many bytes together are searched for in the quickest way, which takes some hundred times as much memory.
+const DFA_BYTES_MAX: usize = 16 * 1024;
 /// Maps that one list is spread over, at most.
 const SPREADS_MAX: usize = 4;
 
@@ -155,7 +158,10 @@ impl Fragments {
         if chosen.is_empty() {
             return None;
         }
-        match AhoCorasick::builder().build(chosen.keys()) {
+        let bytes: usize = chosen.keys().map(|fragment| fragment.len()).sum();
+        let kind = (bytes <= DFA_BYTES_MAX).then_some(AhoCorasickKind::DFA);
+        let mut builder = AhoCorasick::builder();
+        match builder.kind(kind).start_kind(StartKind::Unanchored).build(chosen.keys()) {
             Ok(search) => {
                 let lists = chosen.into_values().map(|places| List::new(places, conditions)).collect();
                 Some(Self { search, lists })
@@ -271,8 +277,24 @@ fn demands(condition: Option<&Condition>) -> Vec<(Field, Box<[u8]>)> {
         Some(Condition::Query(name, glob)) => {
             glob.literal().map(|value| (Field::Query(name.clone()), value.into())).into_iter().collect()
         }
+        Some(Condition::Where(expression)) => {
+            let demanded = expression.demands().into_iter().filter_map(|(selector, text)| {
+                let field = field_of(selector)?;
+                Some((field, text.as_bytes().into()))
+            });
+            demanded.collect()
+        }
         Some(Condition::All(parts)) => parts.iter().flat_map(|part| demands(Some(part))).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The header or parameter that a selector takes.
+fn field_of(selector: &Selector) -> Option<Field> {
+    match (selector.root, &*selector.steps) {
+        (Root::Headers, [Step::Key(name)]) => Some(Field::Header(name.clone())),
+        (Root::Query, [Step::Key(name)]) => Some(Field::Query(name.clone())),
+        _ => None,
     }
 }
 
