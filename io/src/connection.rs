@@ -10,6 +10,8 @@ pub(crate) struct Connection {
     pub(crate) socket: OwnedFd,
     /// The address that it comes from.
     pub(crate) peer: IpAddr,
+    /// When it was accepted, by whichever shard. `Now::mono_ns`.
+    pub(crate) opened_ns: u64,
     pub(crate) session: Session,
     /// Encoded and not yet written.
     pub(crate) outbox: Vec<u8>,
@@ -54,10 +56,11 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(socket: OwnedFd, peer: IpAddr, rest: Vec<u8>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, peer: IpAddr, opened_ns: u64, rest: Vec<u8>) -> Self {
         Self {
             socket,
             peer,
+            opened_ns,
             session: Session::new(),
             outbox: Vec::new(),
             written: 0,

@@ -20,6 +20,7 @@ impl Host {
         if self.drain_due_ns().is_some_and(|due_ns| due_ns <= self.now.mono_ns) {
             self.drain_some();
         }
+        self.gate.sweep(self.now);
         if self.now.mono_ns >= self.next_sweep_ns {
             self.next_sweep_ns = self.now.mono_ns + SWEEP_NS;
             if self.telemetry.unknown_keys > self.unknown_keys_told {
@@ -39,6 +40,9 @@ impl Host {
         }
         if let Some(drain_ns) = self.drain_due_ns() {
             due_ns = due_ns.min(drain_ns);
+        }
+        if let Some(leases_ns) = self.gate.next_deadline_ns() {
+            due_ns = due_ns.min(leases_ns);
         }
         if let Some(lane) = &self.lane {
             due_ns = due_ns.min(lane.due_ns());

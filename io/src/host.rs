@@ -3,18 +3,20 @@
 
 use crate::clock::Clock;
 use crate::connection::{Connection, Connections};
-use crate::control::{HostStats, health};
+use crate::control::{HostStats, ReloadStatus, health};
 use crate::disk::Disk;
+use crate::drain::Drain;
 use crate::link::Inbound;
 use crate::listener::Listeners;
+use crate::log_writer::Lane;
 use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, OpenGate, Origin, Policy, Report,
+    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report,
     ShardId, Step, Telemetry, Violation,
 };
-use conduit_shard::{Effect, Effects, Input, Shard};
+use conduit_shard::{Effect, Effects, Input, Limiter, Shard};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -58,8 +60,10 @@ pub(crate) struct Host {
     /// What the operator decided.
     pub(crate) policy: Arc<Policy>,
     /// The accounts of the limiter whose home is here.
-    pub(crate) gate: OpenGate,
+    pub(crate) gate: Limiter,
     pub(crate) log: AccessLog,
+    /// Where its lines go; absent when none are written.
+    pub(crate) lane: Option<Lane>,
     pub(crate) date: HttpDate,
     /// Where reads go: one buffer for all connections, since none of them keeps one while it waits.
     pub(crate) scratch: Vec<u8>,
@@ -76,7 +80,14 @@ pub(crate) struct Host {
     /// Connections that wait until the mesh has room.
     pub(crate) held: Vec<ConnectionId>,
     pub(crate) draining: bool,
-    pub(crate) drained_told: bool,
+    /// How far the drain is, once it has begun.
+    pub(crate) drain: Option<Drain>,
+    /// How the last reload went.
+    pub(crate) reload: ReloadStatus,
+    /// Tokens signed with unknown keys that the control shard has been told of.
+    pub(crate) unknown_keys_told: u64,
+    /// Rows that one snapshot lists.
+    pub(crate) rows_max: usize,
     /// Told to stop: when to leave at the latest.
     pub(crate) stop_by_ns: Option<u64>,
     /// What the shard's log is kept on, if it keeps one.
@@ -123,7 +134,11 @@ macro_rules! context {
             telemetry: &mut $host.telemetry,
             out: &mut $connection.outbox,
             date: &mut $host.date,
-            draining: $host.draining,
+            // A reload may let load balancers rest; then nothing at all is taken on, except by WebSockets.
+            draining: $host.draining
+                || ($host.reload.is_resting
+                    && $host.policy.drain.rejects_all
+                    && !$connection.session.is_websocket()),
         }
     }};
 }
@@ -142,11 +157,13 @@ impl Host {
         listeners: Listeners,
         readiness: Readiness,
         limits: Limits,
+        policy: Arc<Policy>,
         connections_max: usize,
         outbox_bytes_max: usize,
         spin_ns: u64,
     ) -> Self {
         let now = clock.now();
+        let rows_max = shard.limits().snapshot_streams_max;
         Self {
             id,
             control,
@@ -164,9 +181,10 @@ impl Host {
             telemetry: Telemetry::default(),
             stats: HostStats::default(),
             limits: Rc::new(limits),
-            policy: Arc::default(),
-            gate: OpenGate,
+            policy,
+            gate: Limiter::new(id, control.0),
             log: AccessLog::default(),
+            lane: None,
             date: HttpDate::default(),
             scratch: Vec::new(),
             spare_buffers: Vec::new(),
@@ -177,7 +195,10 @@ impl Host {
             next_sweep_ns: 0,
             held: Vec::new(),
             draining: false,
-            drained_told: false,
+            drain: None,
+            reload: ReloadStatus::default(),
+            unknown_keys_told: 0,
+            rows_max,
             stop_by_ns: None,
             disk,
             listeners,
@@ -217,14 +238,17 @@ impl Host {
                         self.now.mono_ns.saturating_sub(self.started_ns) / 1_000_000,
                         self.control.0,
                         self.draining,
+                        &self.reload,
                     );
                     self.answer_document(origin, &document);
                 }
                 Next::Rest => {
                     if let Some(connection) = self.connections.find(id) {
                         connection.rest.extend_from_slice(inbox.rest());
-                        // The session has said its last words: whatever the peer still sends is thrown away.
-                        if connection.session.is_closing() {
+                        // The session has said its last words: whatever the peer still sends is thrown away. Or the peer sends
+                        // no more, and what it sent last has been looked at only now.
+                        let is_deaf = connection.read_closed && !connection.waiting;
+                        if connection.session.is_closing() || (is_deaf && !connection.session.owes_answer()) {
                             self.begin_close(id);
                         }
                     }
@@ -271,7 +295,7 @@ impl Host {
             Command::Stats { stream } => self.shard.owner_of(tenant, stream),
             Command::Stream(command) => self.shard.owner_of(tenant, &command.stream),
             Command::Report { report: Report::Health, .. } => return Next::Health(origin),
-            Command::Report { .. } => self.control,
+            Command::Report { .. } | Command::Admin(_) => self.control,
             Command::Charge(charge) => charge.home(self.control.0),
             Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => self.id,
         };
@@ -293,6 +317,7 @@ impl Host {
                 self.mesh.batch_to(owner).push(Item::Stream { origin, tenant, command });
             }
             &Command::Report { report, scope } => self.mesh.send(owner, MeshMessage::Report { origin, report, scope }),
+            &Command::Admin(action) => self.mesh.send(owner, MeshMessage::Admin { origin, action }),
             &Command::Charge(charge) => self.mesh.batch_to(owner).push(Item::Charge { origin, charge }),
             _ => return Next::MoveTo(owner),
         }
@@ -423,7 +448,7 @@ impl Host {
     pub(crate) fn forget(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         let consumer = connection.consumer;
-        connection.session.disconnected(&mut self.telemetry);
+        connection.session.disconnected(self.now, &mut self.telemetry, &mut self.log, &mut self.gate);
         let buffer = std::mem::take(&mut connection.outbox);
         self.keep_buffer(buffer);
         drop(self.connections.remove(id));
@@ -461,42 +486,23 @@ impl Host {
     /// Gives a connection to the shard that owns its stream, with the request that is not answered yet.
     fn hand_over(&mut self, id: ConnectionId, owner: ShardId, bytes: Vec<u8>) {
         let Some(connection) = self.connections.remove(id) else { return };
-        let Connection { socket, peer, outbox, written, .. } = *connection;
+        let Connection { socket, peer, opened_ns, outbox, written, mut session, .. } = *connection;
+        let carried = session.carry(&mut self.telemetry);
         self.readiness.forget(&socket);
         self.stats.handed_over_total += 1;
         // What earlier requests of this connection were answered leaves before the new owner writes.
         let earlier = outbox[written..].to_vec();
-        self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, peer, bytes, earlier })));
+        self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, peer, opened_ns, bytes, earlier, carried })));
         self.tell_if_drained();
-    }
-
-    /// No new work: listeners stop, idle connections end, busy ones end with their last answer.
-    pub(crate) fn drain_connections(&mut self) {
-        self.draining = true;
-        self.listeners.close();
-        for slot in 0..self.connections.slots() {
-            let Some(id) = self.connections.id_at(slot) else { continue };
-            let Some(connection) = self.connections.find(id) else { continue };
-            if connection.session.is_websocket() || connection.session.is_idle() {
-                self.close(id, &Violation::new(ErrorCode::ServerDraining, "the server is shutting down"));
-            }
-        }
-        self.tell_if_drained();
-    }
-
-    fn tell_if_drained(&mut self) {
-        if self.draining && !self.drained_told && self.connections.len() == 0 {
-            self.drained_told = true;
-            let shard = self.id;
-            self.mesh.send(self.control, MeshMessage::Drained { shard });
-        }
     }
 
     /// A slot for one more connection. Past the maximum it is told so and closed; far past it, it is only closed.
-    pub(crate) fn admit(&mut self, connection: Connection) -> Option<ConnectionId> {
+    pub(crate) fn admit(&mut self, mut connection: Connection) -> Option<ConnectionId> {
         let live = self.connections.len();
         if live >= self.connections_max + REFUSALS_MAX {
             self.stats.refused_total += 1;
+            // One that comes from another shard may hold something.
+            connection.session.disconnected(self.now, &mut self.telemetry, &mut self.log, &mut self.gate);
             return None;
         }
         let id = self.connections.insert(connection);
@@ -504,6 +510,7 @@ impl Host {
             && let Err(error) = self.readiness.watch(&connection.socket, id)
         {
             tracing::warn!(%error, "a connection cannot be watched and is closed");
+            connection.session.disconnected(self.now, &mut self.telemetry, &mut self.log, &mut self.gate);
             drop(self.connections.remove(id));
             return None;
         }

@@ -27,7 +27,7 @@ impl Host {
                 self.mesh.send(control, MeshMessage::Snapshot { ticket, snapshot });
             }
             MeshMessage::Policy(policy) => {
-                self.log.set_budget(policy.logs);
+                self.log.set_budgets(&policy.logs);
                 self.policy = policy;
             }
             MeshMessage::ReloadStatus(status) => self.reload = status,

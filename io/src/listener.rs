@@ -98,7 +98,7 @@ impl Host {
                 Ok((socket, address)) => {
                     // Answers are small and already gathered into one write.
                     let _ = rustix::net::sockopt::set_tcp_nodelay(&socket, true);
-                    self.admit(Connection::new(socket, peer_of(address), Vec::new()));
+                    self.admit(Connection::new(socket, peer_of(address), self.now.mono_ns, Vec::new()));
                 }
                 Err(Errno::AGAIN) => return,
                 // The connection is to blame, not the listener: the next one may be fine (accept(2)).

@@ -1,13 +1,17 @@
 //! Messages between shards. A batch per peer gathers what one tick has for it and leaves at the end of the tick; a full
 //! link keeps the batch here and stops this shard's reading until it has left: nothing is dropped, nothing grows.
 
+use crate::control::{ReloadStatus, Wants};
+use crate::egress::News;
 use crate::link::LinkSender;
 use conduit_protocol::command::{Publish, PublishOptions, Report, StreamCommand};
+use conduit_protocol::http::Carried;
 use conduit_protocol::streams::StreamAnswer;
 use conduit_protocol::{
-    Charge, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Policy, Promise, Refusal, Scope, Seq,
+    AdminAction, Charge, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Policy, Promise, Scope, Seq,
     ShardId, StreamStats, TenantId,
 };
+use conduit_shard::Errand;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -25,14 +29,22 @@ pub(crate) enum MeshMessage {
     Report { origin: Origin, report: Report, scope: Scope },
     /// From the control shard: a document.
     Document { origin: Origin, document: Box<Document> },
-    /// From the control shard: send your figures.
-    SnapshotWanted { ticket: u64 },
+    /// From the control shard: send your figures, and what else is wanted beside them.
+    SnapshotWanted { ticket: u64, wants: Wants },
     /// To the control shard: the figures.
     Snapshot { ticket: u64, snapshot: Box<crate::control::ShardReport> },
     /// From the control shard: what the operator has decided now.
     Policy(Arc<Policy>),
-    /// From the control shard: no new work, finish what is begun.
-    Drain,
+    /// From the control shard: how the last reload went.
+    ReloadStatus(ReloadStatus),
+    /// To the control shard: a change is wanted.
+    Admin { origin: Origin, action: AdminAction },
+    /// To the control shard: a token was signed with a key that is not known.
+    KeyUnknown,
+    /// To the control shard, from the threads that may block.
+    News(Box<News>),
+    /// From the control shard: no new work, finish what is begun within so much time.
+    Drain { timeout_ms: u64 },
     /// To the control shard: nothing is left here.
     Drained { shard: ShardId },
     /// From the control shard: leave the executor now.
@@ -44,13 +56,17 @@ pub(crate) enum MeshMessage {
 pub(crate) struct HandOver {
     pub(crate) fd: OwnedFd,
     pub(crate) peer: IpAddr,
+    /// When it was accepted.
+    pub(crate) opened_ns: u64,
     pub(crate) bytes: Vec<u8>,
     /// Answers of the old owner that have not been written yet.
     pub(crate) earlier: Vec<u8>,
+    /// What the request has passed already, and what the connection holds.
+    pub(crate) carried: Carried,
 }
 
 /// A finished document.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) status: u16,
     pub(crate) content_type: &'static str,
@@ -121,12 +137,13 @@ pub(crate) enum Item {
         origin: Origin,
         charge: Charge,
     },
-    /// To the home of an account: a slot comes back.
-    Release(Charge),
-    /// From there: what came of a charge; `None`: it was granted.
+    /// To the home of an account: something else has to be done about it.
+    Errand(Errand),
+    /// From there: what came of a charge. Granted with a lease of so many tokens, or refused for so many milliseconds.
     Charged {
         origin: Origin,
-        refusal: Option<Box<Refusal<'static>>>,
+        charge: Charge,
+        outcome: Result<u32, Option<u32>>,
     },
     Pause(ConnectionId),
     Resume(ConnectionId),

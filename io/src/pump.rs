@@ -7,7 +7,7 @@ use crate::mesh::HandOver;
 #[cfg(doc)]
 use crate::readiness::Readiness;
 use crate::readiness::Ready;
-use conduit_protocol::ConnectionId;
+use conduit_protocol::{ConnectionId, Session};
 use conduit_shard::Input;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
@@ -28,6 +28,7 @@ pub(crate) async fn pump(mut host: Host) -> bool {
         Poll::Pending
     })
     .await;
+    host.end_log();
     host.shard.has_log_failed()
 }
 
@@ -53,6 +54,7 @@ impl Host {
         }
         // 5 coalesce.
         self.flush();
+        self.hand_over_lines();
         self.ask_of_disk();
     }
 
@@ -228,6 +230,9 @@ impl Host {
             round.append(&mut self.dirty);
             self.dirty = round;
         }
+        if !self.gate.is_settled() {
+            self.send_errands();
+        }
         if self.mesh.flush() && !self.held.is_empty() {
             for id in std::mem::take(&mut self.held) {
                 if let Some(connection) = self.connections.find(id) {
@@ -291,8 +296,9 @@ impl Host {
 
     /// A connection whose stream lives here arrives with the request that has not been answered yet.
     pub(crate) fn take_over(&mut self, hand_over: HandOver) {
-        let HandOver { fd, peer, bytes, earlier } = hand_over;
-        let mut connection = Connection::new(fd, peer, bytes);
+        let HandOver { fd, peer, opened_ns, bytes, earlier, carried } = hand_over;
+        let mut connection = Connection::new(fd, peer, opened_ns, bytes);
+        connection.session = Session::carried(carried);
         connection.outbox = earlier;
         connection.resumed = true;
         connection.readable = true;

@@ -69,7 +69,6 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
     let writer = LogWriter::start(&config.access_log, config.shards)?;
     let mut links = Links::between(shards + 1, config.mesh_capacity)?;
     let news = links.last_mut().expect("the last set is control's").inbound.open(NEWS_MAX);
-    let rules = operation.rules;
     let (egress, policy) = Egress::start(operation, news)?;
     let mut links = links.into_iter();
     let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
@@ -83,7 +82,7 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
         threads.push(start_shard(config, beginning, policy, writer.as_ref(), cpu, zero, links, sockets, ready.clone(), failed)?);
     }
     let links = links.next().expect("the last set is control's");
-    threads.push(start_control(config, zero, links, egress, (policy, rules), signals, ready)?);
+    threads.push(start_control(config, zero, links, egress, policy, signals, ready)?);
 
     for _ in 0..threads.len() {
         // A thread that cannot start says why; one that dies without a word ends the process by its guard.
@@ -113,7 +112,7 @@ fn beginning(config: &Config, index: u16, data: Option<&Data>) -> Result<Beginni
 
 fn log_settings(config: &Config, policy: &Policy) -> LogSettings {
     let logs = &config.access_log;
-    LogSettings { http: logs.http.is_some(), ws: logs.ws.is_some(), messages: policy.logs }
+    LogSettings { http: logs.http.is_some(), ws: logs.ws.is_some(), budgets: policy.logs }
 }
 
 fn gone() -> ServeError {
@@ -163,7 +162,7 @@ fn start_shard(
         };
         let mesh = Mesh::new(senders);
         let listeners = Listeners::new(sockets);
-        let host = Host::new(
+        let mut host = Host::new(
             id,
             control,
             clock,
@@ -179,6 +178,7 @@ fn start_shard(
             outbox_bytes_max,
             spin_ns,
         );
+        (host.log, host.lane) = (log, lane);
         let _ = ready.send(Ok(()));
         if pump(host).await {
             log_failed.store(true, Ordering::Relaxed);
@@ -200,7 +200,7 @@ fn start_control(
     zero: Instant,
     links: Links,
     egress: Egress,
-    (policy, rules): (Arc<Policy>, usize),
+    policy: Arc<Policy>,
     signals: SignalPipes,
     ready: Ready,
 ) -> Result<JoinHandle<()>, ServeError> {
@@ -225,7 +225,6 @@ fn start_control(
             readiness,
             egress,
             policy,
-            rules,
             limits,
             connections_max,
             core_limits,

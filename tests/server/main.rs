@@ -2,6 +2,7 @@
 //!
 //! Each file holds one property. Nothing sleeps: a test waits for what has to come and fails when it does not.
 
+mod access_log;
 mod ack_deadline;
 mod backpressure;
 mod common;
@@ -9,10 +10,12 @@ mod connection_limit;
 mod consumer_killed;
 mod curl;
 mod descriptors_run_out;
+mod drain;
 mod durable;
 mod garbage;
 mod half_closed;
 mod histograms;
+mod live;
 mod load;
 mod metrics;
 mod mkctl;
@@ -20,9 +23,12 @@ mod mkctl_objects;
 mod node_ws;
 mod prometheus;
 mod python_websockets;
+mod rules;
 mod shutdown;
 mod slow_reader;
 mod slow_writer;
+mod snapshot;
 mod start;
+mod traces;
 mod trials;
 mod two_shards;

@@ -3,6 +3,7 @@
 
 use super::documents::{Server, tenant_name, timestamp};
 use super::{HostStats, ShardReport};
+use conduit_protocol::access_log::{LineFigures, LogFile};
 use conduit_protocol::telemetry::{CodecStats, Endpoint, EndpointStats};
 use conduit_protocol::tenant_stats::{TenantFigures, TenantStats};
 use conduit_protocol::{ErrorCode, Policy, Telemetry, TenantId};
@@ -32,6 +33,7 @@ pub(crate) fn write(server: &Server<'_>) -> Value {
         "http": http(server.policy, wire),
         "ws": ws(wire),
         "reload": reload(server),
+        "accessLogs": access_logs(&merged),
         "shards": server.reports.iter().map(shard).collect::<Vec<_>>(),
         "totals": totals(&merged),
     })
@@ -56,6 +58,14 @@ impl Merged {
         }
         merged
     }
+}
+
+fn access_logs(merged: &Merged) -> Value {
+    let of = |file: LogFile| {
+        let (LineFigures { lines, left_out, dropped }, is_failing) = merged.host.lines.of(file);
+        (file.name().to_owned(), json!({"lines": lines, "dropped": dropped, "leftOut": left_out, "failing": is_failing}))
+    };
+    Value::Object(LogFile::ALL.map(of).into_iter().collect())
 }
 
 /// Milliseconds of a quantile of a histogram of nanoseconds.
@@ -123,9 +133,16 @@ pub(crate) fn tenant_json(stats: &TenantStats) -> Value {
 }
 
 /// Requests that each rule has answered, by its name.
-fn rule_hits(_policy: &Policy, wire: &Telemetry) -> Value {
+fn rule_hits(policy: &Policy, wire: &Telemetry) -> Value {
     let hits = wire.rule_hits.iter().enumerate().filter(|(_, hits)| **hits > 0);
-    Value::Object(hits.map(|(position, hits)| (format!("rule{position}"), json!(hits))).collect())
+    Value::Object(
+        hits.map(|(position, hits)| {
+            // A hit of a rule that a reload has taken away is told by its place.
+            let name = policy.rules.id_at(position as u32).map_or_else(|| format!("#{position}"), str::to_owned);
+            (name, json!(hits))
+        })
+        .collect(),
+    )
 }
 
 fn reload(server: &Server<'_>) -> Value {
@@ -268,7 +285,7 @@ fn codecs(stats: &[CodecStats; 2]) -> Value {
 }
 
 pub(crate) fn shard(report: &ShardReport) -> Value {
-    let ShardReport { shard, snapshot, telemetry, host } = report;
+    let ShardReport { shard, snapshot, telemetry, host, .. } = report;
     json!({
         "shard": shard.0,
         "connections": host.connections,

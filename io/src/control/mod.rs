@@ -18,6 +18,7 @@ pub(crate) use snapshot::{Details, Wants};
 use crate::clock::Clock;
 use crate::egress::Egress;
 use crate::host::Host;
+use crate::log_writer::LinesOfLogs;
 use crate::link::Inbound;
 use crate::mesh::{Document, Mesh, MeshMessage};
 use crate::readiness::Readiness;
@@ -52,6 +53,8 @@ pub(crate) struct HostStats {
     pub(crate) panics_total: u64,
     /// Connections now.
     pub(crate) connections: u64,
+    /// Lines of the access logs.
+    pub(crate) lines: LinesOfLogs,
 }
 
 impl HostStats {
@@ -66,6 +69,7 @@ impl HostStats {
         self.handed_over_total += other.handed_over_total;
         self.panics_total += other.panics_total;
         self.connections += other.connections;
+        self.lines.merge(&other.lines);
     }
 }
 
@@ -85,6 +89,7 @@ impl Host {
     pub(crate) fn report(&mut self, wants: Wants) -> ShardReport {
         let mut host = self.stats;
         host.connections = self.connections.len() as u64;
+        host.lines = self.lines_of_logs();
         let details = self.details(wants);
         let snapshot = self.shard.snapshot(self.now);
         ShardReport { shard: self.id, snapshot, telemetry: self.telemetry.clone(), host, details }
@@ -100,8 +105,6 @@ pub(crate) struct Beginning {
     pub(crate) readiness: Readiness,
     pub(crate) egress: Egress,
     pub(crate) policy: Arc<Policy>,
-    /// Rules in it.
-    pub(crate) rules: usize,
     pub(crate) limits: Limits,
     pub(crate) connections_max: usize,
     pub(crate) core_limits: conduit_shard::Limits,
@@ -139,8 +142,8 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn new(beginning: Beginning) -> Self {
-        let Beginning { shards, mut clock, mesh, inbound, readiness, egress, policy, rules, .. } = beginning;
-        let mut reloads = Reloads { rules, ..Reloads::default() };
+        let Beginning { shards, mut clock, mesh, inbound, readiness, egress, policy, .. } = beginning;
+        let mut reloads = Reloads::default();
         reloads.status.is_supported = egress.can_reload;
         Self {
             shards,

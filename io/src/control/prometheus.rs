@@ -3,6 +3,7 @@
 use super::documents::Server;
 use super::metrics::Merged;
 use conduit_protocol::ErrorCode;
+use conduit_protocol::access_log::{LineFigures, LogFile};
 use conduit_protocol::telemetry::Endpoint;
 use conduit_shard::Snapshot;
 use conduit_shard::log::{LogFigures, LogState};
@@ -31,6 +32,7 @@ pub(crate) fn write(server: &Server<'_>) -> String {
     http(&mut page, &merged);
     tenants(&mut page, server);
     websocket(&mut page, &merged);
+    access_logs(&mut page, &merged);
     shards(&mut page, server);
     if server.reports.iter().any(|report| report.snapshot.log.is_some()) {
         logs(&mut page, server);
@@ -119,6 +121,27 @@ fn http(page: &mut Page, merged: &Merged) {
     page.head("conduit_errors_total", "counter", "Errors told to clients, by code.");
     for (code, count) in ErrorCode::ALL.iter().zip(&wire.errors) {
         page.value("conduit_errors_total", &[("code", code.code())], *count);
+    }
+}
+
+fn access_logs(page: &mut Page, merged: &Merged) {
+    let figures = LogFile::ALL.map(|file| (file.name(), merged.host.lines.of(file)));
+    let mut counter = |name, help, of: fn(&LineFigures) -> u64| {
+        page.head(name, "counter", help);
+        for (log, (figures, _)) in &figures {
+            page.value(name, &[("log", log)], of(figures));
+        }
+    };
+    counter("conduit_log_lines_total", "Lines of the access logs.", |figures| figures.lines);
+    counter("conduit_log_lines_dropped_total", "Lines for which there was no room, or that the file did not take.", |figures| {
+        figures.dropped
+    });
+    counter("conduit_log_lines_left_out_total", "Messages without a line, beyond the budget and the sample.", |figures| {
+        figures.left_out
+    });
+    page.head("conduit_log_lines_failing", "gauge", "1 while a file does not take lines.");
+    for (log, (_, is_failing)) in &figures {
+        page.value("conduit_log_lines_failing", &[("log", log)], u8::from(*is_failing));
     }
 }
 

@@ -65,8 +65,6 @@ pub(crate) struct Reloads {
     pub(crate) keys_taken: u64,
     /// Key sets that could not be fetched or used.
     pub(crate) keys_failed: u64,
-    /// Rules in force.
-    pub(crate) rules: usize,
     /// Numbers the rests, so that an earlier one does not end a later one.
     rest: u64,
 }
@@ -145,9 +143,8 @@ impl Control {
     }
 
     fn reloaded(&mut self, reload: &Reload) -> Document {
-        let Reload { policy, changed, needs_restart, warnings, rules } = reload;
+        let Reload { policy, changed, needs_restart, warnings } = reload;
         self.reloads.succeeded += 1;
-        self.reloads.rules = *rules;
         self.reloads.status.phase = Phase::Idle;
         self.reloads.status.last_unix_ms = Some(self.clock.now().unix_ms);
         self.put_in_force(policy.clone());
@@ -159,7 +156,7 @@ impl Control {
         }
         tracing::info!(
             generation = policy.generation,
-            rules,
+            rules = policy.rules.len(),
             tenants = policy.tenants.by_id.len(),
             changed = changed.join(", "),
             "the configuration was reloaded"
@@ -185,7 +182,7 @@ impl Control {
             "status": status,
             "timestamp": timestamp(self.clock.now().unix_ms),
             "generation": self.policy.generation,
-            "rulesCount": self.reloads.rules,
+            "rulesCount": self.policy.rules.len(),
             "tenantsCount": self.policy.tenants.by_id.len(),
             "guardrails": {
                 "maxDecodedSize": self.policy.guards.decoded_bytes_max,

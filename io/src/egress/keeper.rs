@@ -18,8 +18,6 @@ pub type Reloader = Box<dyn FnMut() -> Result<Reloaded, Vec<String>> + Send>;
 pub struct Reloaded {
     /// What it allows.
     pub policy: Policy,
-    /// Rules in it.
-    pub rules: usize,
     /// Settings and files whose new values come into force with it.
     pub changed: Vec<String>,
     /// Settings whose new values need a restart.
@@ -78,7 +76,7 @@ impl Keeper {
         // Whatever is wrong with a file, or with us, the server goes on with what it has.
         let read = catch_unwind(AssertUnwindSafe(reloader))
             .unwrap_or_else(|_| Err(vec!["reading the configuration panicked: this is a bug".to_owned()]));
-        let Reloaded { mut policy, rules, changed, needs_restart, warnings, watched, jwks_uri } =
+        let Reloaded { mut policy, changed, needs_restart, warnings, watched, jwks_uri } =
             read.map_err(|problems| Failed { problems })?;
         if let Some(jwks) = self.jwks.as_deref().filter(|_| jwks_uri.is_some()) {
             policy.access = policy.access.with_jwks(jwks).map_err(|error| Failed::of(&error.to_string()))?;
@@ -89,7 +87,7 @@ impl Keeper {
             watch.follow(watched);
         }
         let _ = self.keys.send(keys::Order::Source(jwks_uri));
-        Ok(Reload { policy: self.policy.clone(), changed, needs_restart, warnings, rules })
+        Ok(Reload { policy: self.policy.clone(), changed, needs_restart, warnings })
     }
 
     /// The policy in force, with other keys.

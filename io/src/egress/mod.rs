@@ -50,8 +50,6 @@ pub(crate) struct Reload {
     /// Settings whose new values wait for a restart.
     pub(crate) needs_restart: Vec<String>,
     pub(crate) warnings: Vec<String>,
-    /// Rules in force.
-    pub(crate) rules: usize,
 }
 
 /// What a server needs to be changed while it runs. The default changes nothing and allows everything.
@@ -59,8 +57,6 @@ pub(crate) struct Reload {
 pub struct Operation {
     /// What is allowed to begin with.
     pub policy: Policy,
-    /// Rules in it.
-    pub rules: usize,
     /// Reads the configuration again. Without it nothing can be reloaded.
     pub reloader: Option<Reloader>,
     /// Files that are watched: a change of one is a reload.
@@ -71,10 +67,9 @@ pub struct Operation {
 
 impl std::fmt::Debug for Operation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { policy, rules, reloader, watched, jwks_uri } = self;
+        let Self { policy, reloader, watched, jwks_uri } = self;
         f.debug_struct("Operation")
             .field("policy", policy)
-            .field("rules", rules)
             .field("reloader", &reloader.is_some())
             .field("watched", watched)
             .field("jwks_uri", jwks_uri)
@@ -94,7 +89,7 @@ pub(crate) struct Egress {
 impl Egress {
     /// Starts the threads. The policy to begin with is held by the keeper, and returned for the shards.
     pub(crate) fn start(operation: Operation, control: LinkSender) -> std::io::Result<(Self, Arc<Policy>)> {
-        let Operation { policy, rules: _, reloader, watched, jwks_uri } = operation;
+        let Operation { policy, reloader, watched, jwks_uri } = operation;
         let policy = Arc::new(policy);
         let can_reload = reloader.is_some();
         let (keeper, jobs) = bounded(JOBS_MAX);

@@ -17,7 +17,7 @@ pub(crate) use lane::{Lane, LinesOfLogs};
 use crate::error::ServeError;
 use appender::Appender;
 use bell::{Bell, Rotation};
-use conduit_config::AccessLogSettings;
+use conduit_config::edge::AccessLogSettings;
 use conduit_protocol::access_log::{Batch, LogFile};
 use crossbeam_queue::ArrayQueue;
 use std::path::{Path, PathBuf};

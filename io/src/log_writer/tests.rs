@@ -83,9 +83,8 @@ fn every_line_handed_over_is_in_the_file_and_buffers_come_back() {
     let settings = AccessLogSettings {
         http: Some(folder.join("http")),
         ws: None,
-        ws_lines_per_s: 0,
-        ws_sample: 0,
         queue_bytes_max: 1 << 20,
+        ..AccessLogSettings::default()
     };
     let writer = LogWriter::start(&settings, 2).unwrap().expect("one file is on");
     let shards: Vec<_> = (0..2)
