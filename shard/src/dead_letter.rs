@@ -224,6 +224,7 @@ impl Shard {
         let Some(stream) = self.streams.at(key) else { return Ok(()) };
         let Some(message) = stream.message(seq) else { return Err(NoRoom) };
         let id = message.id().to_owned();
+        let extras = Extras::of_trace(message.trace());
         let mut envelope = std::mem::take(&mut self.scratch);
         envelope.clear();
         let letter = DeadLetter {
@@ -238,7 +239,7 @@ impl Shard {
             envelope: message.envelope(),
         };
         codec::encode_dead_letter(&letter, &mut envelope);
-        let letter = NewMessage { id: &id, encoding, envelope: &envelope, extras: Extras::default(), dedup_id: "" };
+        let letter = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "" };
         let stored = self.append_message(now, tenant, &name, letters, &letter);
         self.keep_scratch(envelope);
         let (letters, _) = stored.map_err(|_full| NoRoom)?;

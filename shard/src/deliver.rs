@@ -128,7 +128,7 @@ impl Shard {
             if let Some(ids) = &mut consumer.ids {
                 ids.insert(self.seeded.hash(0, message.id_bytes()), seq);
             }
-            if consumer.ack_timer.is_none() {
+            if consumer.ack_timer.is_none() && !consumer.is_auto_acked {
                 let tick = tick_at(now.mono_ns.saturating_add(consumer.ack_wait_ns));
                 consumer.ack_timer = Some(self.timers.add(tick_of(now), tick, Timer::AckWait { consumer: index }));
             }
@@ -166,8 +166,15 @@ impl Shard {
     ) -> Delivery<'_> {
         const START: Now = Now { mono_ns: 0, unix_ms: 0 };
         /// What a stale key gets: owners that keep the contract never see it.
-        const NOTHING: Delivery<'static> =
-            Delivery { id: b"", seq: Seq(0), attempt: 0, published: START, encoding: Encoding::Json, envelope: b"{}" };
+        const NOTHING: Delivery<'static> = Delivery {
+            id: b"",
+            seq: Seq(0),
+            attempt: 0,
+            published: START,
+            trace: None,
+            encoding: Encoding::Json,
+            envelope: b"{}",
+        };
         let wanted = self.consumers.find(connection).and_then(|index| self.consumers.at(index));
         let Some(encoding) = wanted.map(|consumer| consumer.encoding) else {
             debug_assert!(false, "a delivery's consumer is there until the next input");
@@ -207,6 +214,14 @@ impl Shard {
         } else {
             &self.scratch
         };
-        Delivery { id: message.id_bytes(), seq, attempt, published: message.published, encoding, envelope }
+        Delivery {
+            id: message.id_bytes(),
+            seq,
+            attempt,
+            published: message.published,
+            trace: message.trace(),
+            encoding,
+            envelope,
+        }
     }
 }

@@ -398,7 +398,7 @@ mod tests {
         let mut held = Held::new();
         for seq in 1..=last {
             let message =
-                Message::new(Now::default(), "m", Encoding::Json, b"{}", Extras::default(), &mut memory.buffers)
+                Message::new(Now::default(), "m", Encoding::Json, b"{}", &Extras::default(), &mut memory.buffers)
                     .unwrap();
             assert_eq!(held.append(message, false, memory), seq);
             if located.contains(&seq) {

@@ -214,6 +214,7 @@ impl Shard {
             priority: extras.priority,
             not_before_unix_ms: extras.not_before_unix_ms,
             expires_unix_ms: extras.expires_unix_ms,
+            trace: extras.trace,
             dedup_id: message.dedup_id,
             id: message.id,
             envelope: message.envelope,

@@ -2,13 +2,13 @@
 
 use crate::log::MessageRecord;
 use crate::pool::{Buffers, Size};
-use conduit_protocol::{Encoding, Now};
+use conduit_protocol::{Encoding, Now, TraceContext};
 
 /// A message: its id and its envelope side by side in one pooled buffer, and a copy in the other encoding once a
 /// consumer needed one.
 ///
-/// What few messages have costs the others nothing: times stand behind the envelope, eight bytes each, and flags say which
-/// of them are there.
+/// What few messages have costs the others nothing: times stand behind the envelope, eight bytes each, then the trace
+/// context, and flags say which of them are there.
 #[derive(Debug)]
 pub(crate) struct Message {
     buffer: Box<[u8]>,
@@ -37,49 +37,65 @@ pub(crate) struct Extras {
     pub(crate) not_before_unix_ms: u64,
     /// Expires at this time, in milliseconds since 1970; 0: never.
     pub(crate) expires_unix_ms: u64,
+    /// Which trace it belongs to.
+    pub(crate) trace: Option<TraceContext>,
 }
 
 impl Extras {
     /// As the log says it.
     pub(crate) const fn of_record(record: &MessageRecord<'_>) -> Self {
-        let MessageRecord { priority, not_before_unix_ms, expires_unix_ms, .. } = *record;
-        Self { priority, not_before_unix_ms, expires_unix_ms }
+        let MessageRecord { priority, not_before_unix_ms, expires_unix_ms, trace, .. } = *record;
+        Self { priority, not_before_unix_ms, expires_unix_ms, trace }
     }
 
-    /// There are none.
+    /// Nothing of the message but its trace context.
+    pub(crate) fn of_trace(trace: Option<TraceContext>) -> Self {
+        Self { trace, ..Self::default() }
+    }
+
+    /// There is nothing that the stream has to know.
     #[inline]
-    pub(crate) const fn is_plain(self) -> bool {
+    pub(crate) const fn is_plain(&self) -> bool {
         self.priority == 0 && self.not_before_unix_ms == 0 && self.expires_unix_ms == 0
     }
 
-    /// Which times are there.
+    /// What of it follows the envelope.
     #[inline]
-    const fn flags(self) -> Flags {
+    const fn flags(&self) -> Flags {
         let not_before = if self.not_before_unix_ms > 0 { Flags::NOT_BEFORE } else { 0 };
         let expires = if self.expires_unix_ms > 0 { Flags::EXPIRES } else { 0 };
-        Flags(not_before | expires)
+        let trace = if self.trace.is_some() { Flags::TRACE } else { 0 };
+        Flags(not_before | expires | trace)
     }
 }
 
-/// Which times follow the envelope. The priority is not kept here: the stream's lanes know it.
+/// What follows the envelope. The priority is not kept here: the stream's lanes know it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Flags(u8);
 
 impl Flags {
     const NOT_BEFORE: u8 = 1;
     const EXPIRES: u8 = 2;
+    const TRACE: u8 = 4;
+
+    /// Bytes of what is there.
+    #[inline]
+    const fn bytes(self) -> usize {
+        let trace = if self.0 & Self::TRACE == 0 { 0 } else { TraceContext::BYTES };
+        self.time_bytes() + trace
+    }
 
     /// Bytes of the times.
     #[inline]
-    const fn bytes(self) -> usize {
-        self.0.count_ones() as usize * size_of::<u64>()
+    const fn time_bytes(self) -> usize {
+        (self.0 & (Self::NOT_BEFORE | Self::EXPIRES)).count_ones() as usize * size_of::<u64>()
     }
 }
 
 impl Message {
     /// The buffer for an id, an envelope and what else there is: its bytes are what counts against the limits.
     #[inline]
-    pub(crate) const fn size_for(id: &str, envelope: &[u8], extras: Extras) -> Size {
+    pub(crate) const fn size_for(id: &str, envelope: &[u8], extras: &Extras) -> Size {
         Size::of(id.len() + envelope.len() + extras.flags().bytes())
     }
 
@@ -90,7 +106,7 @@ impl Message {
         id: &str,
         encoding: Encoding,
         envelope: &[u8],
-        extras: Extras,
+        extras: &Extras,
         buffers: &mut Buffers,
     ) -> Option<Self> {
         let id_len = u16::try_from(id.len()).ok()?;
@@ -103,7 +119,7 @@ impl Message {
         envelope_part.copy_from_slice(envelope);
         let flags = extras.flags();
         if flags.0 != 0 {
-            write_times(extras, rest);
+            write_extras(extras, rest);
         }
         Some(Self {
             buffer,
@@ -146,7 +162,19 @@ impl Message {
     /// It may have to wait, or expire.
     #[inline]
     pub(crate) const fn has_times(&self) -> bool {
-        self.flags.0 != 0
+        self.flags.0 & (Flags::NOT_BEFORE | Flags::EXPIRES) != 0
+    }
+
+    /// Which trace it belongs to.
+    #[inline]
+    pub(crate) fn trace(&self) -> Option<TraceContext> {
+        if self.flags.0 & Flags::TRACE == 0 { None } else { self.kept_trace() }
+    }
+
+    #[cold]
+    fn kept_trace(&self) -> Option<TraceContext> {
+        let bytes = self.behind_envelope(self.flags.time_bytes())?.first_chunk()?;
+        Some(TraceContext::from_bytes(*bytes))
     }
 
     /// It may be delivered at this time, in milliseconds since 1970: it need not wait any more, and has not expired.
@@ -167,14 +195,22 @@ impl Message {
 
     /// It expires at this time, in milliseconds since 1970; `u64::MAX`: never.
     pub(crate) fn expires_unix_ms(&self) -> u64 {
-        if self.flags.0 & Flags::EXPIRES == 0 { u64::MAX } else { self.time(self.flags.bytes() - size_of::<u64>()) }
+        if self.flags.0 & Flags::EXPIRES == 0 {
+            u64::MAX
+        } else {
+            self.time(self.flags.time_bytes() - size_of::<u64>())
+        }
     }
 
     /// The time so many bytes behind the envelope.
     fn time(&self, offset: usize) -> u64 {
-        let from = usize::from(self.id_len) + self.envelope_len as usize + offset;
-        let word = self.buffer.get(from..).and_then(|rest| rest.first_chunk());
+        let word = self.behind_envelope(offset).and_then(|rest| rest.first_chunk());
         word.map_or(0, |word| u64::from_le_bytes(*word))
+    }
+
+    /// What lies so many bytes behind the envelope.
+    fn behind_envelope(&self, offset: usize) -> Option<&[u8]> {
+        self.buffer.get(usize::from(self.id_len) + self.envelope_len as usize + offset..)
     }
 
     /// The envelope in the other encoding, if it was kept.
@@ -204,7 +240,10 @@ impl Message {
     pub(crate) fn delivery_bytes(&self) -> u64 {
         /// The frame header and the fields around the envelope.
         const AROUND_BYTES: u64 = 64;
-        u64::from(self.envelope_len) + u64::from(self.id_len) + AROUND_BYTES
+        /// The member `traceparent`.
+        const TRACE_BYTES: u64 = 72;
+        let trace = if self.flags.0 & Flags::TRACE == 0 { 0 } else { TRACE_BYTES };
+        u64::from(self.envelope_len) + u64::from(self.id_len) + AROUND_BYTES + trace
     }
 
     /// Gives its buffers back.
@@ -217,12 +256,16 @@ impl Message {
     }
 }
 
-/// Writes the times that are there, in their order, to the front of what is left of the buffer.
+/// Writes the times that are there, in their order, and the trace context to the front of what is left of the buffer.
 #[cold]
-fn write_times(extras: Extras, rest: &mut [u8]) {
-    let times = [extras.not_before_unix_ms, extras.expires_unix_ms];
-    for (time, place) in times.into_iter().filter(|time| *time > 0).zip(rest.chunks_exact_mut(size_of::<u64>())) {
+fn write_extras(extras: &Extras, rest: &mut [u8]) {
+    let (times, rest) = rest.split_at_mut(extras.flags().time_bytes());
+    let set = [extras.not_before_unix_ms, extras.expires_unix_ms].into_iter().filter(|time| *time > 0);
+    for (time, place) in set.zip(times.chunks_exact_mut(size_of::<u64>())) {
         place.copy_from_slice(&time.to_le_bytes());
+    }
+    if let (Some(trace), Some(place)) = (&extras.trace, rest.first_chunk_mut()) {
+        *place = *trace.bytes();
     }
 }
 
@@ -231,20 +274,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_combination_of_times_is_read_back() {
+    fn every_combination_of_extras_is_read_back() {
         let mut buffers = Buffers::new(1 << 20);
-        for (not_before_unix_ms, expires_unix_ms) in [(0, 0), (5, 0), (0, 6), (u64::MAX, 1), (7, u64::MAX)] {
+        let trace = Some(TraceContext::from_bytes(std::array::from_fn(|at| at as u8 + 1)));
+        let times = [(0, 0), (5, 0), (0, 6), (u64::MAX, 1), (7, u64::MAX)];
+        let all = times.into_iter().flat_map(|(from, to)| [(from, to, None), (from, to, trace)]);
+        for (not_before_unix_ms, expires_unix_ms, trace) in all {
             for length in [0, 1, 60, 61, 62, 63, 64, 1_000] {
                 let envelope = vec![b'x'; length];
-                let extras = Extras { priority: 3, not_before_unix_ms, expires_unix_ms };
+                let extras = Extras { priority: 3, not_before_unix_ms, expires_unix_ms, trace };
                 let message =
-                    Message::new(Now::default(), "id", Encoding::Json, &envelope, extras, &mut buffers).unwrap();
+                    Message::new(Now::default(), "id", Encoding::Json, &envelope, &extras, &mut buffers).unwrap();
+                assert_eq!(message.trace(), trace);
                 assert_eq!((message.id(), message.envelope()), ("id", &envelope[..]));
                 assert_eq!(message.not_before_unix_ms(), not_before_unix_ms);
                 let expires = if expires_unix_ms == 0 { u64::MAX } else { expires_unix_ms };
                 assert_eq!(message.expires_unix_ms(), expires);
                 assert_eq!(message.has_times(), not_before_unix_ms > 0 || expires_unix_ms > 0);
-                assert_eq!(message.held_bytes(), Message::size_for("id", &envelope, extras).bytes());
+                assert_eq!(message.held_bytes(), Message::size_for("id", &envelope, &extras).bytes());
                 // The next message gets the same buffer, full of what this one left there.
                 message.release(&mut buffers);
             }
@@ -252,11 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn a_message_without_times_takes_no_byte_more() {
+    fn a_message_without_extras_takes_no_byte_more() {
         let extras = Extras { priority: 3, ..Extras::default() };
-        assert_eq!(Message::size_for("ab", &[0; 62], extras).bytes(), 64);
+        assert_eq!(Message::size_for("ab", &[0; 62], &extras).bytes(), 64);
         let extras = Extras { expires_unix_ms: 1, ..Extras::default() };
-        assert_eq!(Message::size_for("ab", &[0; 54], extras).bytes(), 64);
-        assert_eq!(Message::size_for("ab", &[0; 55], extras).bytes(), 80);
+        assert_eq!(Message::size_for("ab", &[0; 54], &extras).bytes(), 64);
+        assert_eq!(Message::size_for("ab", &[0; 55], &extras).bytes(), 80);
+        let extras = Extras::of_trace(Some(TraceContext::from_bytes([1; TraceContext::BYTES])));
+        assert_eq!(Message::size_for("ab", &[0; 37], &extras).bytes(), 64);
+        assert_eq!(Message::size_for("ab", &[0; 38], &extras).bytes(), 80);
     }
 }

@@ -20,7 +20,7 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) encoding: Encoding,
     /// Its envelope, which has the id as a member unless that was impossible.
     pub(crate) envelope: &'a [u8],
-    /// Its priority and times.
+    /// Its priority, times and trace context.
     pub(crate) extras: Extras,
     /// What repeats of it are recognised by; empty for none.
     pub(crate) dedup_id: &'a str,
@@ -145,12 +145,12 @@ impl Shard {
         found: Option<u32>,
         new: &NewMessage<'_>,
     ) -> Result<(u32, u64), (ErrorCode, &'static str)> {
-        self.check_room(found, Message::size_for(new.id, new.envelope, new.extras).bytes())?;
+        self.check_room(found, Message::size_for(new.id, new.envelope, &new.extras).bytes())?;
         if !new.dedup_id.is_empty() {
             self.check_dedup_room(now, found, new.dedup_id)?;
         }
         let buffers = &mut self.memory.buffers;
-        let Some(message) = Message::new(now, new.id, new.encoding, new.envelope, new.extras, buffers) else {
+        let Some(message) = Message::new(now, new.id, new.encoding, new.envelope, &new.extras, buffers) else {
             return Err(TOO_LARGE);
         };
         let key = match found {
@@ -173,7 +173,7 @@ impl Shard {
             self.note_logged(key, seq, location, waits);
         }
         if !new.extras.is_plain() {
-            self.note_extras(now, key, seq, new.extras);
+            self.note_extras(now, key, seq, &new.extras);
         }
         if !new.dedup_id.is_empty() {
             self.remember(now, key, new.dedup_id, First { seq, id: new.id });
@@ -186,7 +186,7 @@ impl Shard {
 
     /// Notes that a message which is held now is urgent, or expires.
     #[cold]
-    pub(crate) fn note_extras(&mut self, now: Now, key: u32, seq: u64, extras: Extras) {
+    pub(crate) fn note_extras(&mut self, now: Now, key: u32, seq: u64, extras: &Extras) {
         let Some(stream) = self.streams.at_mut(key) else { return };
         let (len, held) = (stream.held.len(), &stream.held);
         if extras.priority > 0 {
@@ -215,6 +215,7 @@ impl Shard {
             priority: options.priority,
             not_before_unix_ms: if not_before <= now.unix_ms { 0 } else { not_before.min(latest) },
             expires_unix_ms: options.ttl_ms.map_or(0, |ttl_ms| now.unix_ms.saturating_add(ttl_ms.get())),
+            trace: options.trace,
         })
     }
 
@@ -348,6 +349,7 @@ fn is_plain(options: &PublishOptions<'_>) -> bool {
         && options.ttl_ms.is_none()
         && options.priority == 0
         && options.dedup_id.is_none()
+        && options.trace.is_none()
 }
 
 const TOO_LARGE: (ErrorCode, &str) = (ErrorCode::PayloadTooLarge, "the message is larger than a stream may be");

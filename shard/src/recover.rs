@@ -398,7 +398,7 @@ impl<'s> Replay<'s> {
             let is_same = self.streams.get(&special.number).is_some_and(|seen| seen.key == special.key);
             let Some(stream) = self.shard.streams.at(special.key) else { continue };
             if is_same && stream.held.is_held(special.seq) {
-                self.shard.note_extras(self.now, special.key, special.seq, special.extras);
+                self.shard.note_extras(self.now, special.key, special.seq, &special.extras);
             }
         }
         let streams = self.shard.streams.iter_mut();

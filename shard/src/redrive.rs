@@ -75,11 +75,12 @@ impl Shard {
             return Err((ErrorCode::Backpressure, "the dead letter is being read from the disk; retry at once"));
         };
         let (tenant, encoding, id) = (stream.tenant, letter.encoding(), letter.id().to_owned());
+        let extras = Extras::of_trace(letter.trace());
         let original = codec::dead_letter_original(encoding, letter.envelope()).unwrap_or(letter.envelope());
         let mut envelope = std::mem::take(&mut self.scratch);
         envelope.clear();
         envelope.extend_from_slice(original);
-        let original = NewMessage { id: &id, encoding, envelope: &envelope, extras: Extras::default(), dedup_id: "" };
+        let original = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "" };
         let found = self.streams.find(tenant, origin, &self.seeded);
         let stored = self.append_message(now, tenant, origin, found, &original);
         self.keep_scratch(envelope);

@@ -215,7 +215,7 @@ impl Shard {
             let published = Now { mono_ns, unix_ms: record.unix_ms };
             let extras = Extras::of_record(&record);
             let message =
-                Message::new(published, record.id, record.encoding, record.envelope, extras, &mut self.memory.buffers);
+                Message::new(published, record.id, record.encoding, record.envelope, &extras, &mut self.memory.buffers);
             let Some(message) = message else { continue };
             loaded_bytes += message.held_bytes();
             loaded += 1;

@@ -127,6 +127,8 @@ impl Stream {
             From::First => first,
             From::New => next,
             From::Seq(seq) => seq.0.clamp(first, next),
+            From::After(seq) if seq.0 >= next => first,
+            From::After(seq) => (seq.0 + 1).max(first),
             From::TimeUnixMs(unix_ms) => self.first_since(unix_ms),
             From::Last(n) => self.held.nth_last(n).unwrap_or(next).max(first),
         }

@@ -7,7 +7,7 @@ use crate::shard::{Shard, refuse};
 use crate::{AnswerValue, Effect, Effects};
 use conduit_protocol::command::From;
 use conduit_protocol::streams::Subscribed;
-use conduit_protocol::{ConnectionId, ErrorCode, Now, Origin, Subscribe, TenantId, Token, time::NS_PER_MS};
+use conduit_protocol::{ConnectionId, ErrorCode, Now, Origin, Seq, Subscribe, TenantId, Token, time::NS_PER_MS};
 
 /// Why not, and in which words.
 type Refused = (ErrorCode, &'static str);
@@ -76,6 +76,7 @@ impl Shard {
             None => settings::ack_wait_ms(&group.settings, &self.limits),
         };
         consumer.is_refilled = subscribe.refill_on_ack;
+        consumer.is_auto_acked = subscribe.auto_ack;
         consumer.ack_wait_ns = ack_wait_ms.saturating_mul(NS_PER_MS);
         consumer.inflight_max = inflight_max;
         self.consumers.add(consumer);
@@ -163,11 +164,17 @@ impl Shard {
         self.deliver_to_group(now, key, group, effects);
     }
 
-    /// The outbox has been handed to the kernel: the byte window is whole again.
+    /// The outbox has been handed to the kernel: the byte window is whole again, and what was in it is done with where
+    /// nobody sends acks.
     pub(crate) fn drained(&mut self, now: Now, connection: ConnectionId, effects: &mut Effects) {
         let Some(index) = self.consumers.find(connection) else { return };
         let Some(consumer) = self.consumers.at_mut(index) else { return };
         consumer.outbox_bytes = 0;
+        if consumer.is_auto_acked && consumer.flights.len() > 0 {
+            // Everything in flight there was in the outbox: deliveries are encoded before the next input.
+            self.ack_up_to(now, connection, Seq(u64::MAX), effects);
+            return;
+        }
         let (key, group) = (consumer.stream, consumer.group);
         self.refresh(index);
         self.deliver_to_group(now, key, group, effects);

@@ -23,7 +23,7 @@ fn bench() -> (Bench, u64) {
 #[test]
 fn each_form_at_its_borders() {
     let (_, fourth) = bench();
-    let cases: [(From, &[u64]); 22] = [
+    let cases: [(From, &[u64]); 29] = [
         (From::First, &[4, 5, 6, 7, 8, 9]),
         (From::New, &[]),
         (From::Seq(Seq(0)), &[4, 5, 6, 7, 8, 9]),
@@ -34,6 +34,14 @@ fn each_form_at_its_borders() {
         (From::Seq(Seq(10)), &[]),
         (From::Seq(Seq(11)), &[]),
         (From::Seq(Seq(u64::MAX)), &[]),
+        (From::After(Seq(0)), &[4, 5, 6, 7, 8, 9]),
+        (From::After(Seq(3)), &[4, 5, 6, 7, 8, 9]),
+        (From::After(Seq(4)), &[5, 6, 7, 8, 9]),
+        (From::After(Seq(8)), &[9]),
+        (From::After(Seq(9)), &[]),
+        // Seqs that were never given are those of an earlier numbering.
+        (From::After(Seq(10)), &[4, 5, 6, 7, 8, 9]),
+        (From::After(Seq(u64::MAX)), &[4, 5, 6, 7, 8, 9]),
         (From::TimeUnixMs(0), &[4, 5, 6, 7, 8, 9]),
         (From::TimeUnixMs(fourth - 1), &[4, 5, 6, 7, 8, 9]),
         (From::TimeUnixMs(fourth), &[4, 5, 6, 7, 8, 9]),

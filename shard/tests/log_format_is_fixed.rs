@@ -3,7 +3,7 @@
 
 mod log_support;
 
-use conduit_protocol::{Encoding, TenantId};
+use conduit_protocol::{Encoding, TenantId, TraceContext};
 use conduit_shard::log::{
     Class, GroupNumber, GroupRecord, LogIdentity, LogLimits, LogStart, MessageRecord, Outstanding, Record, SegmentId,
     SeqRange, StreamNumber, StreamRecord,
@@ -35,6 +35,7 @@ fn plain(seq: u64) -> MessageRecord<'static> {
         priority: 0,
         not_before_unix_ms: 0,
         expires_unix_ms: 0,
+        trace: None,
         dedup_id: "",
         id: "0190a6f2-7b3c-7def-8123-456789abcdef",
         envelope: br#"{"id":"0190a6f2-7b3c-7def-8123-456789abcdef","payload":"hello"}"#,
@@ -118,6 +119,31 @@ fn written() -> MemoryDisk {
     again.disk
 }
 
+/// Messages with a trace context, which came to the format later: flag 16, and 25 bytes before the texts.
+fn traced(each: &mut dyn FnMut(&Record<'_>)) {
+    let trace = TraceContext::parse(b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    each(&Record::Stream(StreamRecord {
+        stream: StreamNumber(7),
+        tenant: TenantId(0),
+        name: "orders",
+        epoch: 1_700_000_000_123,
+        next_seq: 1,
+        settings: b"",
+        gaps: &[],
+    }));
+    each(&Record::Message(MessageRecord { trace, ..plain(1) }));
+    each(&Record::Message(plain(2)));
+    each(&Record::Message(MessageRecord {
+        trace,
+        priority: 2,
+        not_before_unix_ms: 1_700_000_060_000,
+        expires_unix_ms: 1_700_000_120_000,
+        dedup_id: "order-4711",
+        ..plain(3)
+    }));
+    each(&Record::Message(MessageRecord { trace, id: "", envelope: b"{}", ..plain(4) }));
+}
+
 /// What a scan tells, a line each.
 fn told_lines(told: &[Told]) -> String {
     let line = |told: &Told| match told {
@@ -159,4 +185,32 @@ fn what_was_written_is_read_as_it_was_always_read() {
     assert_eq!(scanned.records, 11 + 2 + 11);
     let expected = std::fs::read_to_string(golden("records.txt")).unwrap();
     assert_eq!(told_lines(&told), expected);
+}
+
+#[test]
+fn trace_contexts_are_written_as_they_were_first_written_and_read_as_they_were() {
+    let mut rig = Rig::on(MemoryDisk::default(), &limits(), LogStart::empty(SHARD, IDENTITY));
+    rig.settle();
+    traced(&mut |record| {
+        rig.append(record, Class::Publish).unwrap();
+    });
+    rig.settle();
+    rig.log.finish();
+    rig.settle();
+    let bytes = rig.disk.file(1).clone();
+    let (file, words) = (golden("traced.log"), golden("traced.txt"));
+    let (_, told) = scan_all(&mut rig.disk, &limits());
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&file, &bytes).unwrap();
+        std::fs::write(&words, told_lines(&told)).unwrap();
+    }
+    let kept = std::fs::read(file).unwrap();
+    let differs = bytes.iter().zip(&kept).position(|(now, then)| now != then);
+    assert_eq!((differs, bytes.len()), (None, kept.len()), "the first byte that differs");
+
+    let mut disk = MemoryDisk::default();
+    disk.files.insert(SegmentId(1), kept);
+    let (scanned, told) = scan_all(&mut disk, &limits());
+    assert!(damage(&told).is_empty() && scanned.ended_clean);
+    assert_eq!(told_lines(&told), std::fs::read_to_string(words).unwrap());
 }

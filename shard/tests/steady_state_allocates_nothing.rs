@@ -172,6 +172,49 @@ fn three_groups_and_a_log_that_forgets() {
 }
 
 #[test]
+fn traced_messages() {
+    let trace = Some(conduit_protocol::TraceContext::from_bytes([7; 25]));
+    let round = |broker: &mut Broker| {
+        for _ in 0..500 {
+            broker.publish_with("s", EnvelopeId::Absent, PublishOptions { trace, ..PublishOptions::default() });
+        }
+        broker.ack_all();
+    };
+    assert_eq!(allocations(round), 0);
+}
+
+#[test]
+fn readers_that_send_no_acks() {
+    let mut broker = Broker::new();
+    for (slot, group) in [(1, Some("g".into())), (2, None)] {
+        let subscribe = Subscribe {
+            stream: "s".into(),
+            credit: 1_000,
+            refill_on_ack: true,
+            ephemeral: group.is_none(),
+            group,
+            auto_ack: true,
+            ..Subscribe::default()
+        };
+        broker.command(slot, Command::Subscribe(subscribe));
+    }
+    let mut last = 0;
+    for _ in 0..60 {
+        let before = ALLOCATIONS.with(Cell::get);
+        (0..500).for_each(|_| broker.publish("s", EnvelopeId::Absent));
+        for slot in [1, 2] {
+            broker.input(Input::Drained { connection: ConnectionId::new(slot, 1) });
+        }
+        broker.delivered.clear();
+        last = ALLOCATIONS.with(Cell::get) - before;
+    }
+    let totals = broker.shard.totals();
+    // What the group is done with is gone, for the one that reads alone too.
+    assert_eq!((totals.delivered, totals.acked, totals.messages_now), (60 * 500 * 2, 60 * 500, 0));
+    assert_eq!(last, 0);
+}
+
+#[test]
 fn ids_made_by_the_server() {
     let round = |broker: &mut Broker| {
         (0..500).for_each(|_| broker.publish("s", EnvelopeId::Absent));

@@ -9,12 +9,12 @@ use super::location::RECORD_ALIGN;
 use super::{
     GroupNumber, GroupRecord, Location, MessageRecord, Outstanding, Record, SeqRange, StreamNumber, StreamRecord,
 };
-use conduit_protocol::{Encoding, TenantId};
+use conduit_protocol::{Encoding, TenantId, TraceContext};
 
 /// Bytes that every record begins with: CRC, length, kind, flags, mark, number.
 pub(crate) const RECORD_HEADER: usize = 16;
 
-/// Bytes of a message record before its texts; twice eight more when it has times.
+/// Bytes of a message record before its texts; twice eight more when it has times, and those of its trace context.
 const MESSAGE_FIXED: usize = 36;
 const MESSAGE_TIMES: usize = 16;
 const STREAM_FIXED: usize = 40;
@@ -31,10 +31,11 @@ const KIND_GROUP_DELETED: u8 = 6;
 const KIND_STREAM_DELETED: u8 = 7;
 const KIND_CARRIED_OVER: u8 = 8;
 
-/// A message's flags: its encoding, its priority in two bits, and whether it has times.
+/// A message's flags: its encoding, its priority in two bits, and whether it has times and a trace context.
 const FLAG_MESSAGE_PACK: u8 = 1;
 const PRIORITY_SHIFT: u8 = 1;
 const FLAG_TIMES: u8 = 8;
+const FLAG_TRACE: u8 = 16;
 
 /// Bytes that a record takes in the log, header and padding included.
 #[must_use]
@@ -61,7 +62,8 @@ const fn has_times(message: &MessageRecord<'_>) -> bool {
 
 const fn message_bytes(message: &MessageRecord<'_>) -> usize {
     let times = if has_times(message) { MESSAGE_TIMES } else { 0 };
-    MESSAGE_FIXED + times + message.id.len() + message.dedup_id.len() + message.envelope.len()
+    let trace = if message.trace.is_some() { TraceContext::BYTES } else { 0 };
+    MESSAGE_FIXED + times + trace + message.id.len() + message.dedup_id.len() + message.envelope.len()
 }
 
 /// Whether every text of the record has a length that its field can say. (Limits of the wire are far below.)
@@ -135,6 +137,9 @@ fn encode_message(buffer: &mut Vec<u8>, message: &MessageRecord<'_>) {
     if has_times(message) {
         flags |= FLAG_TIMES;
     }
+    if message.trace.is_some() {
+        flags |= FLAG_TRACE;
+    }
     let mut fixed = [0; MESSAGE_FIXED];
     fixed[8] = KIND_MESSAGE;
     fixed[9] = flags;
@@ -148,6 +153,9 @@ fn encode_message(buffer: &mut Vec<u8>, message: &MessageRecord<'_>) {
     if has_times(message) {
         buffer.extend_from_slice(&message.not_before_unix_ms.to_le_bytes());
         buffer.extend_from_slice(&message.expires_unix_ms.to_le_bytes());
+    }
+    if let Some(trace) = &message.trace {
+        buffer.extend_from_slice(trace.bytes());
     }
     buffer.extend_from_slice(message.id.as_bytes());
     buffer.extend_from_slice(message.dedup_id.as_bytes());
@@ -270,10 +278,16 @@ pub(crate) fn decode<'a>(checked: &Checked<'a>, scratch: &'a mut Scratch) -> Opt
 fn decode_message(bytes: &[u8], stream: StreamNumber) -> Option<MessageRecord<'_>> {
     let fixed: &[u8; MESSAGE_FIXED] = bytes.first_chunk()?;
     let flags = fixed[9];
-    let (times, texts) = if flags & FLAG_TIMES == 0 {
+    let (times, rest) = if flags & FLAG_TIMES == 0 {
         (&[][..], &bytes[MESSAGE_FIXED..])
     } else {
         bytes[MESSAGE_FIXED..].split_at_checked(MESSAGE_TIMES)?
+    };
+    let (trace, texts) = if flags & FLAG_TRACE == 0 {
+        (None, rest)
+    } else {
+        let (bytes, texts) = rest.split_first_chunk()?;
+        (Some(TraceContext::from_bytes(*bytes)), texts)
     };
     let (id, rest) = texts.split_at_checked(usize::from(u16_at(fixed, 32)?))?;
     let (dedup_id, envelope) = rest.split_at_checked(usize::from(u16_at(fixed, 34)?))?;
@@ -285,6 +299,7 @@ fn decode_message(bytes: &[u8], stream: StreamNumber) -> Option<MessageRecord<'_
         priority: (flags >> PRIORITY_SHIFT) & 3,
         not_before_unix_ms: u64_at(times, 0).unwrap_or(0),
         expires_unix_ms: u64_at(times, 8).unwrap_or(0),
+        trace,
         dedup_id: text(dedup_id)?,
         id: text(id)?,
         envelope,

@@ -1,6 +1,6 @@
 //! What the log's records say.
 
-use conduit_protocol::{Encoding, TenantId};
+use conduit_protocol::{Encoding, TenantId, TraceContext};
 
 /// A stream's number in one log: given once, never reused, so that records of a deleted stream cannot be taken for those
 /// of a later one of the same name.
@@ -124,6 +124,8 @@ pub struct MessageRecord<'a> {
     pub not_before_unix_ms: u64,
     /// Not to be delivered after, in milliseconds since 1970; 0: never expires.
     pub expires_unix_ms: u64,
+    /// Which trace it belongs to.
+    pub trace: Option<TraceContext>,
     /// What repeats of it are recognised by; empty for none.
     pub dedup_id: &'a str,
     /// Its id.

@@ -10,7 +10,7 @@ use conduit_protocol::command::{Nack, PublishOptions, StreamAction, StreamComman
 use conduit_protocol::streams::{StreamAnswer, StreamSettings, Subscribed};
 use conduit_protocol::{
     Command, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, MessageRef, Now, Origin, Publish, Seq, ShardId,
-    StreamStats, Subscribe, TenantId, Token,
+    StreamStats, Subscribe, TenantId, Token, TraceContext,
 };
 use conduit_shard::{AnswerValue, Effect, Effects, Input, Limits, Shard};
 
@@ -32,6 +32,7 @@ pub struct Delivered {
     pub attempt: u32,
     pub id: String,
     pub envelope: Vec<u8>,
+    pub trace: Option<TraceContext>,
 }
 
 /// What one input came to.
@@ -130,6 +131,7 @@ impl Bench {
                         attempt: *attempt,
                         id: String::from_utf8(delivery.id.to_vec()).expect("UTF-8"),
                         envelope: delivery.envelope.to_vec(),
+                        trace: delivery.trace,
                     });
                 }
                 Effect::Answer { answer, .. } => match answer {

@@ -346,6 +346,8 @@ impl World {
             From::First => first_where(&|_, _| true),
             From::New => next,
             From::Seq(from) => first_where(&|seq, _| seq >= from.0),
+            From::After(seen) if seen.0 > stream.last_seq => first_where(&|_, _| true),
+            From::After(seen) => first_where(&|seq, _| seq > seen.0),
             From::TimeUnixMs(unix_ms) => first_where(&|_, message| message.published_unix_ms >= unix_ms),
             From::Last(n) => {
                 let skipped = stream.messages.len().saturating_sub(n as usize);
