@@ -202,7 +202,7 @@ proptest! {
         let value = json!({"deliver": envelope, "id": id, "seq": seq, "attempt": attempt});
         for encoding in [Json, MessagePack] {
             let envelope = encoded(encoding, &envelope);
-            let delivery = Delivery { id: id.as_bytes(), seq: Seq(seq), attempt, published: Now::default(), encoding, envelope: &envelope };
+            let delivery = Delivery { id: id.as_bytes(), seq: Seq(seq), attempt, published: conduit_protocol::Now::default(), trace: None, encoding, envelope: &envelope };
             let out = written(encoding, |_, out| encode_delivery(&delivery, out));
             prop_assert_eq!(out.len(), delivery_len(&delivery));
             let read: Value = match encoding {
@@ -220,7 +220,8 @@ fn a_delivery_has_its_members_in_order() {
         id: b"m",
         seq: Seq(12),
         attempt: 1,
-        published: Now::default(),
+        published: conduit_protocol::Now::default(),
+        trace: None,
         encoding: Json,
         envelope: b"{ \"a\":1}",
     };

@@ -99,6 +99,7 @@ fn answers_and_deliveries_encode_without_allocating() {
             seq: Seq(7),
             attempt: 1,
             published: conduit_protocol::Now::default(),
+            trace: None,
             encoding,
             envelope: &envelope,
         };

@@ -6,11 +6,13 @@ mod ws_wire;
 
 use conduit_protocol::codec::decode_publish;
 use conduit_protocol::ws::Role;
-use conduit_protocol::{Encoding, ErrorCode, Limits, NotBefore, PublishOptions};
+use conduit_protocol::{Encoding, ErrorCode, Limits, NotBefore, PublishOptions, TraceContext};
 use http_wire::{Peer, post};
 use serde_json::{Value, json};
 use std::num::NonZeroU64;
 use ws_wire::{BINARY, Server, TEXT, client_frame};
+
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 const BOTH: [Encoding; 2] = [Encoding::Json, Encoding::MessagePack];
 
@@ -78,12 +80,13 @@ fn good() -> Vec<(Value, PublishOptions<'static>)> {
         (json!({"dedupId": "a \"b\"\n"}), id("a \"b\"\n")),
         (json!({ "dedupId": longest }), id(&longest)),
         (
-            json!({"delayMs": 5, "ttlMs": 9, "priority": 2, "dedupId": "k"}),
+            json!({"delayMs": 5, "ttlMs": 9, "priority": 2, "dedupId": "k", "traceparent": TRACE}),
             PublishOptions {
                 not_before: NotBefore::AfterMs(5),
                 ttl_ms: NonZeroU64::new(9),
                 priority: 2,
                 dedup_id: Some("k".into()),
+                trace: TraceContext::parse(TRACE.as_bytes()),
             },
         ),
     ]

@@ -35,7 +35,15 @@ fn heard(query: &str, answer: &Answer<'_>, encoding: Encoding) -> Vec<Value> {
     let (token, _) = peer.unanswered.remove(0);
     peer.give(token, answer);
     let envelope: &[u8] = if encoding == Encoding::Json { b"{}" } else { b"\x80" };
-    let delivery = Delivery { id: b"m", seq: Seq(5), attempt: 1, published: conduit_protocol::Now::default(), encoding, envelope };
+    let delivery = Delivery {
+        id: b"m",
+        seq: Seq(5),
+        attempt: 1,
+        published: conduit_protocol::Now::default(),
+        trace: None,
+        encoding,
+        envelope,
+    };
     let mut context = Context {
         now: peer.now,
         limits: &peer.limits,
@@ -75,7 +83,8 @@ fn the_greeting_is_the_first_frame_after_the_handshake() {
 fn the_shard_learns_what_the_query_says() {
     let mut peer = Peer::with(Limits::default(), Answering::OnDemand);
     peer.feed(upgrade("/v1/subscribe?stream=s&hello=1&group=workers&from=last:5&maxDeliver=3", ""));
-    let wanted = "group: Some(\"workers\"), from: Last(5), ephemeral: false, hello: true, max_deliver: Some(3)";
+    let wanted =
+        "group: Some(\"workers\"), from: Last(5), ephemeral: false, auto_ack: false, hello: true, max_deliver: Some(3)";
     assert!(peer.commands[0].contains(wanted), "{}", peer.commands[0]);
 }
 

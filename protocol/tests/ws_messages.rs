@@ -249,7 +249,8 @@ fn everything_is_counted() {
         id: b"m",
         seq: Seq(1),
         attempt: 1,
-        published: Now::default(),
+        published: conduit_protocol::Now::default(),
+        trace: None,
         encoding: Encoding::Json,
         envelope: br#"{"id":"m"}"#,
     });
@@ -258,7 +259,7 @@ fn everything_is_counted() {
     assert_eq!((ws.messages_in, ws.bytes_in, ws.credits_granted), (2, 12 + 9, 5));
     assert_eq!((ws.messages_out, ws.bytes_out, ws.deliveries_total), (1, said_bytes, 1));
     assert_eq!((ws.codecs[0].requests, ws.codecs[0].bytes_in, ws.codecs[0].bytes_out), (2, 12 + 9, said_bytes));
-    server.session.disconnected(&mut server.telemetry);
-    server.session.disconnected(&mut server.telemetry);
+    server.hang_up();
+    server.hang_up();
     assert_eq!(server.telemetry.ws.connections_active, 0);
 }

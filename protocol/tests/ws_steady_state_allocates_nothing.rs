@@ -89,6 +89,7 @@ fn publishing_answering_acking_and_delivering_allocate_nothing() {
                 seq: Seq(seq),
                 attempt: 1,
                 published: Now::default(),
+                trace: None,
                 encoding: Encoding::Json,
                 envelope,
             };

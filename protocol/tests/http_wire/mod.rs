@@ -2,11 +2,14 @@
 #![allow(dead_code, reason = "every test file uses its own part of this")]
 
 use conduit_protocol::http::HttpDate;
+use conduit_protocol::limiter::{Allowance, Bucket, Category, Subject};
 use conduit_protocol::streams::{Done, StreamAnswer};
 use conduit_protocol::{
-    Answer, Command, Context, EnvelopeId, ErrorCode, Inbox, Limits, Now, Refusal, Seq, Session, Step, StreamStats,
-    Telemetry, Token, Violation,
+    AccessLog, Answer, Charge, Command, Context, EnvelopeId, ErrorCode, Gate, Inbox, Limits, Now, Policy, Refusal,
+    Scope, Seq, Session, Step, StreamStats, Telemetry, TenantId, Token, Verdict, Violation,
 };
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// When commands are answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,13 +28,75 @@ pub(crate) enum Asked {
     Document,
     Stream { stream: String },
     Subscribe,
+    Charge(Charge),
+}
+
+/// Every account of the limiter, in one place or elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Accounts {
+    buckets: HashMap<(Subject, Category), Bucket>,
+    slots: HashMap<(Subject, Category), u32>,
+    /// Another shard keeps all of them.
+    pub(crate) are_away: bool,
+    /// Everything that was taken, in order; what was asked for in vain is not among it.
+    pub(crate) taken: Vec<Category>,
+}
+
+impl Accounts {
+    /// Takes from an account wherever it is kept.
+    pub(crate) fn take(&mut self, now: Now, charge: &Charge) -> Result<(), Refusal<'static>> {
+        let key = (charge.subject, charge.category);
+        match charge.allowance {
+            Allowance::Rate(rate) => {
+                let bucket = self.buckets.entry(key).or_insert_with(|| Bucket::full(now, rate));
+                bucket.take(now, rate).map_err(|wait_ms| charge.refusal(Some(wait_ms)))?;
+            }
+            Allowance::Slots(slots) => {
+                let taken = self.slots.entry(key).or_default();
+                if *taken >= slots {
+                    return Err(charge.refusal(None));
+                }
+                *taken += 1;
+            }
+        }
+        self.taken.push(charge.category);
+        Ok(())
+    }
+
+    /// Slots that are taken, of all accounts.
+    pub(crate) fn slots_taken(&self) -> u32 {
+        self.slots.values().sum()
+    }
+}
+
+impl Gate for Accounts {
+    fn charge(&mut self, now: Now, charge: &Charge) -> Verdict {
+        if self.are_away {
+            return Verdict::Away;
+        }
+        self.take(now, charge).map_or_else(Verdict::Refused, |()| Verdict::Granted)
+    }
+
+    fn release(&mut self, charge: &Charge) {
+        let taken = self.slots.get_mut(&(charge.subject, charge.category)).expect("a slot that was taken");
+        *taken = taken.checked_sub(1).expect("a slot is given back once");
+    }
 }
 
 /// The server's side of one connection.
 pub(crate) struct Peer {
     pub(crate) session: Session,
     pub(crate) limits: Limits,
+    pub(crate) policy: Policy,
+    pub(crate) accounts: Accounts,
+    pub(crate) peer: IpAddr,
+    /// On whose behalf each command came.
+    pub(crate) tenants: Vec<TenantId>,
+    /// What each document that was asked for may tell.
+    pub(crate) scopes: Vec<Scope>,
     pub(crate) telemetry: Telemetry,
+    /// Off, unless a test turns it on.
+    pub(crate) log: AccessLog,
     pub(crate) now: Now,
     pub(crate) draining: bool,
     /// What the session wrote.
@@ -47,9 +112,9 @@ pub(crate) struct Peer {
     /// The session said `Wait`.
     pub(crate) is_waiting: bool,
     pub(crate) rest: Vec<u8>,
-    date: HttpDate,
-    answering: Answering,
-    seq: u64,
+    pub(crate) date: HttpDate,
+    pub(crate) answering: Answering,
+    pub(crate) seq: u64,
 }
 
 impl Peer {
@@ -61,7 +126,13 @@ impl Peer {
         Self {
             session: Session::new(),
             limits,
+            policy: Policy::default(),
+            accounts: Accounts::default(),
+            peer: Ipv4Addr::LOCALHOST.into(),
+            tenants: Vec::new(),
+            scopes: Vec::new(),
             telemetry: Telemetry::default(),
+            log: AccessLog::default(),
             now: Now { mono_ns: 1_000_000, unix_ms: 784_111_777_000 },
             draining: false,
             out: Vec::new(),
@@ -96,17 +167,23 @@ impl Peer {
             let mut context = Context {
                 now: self.now,
                 limits: &self.limits,
-                policy: &conduit_protocol::Policy::default(),
-                gate: &mut conduit_protocol::OpenGate,
-                log: &mut conduit_protocol::AccessLog::default(),
-                peer: std::net::Ipv4Addr::LOCALHOST.into(),
+                policy: &self.policy,
+                gate: &mut self.accounts,
+                log: &mut self.log,
+                peer: self.peer,
                 telemetry: &mut self.telemetry,
                 out: &mut self.out,
                 date: &mut self.date,
                 draining: self.draining,
             };
             let (came, is_over) = match self.session.next(&mut inbox, &mut context) {
-                Step::Command { token, command, .. } => (Some((token, line(&command), asked(&command))), false),
+                Step::Command { token, tenant, command } => {
+                    self.tenants.push(tenant);
+                    if let Command::Report { scope, .. } = &command {
+                        self.scopes.push(*scope);
+                    }
+                    (Some((token, line(&command), asked(&command))), false)
+                }
                 Step::Again => (None, false),
                 Step::NeedBytes => (None, true),
                 Step::Wait => {
@@ -159,7 +236,35 @@ impl Peer {
                 self.give(token, &Answer::Stream(StreamAnswer::Done(done)));
             }
             (Asked::Subscribe, None) => self.give(token, &Answer::Subscribed(None)),
+            (Asked::Charge(charge), _) => match self.accounts.take(self.now, charge) {
+                Ok(()) => self.give(token, &Answer::Granted),
+                Err(refusal) => self.give(token, &Answer::Refused(refusal)),
+            },
         }
+    }
+
+    /// The socket is gone.
+    pub(crate) fn hang_up(&mut self) {
+        self.session.disconnected(self.now, &mut self.telemetry, &mut self.log, &mut self.accounts);
+    }
+
+    /// A connection to a server with this policy.
+    pub(crate) fn under(policy: Policy) -> Self {
+        Self { policy, ..Self::new() }
+    }
+
+    /// Gives bytes and takes the responses that they cause.
+    pub(crate) fn ask(&mut self, bytes: impl AsRef<[u8]>) -> Vec<Response> {
+        self.out.clear();
+        self.feed(bytes);
+        self.responses()
+    }
+
+    /// The same for one request.
+    pub(crate) fn ask_one(&mut self, bytes: impl AsRef<[u8]>) -> Response {
+        let mut responses = self.ask(bytes);
+        assert_eq!(responses.len(), 1, "{responses:?}");
+        responses.remove(0)
     }
 
     /// Gives one answer.
@@ -179,14 +284,14 @@ impl Peer {
         }
     }
 
-    fn with_context(&mut self, call: impl FnOnce(&mut Session, &mut Context<'_>)) {
+    pub(crate) fn with_context(&mut self, call: impl FnOnce(&mut Session, &mut Context<'_>)) {
         let mut context = Context {
             now: self.now,
             limits: &self.limits,
-            policy: &conduit_protocol::Policy::default(),
-            gate: &mut conduit_protocol::OpenGate,
-            log: &mut conduit_protocol::AccessLog::default(),
-            peer: std::net::Ipv4Addr::LOCALHOST.into(),
+            policy: &self.policy,
+            gate: &mut self.accounts,
+            log: &mut self.log,
+            peer: self.peer,
             telemetry: &mut self.telemetry,
             out: &mut self.out,
             date: &mut self.date,
@@ -216,8 +321,8 @@ fn asked(command: &Command<'_>) -> Asked {
             Asked::Publish { id, stream: publish.stream.to_string() }
         }
         Command::Stats { .. } => Asked::Stats,
-        Command::Report { .. } => Asked::Document,
-        Command::Charge(_) => unreachable!("nothing is limited here"),
+        Command::Report { .. } | Command::Admin(_) => Asked::Document,
+        Command::Charge(charge) => Asked::Charge(*charge),
         Command::Stream(command) => Asked::Stream { stream: command.stream.to_string() },
         Command::Subscribe(_) => Asked::Subscribe,
         other => panic!("HTTP has no {other:?}"),
@@ -253,7 +358,7 @@ impl Response {
             let (head_bytes, mut response) = Self::parse_head(rest);
             rest = &rest[head_bytes..];
             let length = match response.status {
-                100 => 0,
+                100 | 204 => 0,
                 101 => rest.len(),
                 _ => response.header("content-length").expect("every response has a length").parse().unwrap(),
             };
