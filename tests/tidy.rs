@@ -37,8 +37,12 @@ mod tidy {
         fn read_folder(&mut self, folder: &Path) {
             for entry in fs::read_dir(folder).expect("a readable folder").flatten() {
                 let (path, name) = (entry.path(), entry.file_name());
+                // A folder, or in a second working tree a file that says where the folder is.
+                if name == ".git" {
+                    continue;
+                }
                 if path.is_dir() {
-                    if name != "target" && name != ".git" && name != "reports" && name != "node_modules" {
+                    if name != "target" && name != "reports" && name != "node_modules" {
                         self.read_folder(&path);
                     }
                 } else if let Ok(text) = fs::read_to_string(&path) {
