@@ -101,12 +101,12 @@ fn a_text_with_a_hole_never_becomes_a_shorter_text() {
 
 #[test]
 fn an_envelope_that_is_passed_on_keeps_its_bytes() {
-    use conduit_protocol::rules::{Body, FrameRequest, HeadView, Outcome};
+    use conduit_protocol::rules::{Body, FrameRequest, HeadView, Outcome, OwnedFields};
     let file = file_of(
         "  - {id: r, when: {http: {path: /x}}, send: {frame: {type: enqueue, fields: {to: a, envelope: '$body.list[1].e'}}}}",
     );
     let rules = rules_support::compiled(&file).expect("valid").rules;
-    let headers: Box<[(Box<str>, Box<[u8]>)]> = Box::default();
+    let headers: OwnedFields = Box::default();
     let head = HeadView { method: "POST", path: "/x", query: "", headers: &headers, tenant: "", now_unix_ms: 0 };
     let json = r#"{"list":[0,{"e":{},"e":{ "n":1.10, "big":1e400, "s":"\u0041" }}]}"#
         .replace("1e400", "123456789012345678901234567890");

@@ -2,7 +2,7 @@
 
 mod rules_support;
 
-use conduit_protocol::rules::{Body, HeadView, Message, Outcome};
+use conduit_protocol::rules::{Body, HeadView, Message, Outcome, OwnedFields};
 use proptest::prelude::*;
 use rules_support::compiled;
 
@@ -110,7 +110,7 @@ fn file() -> impl Strategy<Value = String> {
 /// Asks the rules everything that a session may ask.
 fn ask(file: &str, path: &str, query: &str, header: &[u8], json: &str) {
     let Ok(compiled) = compiled(file) else { return };
-    let headers: Box<[(Box<str>, Box<[u8]>)]> = Box::new([("H".into(), header.into())]);
+    let headers: OwnedFields = Box::new([("H".into(), header.into())]);
     let head = HeadView { method: "POST", path, query, headers: &headers, tenant: "t", now_unix_ms: u64::MAX };
     let value: Option<serde_json::Value> = serde_json::from_str(json).ok();
     let candidates = compiled.rules.request(&head);

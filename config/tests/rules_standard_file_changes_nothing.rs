@@ -5,7 +5,7 @@ mod rules_support;
 use conduit_config::rules::trial::{differences, run};
 use conduit_config::rules::{Surroundings, compile, read_cases};
 use conduit_protocol::rules::builtin::PATHS;
-use conduit_protocol::rules::{HeadView, Outcome, Rules};
+use conduit_protocol::rules::{HeadView, Outcome, OwnedFields, Rules};
 
 const STANDARD: &str = include_str!("../rules.yaml");
 const CASES: &str = include_str!("../rules.test.yaml");
@@ -17,7 +17,7 @@ fn standard() -> Rules {
 }
 
 fn ask(rules: &Rules, method: &str, path: &str, is_websocket: bool) -> Outcome {
-    let headers: Box<[(Box<str>, Box<[u8]>)]> = Box::default();
+    let headers: OwnedFields = Box::default();
     let head = HeadView { method, path, query: "stream=a", headers: &headers, tenant: "", now_unix_ms: 0 };
     let candidates = if is_websocket { rules.connect(&head) } else { rules.request(&head) };
     assert!(!candidates.needs_body(), "{method} {path} would wait for a body");
@@ -40,7 +40,7 @@ fn every_built_in_path_has_a_rule_and_answers_for_itself() {
 
 #[test]
 fn no_message_of_a_websocket_is_looked_at() {
-    let headers: Box<[(Box<str>, Box<[u8]>)]> = Box::default();
+    let headers: OwnedFields = Box::default();
     for path in ["/v1/subscribe", "/v1/publish"] {
         let head = HeadView { method: "GET", path, query: "", headers: &headers, tenant: "", now_unix_ms: 0 };
         assert!(standard().messages(&head).is_none(), "{path}");

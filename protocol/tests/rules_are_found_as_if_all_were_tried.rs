@@ -7,7 +7,7 @@ use conduit_protocol::rules::path::PathPattern;
 use conduit_protocol::rules::reply::{ErrorReplies, Phase, Replies};
 use conduit_protocol::rules::ruleset::{RuleSpec, Send};
 use conduit_protocol::rules::selector::{EnvLookup, Names, Uses};
-use conduit_protocol::rules::{Body, HeadView, Outcome, Rules};
+use conduit_protocol::rules::{Body, HeadView, Outcome, OwnedFields, Rules};
 use proptest::prelude::*;
 
 /// A rule before it is compiled: any of these paths, and what header and parameter must be.
@@ -112,7 +112,7 @@ proptest! {
         );
         for (path, header, query) in &requests {
             let expected = sketches.iter().position(|sketch| sketch.applies(path, header.as_deref(), query.as_deref()));
-            let fields: Box<[(Box<str>, Box<[u8]>)]> =
+            let fields: OwnedFields =
                 header.iter().map(|value| ("H".into(), value.as_bytes().into())).collect();
             let query = query.as_ref().map(|value| format!("q={value}")).unwrap_or_default();
             let head = HeadView { method: "GET", path, query: &query, headers: &fields, tenant: "", now_unix_ms: 0 };

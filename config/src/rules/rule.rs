@@ -95,7 +95,7 @@ impl Checker<'_> {
             Some(node) => self.mapping(node, "`map`"),
             None => None,
         };
-        let own: Vec<&(Key, Node)> = own.iter().flat_map(|own| own.iter()).collect();
+        let own: Vec<&(Key, Node)> = own.iter().flat_map(Members::iter).collect();
         let mut used: Vec<&(Key, Node)> = Vec::new();
         // From the last to the first, since a variable uses those above it.
         for entry in shared.iter().rev() {

@@ -197,7 +197,7 @@ impl Checker<'_> {
         };
         let mut headers = Vec::new();
         for (key, value) in
-            members.get("headers").and_then(|node| self.mapping(node, "`headers`")).iter().flat_map(|all| all.iter())
+            members.get("headers").and_then(|node| self.mapping(node, "`headers`")).iter().flat_map(Members::iter)
         {
             self.check_field_name(key);
             let name = key.text.to_ascii_lowercase();

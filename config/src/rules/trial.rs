@@ -2,7 +2,7 @@
 
 use super::cases::{Case, Content, Expected, ExpectedAnswer, ExpectedFrame};
 use conduit_protocol::rules::{
-    Body, FrameRequest, HeadView, Message, Outcome, Reply, ReplyBody, Response, RuleError, Rules,
+    Body, FrameRequest, HeadView, Message, Outcome, OwnedFields, Reply, ReplyBody, Response, RuleError, Rules,
 };
 use conduit_protocol::{ErrorCode, Violation};
 use serde_json::{Value, json};
@@ -34,14 +34,11 @@ pub struct Difference {
     pub got: Value,
 }
 
-/// Header fields of a case.
-type Fields = Box<[(Box<str>, Box<[u8]>)]>;
-
 /// Runs a case.
 #[must_use]
 pub fn run(rules: &Rules, case: &Case) -> Came {
     let (path, query) = case.input.target.split_once('?').unwrap_or((&case.input.target, ""));
-    let headers: Fields =
+    let headers: OwnedFields =
         case.input.headers.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect();
     let head = HeadView {
         method: case.input.method.as_deref().unwrap_or("GET"),

@@ -1,6 +1,6 @@
 //! `when`: YAML to conditions.
 
-use super::checker::Checker;
+use super::checker::{Checker, Members};
 use super::values::{RuleNames, with_names};
 use crate::yaml::{Key, Node, Value};
 use conduit_protocol::rules::condition::{Condition, METHODS, Methods};
@@ -206,12 +206,12 @@ impl Checker<'_> {
                 Err(error) => self.syntax(node, "the path", &error, "see \"Paths\" in docs/rules.md"),
             }
         }
-        for (key, node) in headers.and_then(|node| self.mapping(node, "`headers`")).iter().flat_map(|all| all.iter()) {
+        for (key, node) in headers.and_then(|node| self.mapping(node, "`headers`")).iter().flat_map(Members::iter) {
             self.check_field_name(key);
             let name = key.text.to_ascii_lowercase();
             self.value_condition(node, names, parts, |glob| Condition::Header(name.as_str().into(), glob));
         }
-        for (key, node) in query.and_then(|node| self.mapping(node, "`query`")).iter().flat_map(|all| all.iter()) {
+        for (key, node) in query.and_then(|node| self.mapping(node, "`query`")).iter().flat_map(Members::iter) {
             self.value_condition(node, names, parts, |glob| Condition::Query(key.text.as_str().into(), glob));
         }
     }
@@ -283,7 +283,7 @@ impl Checker<'_> {
             }
         }
         for matching in [members.get("json.match"), within("match")].into_iter().flatten() {
-            for (key, node) in self.mapping(matching, "`match`").iter().flat_map(|all| all.iter()) {
+            for (key, node) in self.mapping(matching, "`match`").iter().flat_map(Members::iter) {
                 match steps(&key.text) {
                     Ok(steps) => {
                         let value = self.literal(node);

@@ -9,7 +9,7 @@ use super::reply::{ErrorReplies, Phase, refuse};
 use super::ruleset::{Compiled, RuleRate, RuleSet, RuleSpec, Send};
 use super::scope::{Input, Scope};
 use super::selector::Uses;
-use super::view::{Body, HeadView, KeptHead, Message};
+use super::view::{Body, HeadView, KeptHead, Message, OwnedFields};
 use crate::error::ErrorCode;
 use serde_json::Value;
 use smallvec::SmallVec;
@@ -425,7 +425,7 @@ impl Waiting {
     }
 
     pub(super) fn finish(&self, result: Result<Value, RuleError>) -> Finished {
-        let nowhere: Box<[(Box<str>, Box<[u8]>)]> = Box::default();
+        let nowhere: OwnedFields = Box::default();
         let unseen =
             HeadView { method: "", path: "", query: "", headers: &nowhere, tenant: "", now_unix_ms: self.now_unix_ms };
         let head = self.head.as_ref().map_or(unseen, KeptHead::view);
@@ -480,7 +480,7 @@ mod tests {
     fn no_rules_are_asked_nothing() {
         let rules = Rules::compile(Vec::new(), ErrorReplies::default());
         assert!(rules.is_empty());
-        let nowhere: Box<[(Box<str>, Box<[u8]>)]> = Box::default();
+        let nowhere: OwnedFields = Box::default();
         let head = HeadView { method: "GET", path: "/", query: "", headers: &nowhere, tenant: "", now_unix_ms: 0 };
         assert!(rules.request(&head).is_empty());
         assert!(rules.connect(&head).is_empty());

@@ -68,4 +68,4 @@ pub use decision::{Close, Continuation, Finished, FrameKind, FrameRequest, Outco
 pub use engine::{Candidates, MessageRules, Rule, Rules};
 pub use failure::RuleError;
 pub use ruleset::{RateBy, RuleRate};
-pub use view::{Body, HeadView, Headers, KeptHead, Message};
+pub use view::{Body, HeadView, Headers, KeptHead, Message, OwnedFields};

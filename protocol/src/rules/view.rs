@@ -23,8 +23,10 @@ impl Headers for &[httparse::Header<'_>] {
     }
 }
 
-/// Owned fields.
-impl Headers for Box<[(Box<str>, Box<[u8]>)]> {
+/// Header fields that are kept: names and values.
+pub type OwnedFields = Box<[(Box<str>, Box<[u8]>)]>;
+
+impl Headers for OwnedFields {
     fn field(&self, name: &str) -> Option<&[u8]> {
         self.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| &**value)
     }
@@ -66,7 +68,7 @@ pub struct KeptHead {
     method: Box<str>,
     path: Box<str>,
     query: Box<str>,
-    headers: Box<[(Box<str>, Box<[u8]>)]>,
+    headers: OwnedFields,
     tenant: Box<str>,
     now_unix_ms: u64,
 }
