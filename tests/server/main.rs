@@ -24,6 +24,7 @@ mod node_ws;
 mod prometheus;
 mod python_websockets;
 mod rules;
+mod rules_command;
 mod shutdown;
 mod slow_reader;
 mod slow_writer;
