@@ -116,5 +116,5 @@ fn answers_out_of_order_allocate_for_a_burst_and_not_for_a_message() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<HttpSession>() <= 320, "{}", size_of::<HttpSession>());
+    assert!(size_of::<HttpSession>() <= 336, "{}", size_of::<HttpSession>());
 }

@@ -9,7 +9,7 @@ use conduit_protocol::{Answer, ErrorCode, Limits, Refusal};
 use http_wire::{Answering, Peer, Response, get, request};
 use serde_json::json;
 
-const METHODS: [&str; 7] = ["GET", "HEAD", "PUT", "DELETE", "POST", "PATCH", "OPTIONS"];
+const METHODS: [&str; 6] = ["GET", "HEAD", "PUT", "DELETE", "POST", "PATCH"];
 
 /// A path, the methods that it takes, and what each asks for; `None` for what is no stream's business.
 type Route = (&'static str, &'static str, &'static [(&'static str, &'static str)]);

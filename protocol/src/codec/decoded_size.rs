@@ -163,7 +163,10 @@ mod tests {
         let numbers = rmp_serde::to_vec(&[1_u8; 15]).unwrap();
         assert_eq!(numbers.len(), 16);
         assert!(check(Encoding::MessagePack, &numbers, 15 * 8).is_ok());
-        assert_eq!(check(Encoding::MessagePack, &numbers, 15 * 8 - 1).unwrap_err().code, ErrorCode::DecodedSizeExceeded);
+        assert_eq!(
+            check(Encoding::MessagePack, &numbers, 15 * 8 - 1).unwrap_err().code,
+            ErrorCode::DecodedSizeExceeded
+        );
         assert!(check(Encoding::Json, b"not JSON", 64).is_ok());
         assert!(check(Encoding::Json, b"not JSON", 1).is_ok());
     }

@@ -158,6 +158,12 @@ impl Edge {
         self.rare.as_ref().is_some_and(|rare| rare.asked.is_some())
     }
 
+    /// Another shard has refused what the request in front asks for.
+    #[inline]
+    pub(super) fn is_refused(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.refused.is_some())
+    }
+
     /// Nobody is asked after all: the head is read again first.
     pub(super) fn forget_question(&mut self) {
         if let Some(rare) = &mut self.rare {
@@ -305,7 +311,12 @@ impl Edge {
 
     /// A repeated head: everything but what every request costs has been looked at before.
     #[inline]
-    pub(super) fn admit_again(&mut self, known: &Known, endpoint: Endpoint, context: &mut Context<'_>) -> Result<(), Halt> {
+    pub(super) fn admit_again(
+        &mut self,
+        known: &Known,
+        endpoint: Endpoint,
+        context: &mut Context<'_>,
+    ) -> Result<(), Halt> {
         self.admit_to_tenant(known.tenant, context)?;
         self.admit_to_endpoint(known.address, endpoint, context)
     }
@@ -335,7 +346,8 @@ impl Edge {
             return Err(if origin_is_allowed {
                 Halt::Preflight
             } else {
-                let message = "no page of this origin may ask this server: add it to the allowed origins, or ask from elsewhere";
+                let message =
+                    "no page of this origin may ask this server: add it to the allowed origins, or ask from elsewhere";
                 Halt::because(ErrorCode::OriginNotAllowed, message, Extra::None)
             });
         }
@@ -385,11 +397,7 @@ pub(super) struct Known {
 }
 
 const fn tenant_charge(tenant: TenantId, rate: Rate) -> Charge {
-    Charge {
-        subject: Subject::Tenant(tenant),
-        category: Category::AllRequests,
-        allowance: Allowance::Rate(rate),
-    }
+    Charge { subject: Subject::Tenant(tenant), category: Category::AllRequests, allowance: Allowance::Rate(rate) }
 }
 
 /// What a refusal tells beside its code and sentence.

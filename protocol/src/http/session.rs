@@ -204,6 +204,9 @@ impl HttpSession {
                     Ok(subscribe) => {
                         let (token, tenant) = (upgrade.token, upgrade.principal.tenant);
                         upgrade.credit = subscribe.credit;
+                        if let Some(subscription) = &mut upgrade.subscription {
+                            subscription.0 = subscribe.stream.clone().into_owned();
+                        }
                         if context.log.is_ws_on() {
                             let group = subscribe.group.as_deref().unwrap_or_default();
                             let group = (!subscribe.ephemeral).then(|| group.to_owned());
@@ -277,7 +280,7 @@ impl HttpSession {
         };
         self.uncount(context.telemetry);
         let mut websocket = WsSession::new(upgrade.role, upgrade.encoding, context);
-        websocket.act_for(&upgrade.principal, self.edge.take_slots(), context.now);
+        websocket.act_for(&upgrade.principal, self.edge.take_slots(), context);
         if context.log.is_ws_on() {
             websocket.be_known_as(upgrade.open_log(context));
         }
@@ -505,7 +508,8 @@ impl HttpSession {
 
     /// The head of the last publish stands here again. While draining it would mean something else.
     fn recognise(&mut self, inbox: &Inbox<'_>, context: &mut Context<'_>) -> Option<Repeated> {
-        let recent = self.recent.as_ref().filter(|_| !context.draining && self.scan.is_fresh())?;
+        let is_plain = !context.draining && self.scan.is_fresh() && !self.edge.is_refused();
+        let recent = self.recent.as_ref().filter(|_| is_plain)?;
         let repeated = recent.recognise(inbox.rest(), context)?;
         // Whoever may not go on is told why by the long way.
         if self.edge.admit_again(recent.known(), repeated.reply.endpoint, context).is_err() {
@@ -728,8 +732,8 @@ impl HttpSession {
             Answer::Refused(refusal) => Some(Violation::new(refusal.code, refusal.message.clone().into_owned())),
             _ => Some(Violation::new(ErrorCode::Internal, "the subscription got an answer of another kind")),
         };
-        if let Some((_, continuation)) = upgrade.subscription.take().map(|subscription| *subscription) {
-            upgrade.finish_rule(continuation, answer);
+        if let Some((stream, continuation)) = upgrade.subscription.take().map(|subscription| *subscription) {
+            upgrade.finish_rule(&stream, continuation, answer);
         }
         upgrade.write_response(context.out, context.telemetry);
         self.phase = Phase::Upgraded(upgrade);

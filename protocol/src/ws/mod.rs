@@ -128,8 +128,9 @@ impl WsSession {
     }
 
     /// Acts for somebody from here on, with the slots that they have taken.
-    pub fn act_for(&mut self, principal: &Principal, slots: Vec<Charge>, now: Now) {
-        self.party.act_for(principal, slots, now);
+    pub fn act_for(&mut self, principal: &Principal, slots: Vec<Charge>, context: &mut Context<'_>) {
+        self.party.act_for(principal, slots, context.now);
+        self.link.belong_to(principal.tenant, context.telemetry);
     }
 
     /// See `Session::next`. [`Step::NeedBytes`] leaves at most [`INBOX_REST_BYTES_MAX`] bytes in the inbox.
@@ -389,6 +390,10 @@ impl WsSession {
             return;
         }
         context.telemetry.ws.deliveries_total += 1;
+        context.telemetry.tenants.count(self.party.tenant, |tenant| {
+            tenant.messages_delivered += 1;
+            tenant.bytes_delivered += delivery.envelope.len() as u64;
+        });
         if let Some(socket) = &mut self.link.socket {
             socket.deliver(context.now, delivery, context.log);
         }
@@ -520,6 +525,7 @@ fn admit<'s>(party: &mut Party, payload: &[u8], link: &mut Link, context: &mut C
     counters.bytes_in += payload.len() as u64;
     counters.codecs[encoding as usize].requests += 1;
     counters.codecs[encoding as usize].bytes_in += payload.len() as u64;
+    context.telemetry.tenants.count(party.tenant, |tenant| tenant.messages_in += 1);
 
     if let Some(rate) = context.policy.rates.ws_messages
         && let Err(wait_ms) = party.take_message(context.now, rate)
@@ -652,6 +658,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<WsSession>() <= 208, "{} bytes", size_of::<WsSession>());
+        assert!(size_of::<WsSession>() <= 224, "{} bytes", size_of::<WsSession>());
     }
 }

@@ -102,6 +102,7 @@ pub enum End {
 pub struct Server {
     pub session: WsSession,
     pub limits: Limits,
+    pub policy: conduit_protocol::Policy,
     pub telemetry: Telemetry,
     pub now: Now,
     pub draining: bool,
@@ -111,6 +112,8 @@ pub struct Server {
     pub commands: Vec<String>,
     /// Tokens of the commands so far.
     pub tokens: Vec<Token>,
+    /// On whose behalf each of them came.
+    pub tenants: Vec<conduit_protocol::TenantId>,
     date: HttpDate,
     rest: Vec<u8>,
 }
@@ -120,7 +123,7 @@ macro_rules! context {
         Context {
             now: $server.now,
             limits: &$server.limits,
-            policy: &conduit_protocol::Policy::default(),
+            policy: &$server.policy,
             gate: &mut conduit_protocol::OpenGate,
             log: &mut conduit_protocol::AccessLog::default(),
             peer: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -164,12 +167,14 @@ impl Server {
         Self {
             session,
             limits,
+            policy: conduit_protocol::Policy::default(),
             telemetry,
             now,
             draining: false,
             out,
             commands: Vec::new(),
             tokens: Vec::new(),
+            tenants: Vec::new(),
             date,
             rest: Vec::new(),
         }
@@ -183,7 +188,8 @@ impl Server {
         // Each step takes a frame, so there are fewer steps than bytes.
         for _ in 0..inbox.len() + 2 {
             let end = match self.session.next(&mut inbox, &mut context) {
-                Step::Command { token, command, .. } => {
+                Step::Command { token, tenant, command } => {
+                    self.tenants.push(tenant);
                     self.commands.push(format!("{token:?} {command:?}"));
                     self.tokens.push(token);
                     continue;
@@ -201,6 +207,12 @@ impl Server {
             return end;
         }
         panic!("the session does not come to an end");
+    }
+
+    /// The socket is gone.
+    pub fn hang_up(&mut self) {
+        let log = &mut conduit_protocol::AccessLog::default();
+        self.session.disconnected(self.now, &mut self.telemetry, log, &mut conduit_protocol::OpenGate);
     }
 
     /// Bytes that the session left in the inbox.

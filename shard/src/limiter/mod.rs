@@ -11,10 +11,10 @@
 
 mod accounts;
 
-use foldhash::fast::RandomState;
 use accounts::Accounts;
 use conduit_protocol::limiter::{Allowance, Category, Charge, Gate, Rate, Subject, Verdict};
 use conduit_protocol::{Now, ShardId};
+use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
@@ -146,10 +146,14 @@ impl Limiter {
 
     /// To be called now and then, best every 100 ms: forgets a part of the accounts that are full, and returns leases. Takes
     /// a few microseconds at most.
+    #[inline]
     pub fn sweep(&mut self, now: Now) {
-        if now.mono_ns < self.next_sweep_ns {
-            return;
+        if now.mono_ns >= self.next_sweep_ns {
+            self.sweep_now(now);
         }
+    }
+
+    fn sweep_now(&mut self, now: Now) {
         self.next_sweep_ns = now.mono_ns + LEASE_MS * 1_000_000 / 2;
         self.accounts.sweep(now);
         if self.leases.is_empty() {
@@ -163,6 +167,13 @@ impl Limiter {
             }
             is_kept
         });
+    }
+
+    /// When [`Self::sweep`] has something to return.
+    #[inline]
+    #[must_use]
+    pub fn next_deadline_ns(&self) -> Option<u64> {
+        if self.leases.is_empty() { None } else { Some(self.next_sweep_ns) }
     }
 
     /// Rate accounts that are kept now.

@@ -13,10 +13,11 @@ use crate::{Effect, Effects, Input, Shard};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::time::NS_PER_MS;
 use conduit_protocol::{
-    Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, ShardId, Step, Telemetry, TenantId,
-    Violation,
+    AccessLog, Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, OpenGate, Origin, Policy,
+    ShardId, Step, Telemetry, Violation,
 };
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// How often sessions are looked over for their deadlines.
 const SWEEP_NS: u64 = 250 * NS_PER_MS;
@@ -59,6 +60,9 @@ pub struct Host {
     read_bytes_max: usize,
     telemetry: Telemetry,
     limits: Limits,
+    policy: Policy,
+    gate: OpenGate,
+    log: AccessLog,
     date: HttpDate,
     /// This round's items for each peer.
     batches: Vec<Vec<Item>>,
@@ -87,6 +91,10 @@ macro_rules! context {
         Context {
             now: $now,
             limits: &$host.limits,
+            policy: &$host.policy,
+            gate: &mut $host.gate,
+            log: &mut $host.log,
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
             telemetry: &mut $host.telemetry,
             out: &mut $connection.outbox,
             date: &mut $host.date,
@@ -111,6 +119,9 @@ impl Host {
             read_bytes_max: bounds.read_bytes_max,
             telemetry: Telemetry::default(),
             limits,
+            policy: Policy::default(),
+            gate: OpenGate,
+            log: AccessLog::default(),
             date: HttpDate::default(),
             batches: (0..shards).map(|_| Vec::new()).collect(),
             overflow: (0..shards).map(|_| VecDeque::new()).collect(),
@@ -278,8 +289,8 @@ impl Host {
         }
         let mut context = context!(self, connection, around.now);
         let step = connection.session.next(inbox, &mut context);
-        let (token, command) = match &step {
-            Step::Command { token, command } => (*token, command),
+        let (token, tenant, command) = match &step {
+            Step::Command { token, tenant, command } => (*token, *tenant, command),
             Step::Again => return Next::More,
             Step::NeedBytes => return Next::Rest,
             Step::Wait => {
@@ -290,13 +301,14 @@ impl Host {
             Step::Close => return Next::Closing,
         };
         let origin = Origin { shard: ShardId(self.id as u16), connection: id, token };
-        let tenant = TenantId::DEFAULT;
         let owner = match command {
             Command::Publish(publish) => self.shard.owner_of(tenant, &publish.stream),
             Command::Subscribe(subscribe) => self.shard.owner_of(tenant, &subscribe.stream),
             Command::Stats { stream } => self.shard.owner_of(tenant, stream),
             Command::Stream(command) => self.shard.owner_of(tenant, &command.stream),
-            Command::Report(_) => return Next::Report(origin),
+            Command::Report { .. } => return Next::Report(origin),
+            // The simulated server has no limits, and nobody to change it.
+            Command::Admin(_) | Command::Charge(_) => return Next::More,
             Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => origin.shard,
         };
         if usize::from(owner.0) == self.id {
@@ -484,7 +496,7 @@ impl Host {
 
     fn forget(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
         let Some(mut connection) = self.connections.remove(id) else { return };
-        connection.session.disconnected(&mut self.telemetry);
+        connection.session.disconnected(around.now, &mut self.telemetry, &mut self.log, &mut self.gate);
         let wire = around.network.wire(connection.wire);
         wire.up.abandon(around.now.mono_ns);
         wire.down.close(around.now.mono_ns);
