@@ -79,7 +79,15 @@ fn decode(criterion: &mut Criterion) {
 fn encode(criterion: &mut Criterion) {
     for encoding in [Json, MessagePack] {
         let envelope = envelope(encoding);
-        let delivery = Delivery { id: ID.as_bytes(), seq: Seq(1_234_567), attempt: 1, published: Now::default(), encoding, envelope: &envelope };
+        let delivery = Delivery {
+            id: ID.as_bytes(),
+            seq: Seq(1_234_567),
+            attempt: 1,
+            published: Now::default(),
+            trace: None,
+            encoding,
+            envelope: &envelope,
+        };
         let mut out = Vec::with_capacity(4096);
         let mut group = criterion.benchmark_group(format!("encode/{encoding:?}"));
         group.bench_function("delivery_128", |bencher| {

@@ -86,6 +86,7 @@ fn message(seq: u64) -> Record<'static> {
         priority: 0,
         not_before_unix_ms: 0,
         expires_unix_ms: 0,
+        trace: None,
         dedup_id: "",
         id: "0190a6f2-7b3c-7def-8123-456789abcdef",
         envelope: &ENVELOPE,

@@ -62,8 +62,6 @@ pub struct Config {
     pub guards: GuardSettings,
     /// In which encodings.
     pub codecs: CodecSettings,
-    /// Milliseconds of silence on a stream of server-sent events after which a comment is sent.
-    pub sse_heartbeat_ms: u64,
     /// Bounds of the wire.
     pub protocol: conduit_protocol::Limits,
     /// Bounds of each shard.
@@ -99,7 +97,6 @@ impl Config {
             rates: RateSettings::default(),
             guards: GuardSettings::default(),
             codecs: CodecSettings::default(),
-            sse_heartbeat_ms: 15_000,
             protocol: conduit_protocol::Limits::default(),
             shard: conduit_shard::Limits::default(),
         }

@@ -92,21 +92,12 @@ pub(super) const ROWS: &[Setting] = &[
     )
     .live(),
     measure(
-        ("max-body", "CONDUIT_MAX_BODY", "http.maxBody"),
-        Group::Http,
-        Unit::Bytes,
-        (0, 1 << 30),
-        |config| Slot::Usize(&mut config.guards.rule_body_bytes_max),
-        "Body that is not JSON, of a request that a rule answers. More: 413. For JSON --max-json-size counts.",
-    )
-    .live(),
-    measure(
         ("sse-heartbeat-ms", "CONDUIT_SSE_HEARTBEAT_MS", "http.sseHeartbeatMs"),
         Group::Http,
         Unit::Ms,
         (100, DAY_MS),
-        |config| Slot::U64(&mut config.sse_heartbeat_ms),
-        "Silence on /v1/live after which a comment is sent, so that proxies keep the connection.",
+        |config| Slot::U64(&mut config.protocol.heartbeat_ms),
+        "Time between two heartbeats on /v1/live: a comment is sent, so that proxies keep the connection.",
     ),
     row(
         "codecs-http",

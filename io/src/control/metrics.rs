@@ -27,6 +27,10 @@ pub(crate) fn write(server: &Server<'_>) -> Value {
                 "uploads": {"count": 0, "bytes": 0, "avgMBps": 0, "latency": {"p50Ms": 0, "p95Ms": 0, "p99Ms": 0}},
             },
             "ws": gateway_ws(&merged),
+            "live": {
+                "connections": {"active": wire.live.connections_active, "total": wire.live.connections_total},
+                "events": wire.live.events_total,
+            },
             "errors": errors_by_status(wire),
         },
         "tenants": tenants(server).into_iter().map(|(_, name, stats)| (name, stats)).collect::<Map<_, _>>(),

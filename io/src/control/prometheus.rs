@@ -155,6 +155,10 @@ fn websocket(page: &mut Page, merged: &Merged) {
     page.head("conduit_websocket_bytes_total", "counter", "Payload bytes of WebSocket messages.");
     page.value("conduit_websocket_bytes_total", &[("direction", "in")], ws.bytes_in);
     page.value("conduit_websocket_bytes_total", &[("direction", "out")], ws.bytes_out);
+    let live = &merged.telemetry.live;
+    page.one("conduit_live_connections", "gauge", "Open event streams.", &[(&[], live.connections_active)]);
+    page.one("conduit_live_connections_total", "counter", "Event streams begun.", &[(&[], live.connections_total)]);
+    page.one("conduit_live_events_total", "counter", "Messages written as events.", &[(&[], live.events_total)]);
 }
 
 fn shards(page: &mut Page, server: &Server<'_>) {

@@ -37,6 +37,11 @@ pub(crate) fn node(script: &str, arguments: &[&str]) -> Process {
     Process::start(Command::new("node").env("FOREIGN_NODE_PATH", packages).arg(foreign(script)).args(arguments))
 }
 
+/// A script of `tests/foreign` under node, with the `EventSource` that is built into it.
+pub(crate) fn node_with_event_source(script: &str, arguments: &[&str]) -> Process {
+    Process::start(Command::new("node").arg("--experimental-eventsource").arg(foreign(script)).args(arguments))
+}
+
 /// A script of `tests/foreign` under the system's Python, which has Debian's `websockets`.
 pub(crate) fn python(script: &str, arguments: &[&str]) -> Process {
     let python = std::env::var_os("FOREIGN_PYTHON").unwrap_or_else(|| "/usr/bin/python3".into());

@@ -108,6 +108,19 @@ impl Http {
         }
     }
 
+    /// The next line, without its end; `None` at the end of the connection.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        let end = loop {
+            match self.unread.iter().position(|byte| *byte == b'\n') {
+                Some(at) => break at + 1,
+                None if self.read() == 0 => return None,
+                None => {}
+            }
+        };
+        let line = String::from_utf8(self.take(end)).expect("a line of text");
+        Some(line.trim_end_matches('\n').to_owned())
+    }
+
     /// So many bytes of what the connection has become after an upgrade.
     pub(crate) fn bytes(&mut self, length: usize) -> Vec<u8> {
         self.take(length)
