@@ -131,12 +131,13 @@ impl Session {
         }
     }
 
-    /// Tells a WebSocket or a reader of events that the server is going away, and where else to go. It goes on until it is closed.
+    /// Tells a WebSocket that the server is going away, and where else to go. It goes on until it is closed.
     pub fn announce_drain(&mut self, context: &mut Context<'_>) {
         match &mut self.state {
             State::Http(_) => {}
             State::Ws(ws) => ws.announce_drain(context),
-            State::Live(live) => live.announce_drain(context),
+            // It is told when it is closed, which is soon: nothing of it is in flight at the client.
+            State::Live(_) => {}
         }
     }
 

@@ -84,7 +84,7 @@ fn gaps_and_the_end_are_events_of_their_own_and_nothing_follows_the_end() {
     assert!(reader.peer.session.is_closing() && reader.peer.session.is_finished());
     reader.deliver(6, b"{}");
     reader.peer.with_context(|session, context| session.gap(Seq(2), Seq(5), context));
-    reader.peer.close(ErrorCode::ServerDraining);
+    reader.peer.close(ErrorCode::Internal);
     reader.peer.pass_ms(100_000);
     let end = r#"{"code":"StreamDeleted","message":"the test says so"}"#;
     assert_eq!(reader.heard().events, [event("gap", r#"{"from":2,"to":5}"#, ""), event("end", end, "")]);
@@ -94,13 +94,16 @@ fn gaps_and_the_end_are_events_of_their_own_and_nothing_follows_the_end() {
 }
 
 #[test]
-fn a_drain_is_announced() {
+fn a_drain_says_when_and_where_to_connect_again_before_the_end() {
     let mut reader = Reader::open("/v1/live", "", &Answer::Subscribed(None));
-    reader.peer.with_context(|session, context| session.announce_drain(context));
+    reader.peer.policy.drain.retry_after_ms = 700;
+    reader.peer.policy.drain.alternates = vec!["http://b:9087".into()];
+    reader.peer.close(ErrorCode::ServerDraining);
     let heard = reader.heard();
-    assert_eq!(heard.events[1].kind, "drain");
-    let data: serde_json::Value = serde_json::from_str(&heard.events[1].data).unwrap();
-    assert!(data["retryAfterMs"].is_u64() && data["alternates"].is_array());
+    assert_eq!(heard.retry_ms, Some(700));
+    let drain = r#"{"retryAfterMs":700,"alternates":["http://b:9087"]}"#;
+    let end = r#"{"code":"ServerDraining","message":"the test says so"}"#;
+    assert_eq!(heard.events[1..], [event("drain", drain, ""), event("end", end, "")]);
 }
 
 /// JSON objects with white space wherever it may stand.

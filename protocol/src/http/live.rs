@@ -10,7 +10,7 @@ use crate::answer::{Answer, Delivery};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
-use crate::ids::{Seq, Token};
+use crate::ids::{Seq, TenantId, Token};
 use crate::inbox::Inbox;
 use crate::limiter::{Charge, Gate};
 use crate::limits::Limits;
@@ -31,6 +31,8 @@ pub(super) struct Opening {
     after: Option<Seq>,
     /// It wants the greeting.
     hello: bool,
+    /// Whose stream it is.
+    tenant: TenantId,
 }
 
 /// One connection that gets events. It has no buffers of its own.
@@ -39,6 +41,8 @@ pub struct LiveSession {
     is_closing: bool,
     /// `connections_active` includes this connection.
     is_counted: bool,
+    /// Whose stream it reads.
+    tenant: TenantId,
     /// To be given back when the connection ends.
     slots: Vec<Charge>,
     /// When its token stops being believed, in `Now::mono_ns`.
@@ -64,7 +68,7 @@ impl HttpSession {
         match surface::live(query, after, context.limits) {
             Ok(Some(Live { subscribe, after, hello })) if !reply.is_head => {
                 let token = self.answers.push(reply);
-                self.phase = Phase::Opening(Box::new(Opening { token, after, hello }));
+                self.phase = Phase::Opening(Box::new(Opening { token, after, hello, tenant: reply.tenant }));
                 return Step::Command { token, tenant: reply.tenant, command: Command::Subscribe(subscribe) };
             }
             Ok(_) => {
@@ -74,7 +78,7 @@ impl HttpSession {
                 self.answers.answer(token, Outcome::EventStream, true, context);
                 if !is_head {
                     context.out.extend_from_slice(b"data: {\"connected\":true}\n\n");
-                    self.phase = Phase::Live(Box::new(LiveSession::new(context)));
+                    self.phase = Phase::Live(Box::new(LiveSession::new(reply.tenant, context)));
                 }
             }
             Err(violation) => {
@@ -92,10 +96,10 @@ impl HttpSession {
         if opening.token != token {
             return false;
         }
-        let Opening { after, hello, .. } = **opening;
+        let Opening { after, hello, tenant, .. } = **opening;
         if let Answer::Subscribed(subscribed) = answer {
             self.answers.answer(token, Outcome::EventStream, true, context);
-            let mut live = LiveSession::new(context);
+            let mut live = LiveSession::new(tenant, context);
             live.greet(subscribed.as_deref(), after, hello, context);
             self.phase = Phase::Live(Box::new(live));
         } else {
@@ -127,12 +131,13 @@ impl HttpSession {
 
 impl LiveSession {
     /// A connection whose response head has just been written.
-    fn new(context: &mut Context<'_>) -> Self {
+    fn new(tenant: TenantId, context: &mut Context<'_>) -> Self {
         context.telemetry.live.connections_total += 1;
         context.telemetry.live.connections_active += 1;
         Self {
             is_closing: false,
             is_counted: true,
+            tenant,
             slots: Vec::new(),
             expires_ns: u64::MAX,
             last_id: 0,
@@ -173,6 +178,10 @@ impl LiveSession {
             return;
         }
         context.telemetry.live.events_total += 1;
+        context.telemetry.tenants.count(self.tenant, |tenant| {
+            tenant.messages_delivered += 1;
+            tenant.bytes_delivered += delivery.envelope.len() as u64;
+        });
         let out = &mut *context.out;
         if let Some(trace) = &delivery.trace {
             out.extend_from_slice(b": traceparent ");
@@ -195,9 +204,8 @@ impl LiveSession {
         self.tell("gap", &Gap { from: from.0, to: to.0 }, context);
     }
 
-    /// See `Session::announce_drain`.
-    #[cold]
-    pub fn announce_drain(&self, context: &mut Context<'_>) {
+    /// Says when and where to connect again: `retry` makes an `EventSource` wait so long.
+    fn announce_drain(&self, context: &mut Context<'_>) {
         #[derive(Serialize)]
         #[serde(rename_all = "camelCase")]
         struct Drain<'a> {
@@ -205,6 +213,9 @@ impl LiveSession {
             alternates: &'a [String],
         }
         let drain = &context.policy.drain;
+        context.out.extend_from_slice(b"retry: ");
+        context.out.extend_from_slice(itoa::Buffer::new().format(drain.retry_after_ms).as_bytes());
+        context.out.push(b'\n');
         self.tell("drain", &Drain { retry_after_ms: drain.retry_after_ms, alternates: &drain.alternates }, context);
     }
 
@@ -220,6 +231,9 @@ impl LiveSession {
             return;
         }
         context.telemetry.count_error(violation.code);
+        if matches!(violation.code, ErrorCode::ServerDraining | ErrorCode::ServerRestarting) {
+            self.announce_drain(context);
+        }
         self.tell("end", &End { code: violation.code.code(), message: &violation.message }, context);
         self.is_closing = true;
         self.uncount(context.telemetry);

@@ -22,6 +22,8 @@ pub(crate) struct Heard {
     pub(crate) comments: Vec<String>,
     /// What the client would send as `Last-Event-ID`.
     pub(crate) last_id: String,
+    /// How long it would wait before it connects again.
+    pub(crate) retry_ms: Option<u64>,
 }
 
 /// Reads a stream of events, strictly by the standard's algorithm; what it would ignore is an error here.
@@ -45,6 +47,7 @@ pub(crate) fn hear(bytes: &[u8]) -> Heard {
                 "event" => kind = value.to_owned(),
                 "data" => data.push(value.to_owned()),
                 "id" => heard.last_id = value.to_owned(),
+                "retry" => heard.retry_ms = Some(value.parse().expect("digits")),
                 other => panic!("no field of an event: {other}"),
             }
         }
