@@ -4,7 +4,7 @@ mod common;
 mod log_support;
 mod logged;
 use common::wishes::{alone, log};
-use common::{Bench, Outcome, limits, message, nack, seqs, subscription};
+use common::{Bench, Outcome, limits, message, nack, seqs};
 use conduit_protocol::command::{Nack, PublishOptions, StreamAction};
 use conduit_protocol::streams::Durability;
 use conduit_protocol::{Command, Encoding, Publish, ShardId, Subscribe, TraceContext};
