@@ -27,12 +27,14 @@ pub(crate) struct Launch {
 }
 
 /// A log in small pieces, so that a short trial sees many of them begin and go. What `Launch::args` says is not said
-/// again.
-const SMALL: [(&str, &str); 4] = [
+/// again. And no access logs: a trial looks at the messages.
+const SMALL: [(&str, &str); 6] = [
     ("--segment-bytes", "1048576"),
     ("--log-batch-bytes-max", "262144"),
     ("--max-json-size", "131072"),
     ("--ws-max-message-size", "131072"),
+    ("--http-log", "none"),
+    ("--ws-log", "none"),
 ];
 
 /// Bytes kept of what a server says on standard error: the last ones.

@@ -6,6 +6,7 @@ use super::ws::Ws;
 use rustix::process::Signal;
 use serde_json::Value;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// How a server is to be started.
@@ -15,6 +16,7 @@ pub(crate) struct Start {
     variables: Vec<(String, String)>,
     resource_limits: Vec<String>,
     ports_are_given: bool,
+    working_directory: Option<PathBuf>,
 }
 
 impl Start {
@@ -50,6 +52,17 @@ impl Start {
         self
     }
 
+    /// Starts the server in a directory.
+    pub(crate) fn working_directory(mut self, directory: &Path) -> Self {
+        self.working_directory = Some(directory.to_owned());
+        self
+    }
+
+    /// A setting has been given, as a flag or as a variable.
+    fn says(&self, flag: &str, variable: &str) -> bool {
+        self.flags.iter().any(|given| given == flag) || self.variables.iter().any(|(given, _)| given == variable)
+    }
+
     /// Starts the binary and waits for nothing.
     pub(crate) fn process(&self) -> Process {
         let binary = env!("CARGO_BIN_EXE_conduit");
@@ -65,6 +78,15 @@ impl Start {
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         if !self.ports_are_given {
             command.args(["--http-port", "0", "--ws-port", "0"]);
+        }
+        // Access logs only where a test is about them: they would lie about in the repository.
+        for (flag, variable) in [("--http-log", "CONDUIT_HTTP_LOG"), ("--ws-log", "CONDUIT_WS_LOG")] {
+            if !self.says(flag, variable) {
+                command.args([flag, "none"]);
+            }
+        }
+        if let Some(directory) = &self.working_directory {
+            command.current_dir(directory);
         }
         Process::start(command.args(&self.flags))
     }
