@@ -5,7 +5,7 @@
 //! `UPDATE_DOCS=1 cargo test tidy` rewrites the tables in `docs/` that are made from code.
 
 mod tidy {
-    use conduit_config::document::{markdown_reserved, markdown_table};
+    use conduit_config::document::{markdown_aliases, markdown_reserved, markdown_table};
     use conduit_config::setting::Group;
     use conduit_protocol::ErrorCode;
     use std::collections::{BTreeMap, BTreeSet};
@@ -445,7 +445,8 @@ mod tidy {
 
     fn config_tables() -> Vec<(String, String)> {
         let groups = Group::ALL.iter().map(|group| (format!("settings: {}", group.title()), markdown_table(*group)));
-        groups.chain([("reserved variables".to_owned(), markdown_reserved())]).collect()
+        let others = [("aliases", markdown_aliases()), ("reserved variables", markdown_reserved())];
+        groups.chain(others.map(|(name, table)| (name.to_owned(), table))).collect()
     }
 
     #[test]

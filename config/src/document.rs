@@ -14,7 +14,7 @@ pub(crate) fn listing(resolved: &Resolved) -> String {
     for setting in SETTINGS {
         let value = value_text(setting, &setting.show(&resolved.config));
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:<24} {:<24} {}", setting.flag, value, resolved.origin(setting));
+        let _ = writeln!(text, "{:<28} {:<32} {}", setting.flag, value, resolved.origin(setting));
     }
     let bound = resolved.memory_bound();
     let _ = writeln!(

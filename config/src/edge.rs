@@ -103,20 +103,13 @@ pub struct GuardSettings {
     pub cookie_bytes_max: usize,
     /// Bytes of a body that is no upload.
     pub large_bytes: u64,
-    /// Bytes of a body that is not JSON, of a request that a rule answers.
-    pub rule_body_bytes_max: usize,
     /// Bytes of a decoded value.
     pub decoded_bytes_max: u64,
 }
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self {
-            cookie_bytes_max: 4_096,
-            large_bytes: 5 << 20,
-            rule_body_bytes_max: 1_000_000,
-            decoded_bytes_max: 10 << 20,
-        }
+        Self { cookie_bytes_max: 4_096, large_bytes: 5 << 20, decoded_bytes_max: 10 << 20 }
     }
 }
 

@@ -262,6 +262,9 @@ fn unknown_problem(name: &str, value: &str) -> Option<Problem> {
         return problem(format!("it asks for {}, which this version does not have", reserved.part), reserved.remedy());
     }
     if let Some((_, part)) = RESERVED_FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)) {
+        if value.trim().is_empty() {
+            return None;
+        }
         return problem(
             format!("it asks for {part}, which this version does not have"),
             "not built in this version; unset it".to_owned(),
