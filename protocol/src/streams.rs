@@ -232,6 +232,9 @@ pub struct PeekedMessage {
     pub id: String,
     /// When it was published: RFC 3339 in UTC with milliseconds.
     pub ts: String,
+    /// Which trace it belongs to, if its publisher said so.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub traceparent: Option<String>,
     /// The envelope, as JSON.
     pub envelope: RawJson,
 }

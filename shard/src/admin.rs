@@ -160,6 +160,7 @@ impl Shard {
                 seq,
                 id: message.id().to_owned(),
                 ts: rfc3339(message.published.unix_ms),
+                traceparent: message.trace().map(|trace| trace.to_string()),
                 envelope: as_json(message.encoding(), message.envelope()),
             });
             next = stream.held.next_held(seq + 1, below);

@@ -6,7 +6,7 @@ mod logged;
 use common::wishes::{alone, log};
 use common::{Bench, Outcome, limits, message, nack, seqs};
 use conduit_protocol::command::{Nack, PublishOptions, StreamAction};
-use conduit_protocol::streams::Durability;
+use conduit_protocol::streams::{Durability, StreamAnswer};
 use conduit_protocol::{Command, Encoding, Publish, ShardId, Subscribe, TraceContext};
 use conduit_shard::log::LogLimits;
 use conduit_shard::{Limits, RecoverPlan, Shard};
@@ -45,6 +45,19 @@ fn each_delivery_has_that_of_its_message() {
         assert_eq!(traces(&outcome), [trace(5), trace(1), None, trace(3), None]);
         bench.disconnect(1);
     }
+}
+
+#[test]
+fn a_look_into_the_stream_shows_it() {
+    let mut bench = Bench::new(limits());
+    bench.publish_with("s", "m", b"{}", traced(1));
+    bench.publish("s", "m", b"{}");
+    let from = conduit_protocol::Seq(0);
+    let Some(StreamAnswer::Messages(found)) = bench.act("s", StreamAction::Peek { from, limit: 9 }).answer else {
+        panic!("messages")
+    };
+    let shown: Vec<Option<String>> = found.messages.into_iter().map(|message| message.traceparent).collect();
+    assert_eq!(shown, [trace(1).map(|trace| trace.to_string()), None]);
 }
 
 #[test]

@@ -168,6 +168,7 @@ fn members_of(record: &Record<'_>) -> Value {
             "priority": message.priority,
             "notBeforeUnixMs": message.not_before_unix_ms,
             "expiresUnixMs": message.expires_unix_ms,
+            "traceparent": message.trace.map(|trace| trace.to_string()),
             "encoding": format!("{:?}", message.encoding),
             "bytes": message.envelope.len(),
         }),
