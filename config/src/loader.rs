@@ -130,9 +130,10 @@ impl Loader {
             let text = reading.text("config", path, true)?;
             Some(ConfigFile::read(&path.display().to_string(), &text))
         });
-        let variables = self.environment.0.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).cloned();
+        let variables = self.environment.0.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX));
+        let variables: Vec<_> = variables.cloned().collect();
         let is_whole = reading.problems.is_empty();
-        let draft = Draft::of(&self.flags, variables.collect(), file.as_ref(), is_whole, self.cores);
+        let draft = Draft::of(&self.flags, &variables, file.as_ref(), is_whole, self.cores);
         let folder = match &config_path {
             Some(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
             None => PathBuf::from(USUAL_FOLDER),

@@ -123,8 +123,8 @@ pub fn resolve_with(
     file: Option<&ConfigFile>,
     cores: usize,
 ) -> Result<Resolved, Problems> {
-    let environment = environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-    let draft = Draft::of(flags, environment, file, true, cores);
+    let environment: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
+    let draft = Draft::of(flags, &environment, file, true, cores);
     if !draft.problems.is_empty() {
         return Err(Problems(draft.problems));
     }
@@ -144,7 +144,7 @@ impl Draft {
     /// then unknown, and values are not compared with each other.
     pub(crate) fn of(
         flags: &Flags,
-        environment: Vec<(String, String)>,
+        environment: &[(String, String)],
         file: Option<&ConfigFile>,
         is_whole: bool,
         cores: usize,
@@ -155,7 +155,7 @@ impl Draft {
         let mut config = Config::new(cores);
         let mut origins = vec![Origin::Default; SETTINGS.len()];
         for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
-            let from_env = from_environment(setting, &environment, &mut problems);
+            let from_env = from_environment(setting, environment, &mut problems);
             let from_file = || file.and_then(|file| file.get(setting));
             let (text, from) = match (flags.text(setting), from_env) {
                 (Some(text), _) => (text, Origin::Flag),
@@ -176,7 +176,7 @@ impl Draft {
             }
             *origin = from;
         }
-        for (name, value) in &environment {
+        for (name, value) in environment {
             problems.extend(unknown_problem(name, value));
         }
         settle(&mut config, &mut origins);
