@@ -1,8 +1,10 @@
 //! Once its buffers have grown, a connection takes and answers publishes without allocating, and an idle one is small.
 
+mod edge_policy;
 mod http_wire;
 
 use conduit_protocol::http::{HttpDate, HttpSession};
+use conduit_protocol::policy::{Cors, Guards, Policy, Tenant};
 use conduit_protocol::{Answer, Command, Context, Inbox, Limits, Now, Seq, Step, Telemetry, Token};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -34,6 +36,11 @@ static ALLOCATOR: Counting = Counting;
 /// Feeds `wire` to `session` round after round, answering after every `pipelined` requests in reverse order. Returns the
 /// allocations of the last rounds.
 fn allocations(wire: &[u8], pipelined: usize) -> u64 {
+    allocations_under(&Policy::default(), wire, pipelined)
+}
+
+/// The same on a server with this policy.
+fn allocations_under(policy: &Policy, wire: &[u8], pipelined: usize) -> u64 {
     let (limits, mut telemetry, mut out, mut date) =
         (Limits::default(), Telemetry::default(), Vec::with_capacity(1 << 20), HttpDate::default());
     let mut session = HttpSession::default();
@@ -49,7 +56,7 @@ fn allocations(wire: &[u8], pipelined: usize) -> u64 {
         let mut context = Context {
             now: Now { mono_ns: round * 1_000, unix_ms: round * 100 },
             limits: &limits,
-            policy: &conduit_protocol::Policy::default(),
+            policy,
             gate: &mut conduit_protocol::OpenGate,
             log: &mut conduit_protocol::AccessLog::default(),
             peer: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -108,6 +115,26 @@ fn publishing_allocates_nothing() {
 }
 
 #[test]
+fn tokens_tenants_and_limits_allocate_nothing_either() {
+    let policy = Policy {
+        rates: edge_policy::by_ip(edge_policy::per_minute(1_000_000)),
+        guards: Guards { header_bytes_max: 16_384, cookie_bytes_max: 4_096, refuses_binary: true, ..Guards::default() },
+        cors: Cors { any: false, origins: vec!["https://a".to_owned()] },
+        ..edge_policy::with_tenants(vec![Tenant {
+            requests: Some(edge_policy::per_minute(1_000_000)),
+            ..edge_policy::tenant("acme")
+        }])
+    };
+    let token = edge_policy::bearer("acme-token");
+    let body = r#"{"to":"agents/a","envelope":{"id":"m","payload":[1,2,3]}}"#;
+    let repeated = http_wire::post("/v1/enqueue", &token, body);
+    assert_eq!(allocations_under(&policy, &repeated.repeat(16), 1), 0);
+    // A head that is looked at every time.
+    let keyed = http_wire::post("/v1/enqueue", &format!("{token}Idempotency-Key: k\r\n"), body);
+    assert_eq!(allocations_under(&policy, &keyed.repeat(16), 1), 0);
+}
+
+#[test]
 fn answers_out_of_order_allocate_for_a_burst_and_not_for_a_message() {
     // An idle connection gives its buffer of early responses back: 50 bursts of 16 need it 50 times, in a few steps each.
     let per_burst = allocations(&http_wire::publish("m").repeat(16), 16) / 50;
@@ -116,5 +143,5 @@ fn answers_out_of_order_allocate_for_a_burst_and_not_for_a_message() {
 
 #[test]
 fn an_idle_session_is_small() {
-    assert!(size_of::<HttpSession>() <= 336, "{}", size_of::<HttpSession>());
+    assert!(size_of::<HttpSession>() <= 352, "{}", size_of::<HttpSession>());
 }

@@ -2,6 +2,7 @@
 //! for, in its time, by its issuer, for us, and for a tenant that exists.
 
 mod edge_policy;
+mod http_wire;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -9,7 +10,7 @@ use aws_lc_rs::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, Rsa
 use aws_lc_rs::{hmac, rsa};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use conduit_protocol::policy::{Access, AccessParts, Denial, Identity, JwtParts, Principal, Tenants};
+use conduit_protocol::policy::{Access, AccessParts, Denial, Identity, JwtParts, Policy, Principal, Tenants};
 use conduit_protocol::{Now, TenantId};
 use serde_json::{Value, json};
 use std::sync::LazyLock;
@@ -338,4 +339,23 @@ fn a_secret_that_can_be_guessed_is_refused_and_not_shown() {
         assert_eq!(made.is_ok(), is_taken);
         assert!(!format!("{made:?} {parts:?}").contains("xxx"));
     }
+}
+
+#[test]
+fn a_head_that_repeats_is_believed_no_longer_than_its_token() {
+    let tenants = Tenants::default();
+    let access = Access::new(&parts(), &tenants).unwrap();
+    let policy = Policy { access, ..Policy::default() };
+    let mut peer = http_wire::Peer { now: NOW, ..http_wire::Peer::under(policy) };
+    let token = by_secret(SECRET.as_bytes(), &json!({"alg": "HS256"}), &claims());
+    let one = http_wire::post("/v1/enqueue", &edge_policy::bearer(&token), r#"{"to":"s","envelope":{}}"#);
+    let mut publish = |unix_ms: u64| {
+        peer.now.unix_ms = unix_ms;
+        let statuses: Vec<u16> = (0..4).map(|_| peer.ask_one(&one).status).collect();
+        statuses
+    };
+    assert_eq!(publish(NOW.unix_ms), [200; 4]);
+    let ends = (NOW_S + 600 + LEEWAY_S) * 1_000;
+    assert_eq!(publish(ends - 1), [200; 4]);
+    assert_eq!(publish(ends), [401; 4]);
 }

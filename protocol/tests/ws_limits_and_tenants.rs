@@ -63,7 +63,7 @@ fn a_rate_that_is_set_or_lifted_while_connected_holds_from_then_on() {
 fn every_command_is_on_behalf_of_the_tenant() {
     let mut server = Server::consumer();
     let acme = TenantId::of_name("acme");
-    server.session.act_for(&Principal { tenant: acme, ..Principal::ANYBODY }, Vec::new(), server.now);
+    server.act_for(&Principal { tenant: acme, ..Principal::ANYBODY });
     for frame in [
         r#"{"credit":1}"#,
         r#"{"ack":"x"}"#,
@@ -80,7 +80,7 @@ fn every_command_is_on_behalf_of_the_tenant() {
 fn the_connection_ends_with_its_token() {
     let mut server = Server::consumer();
     let expires_unix_ms = server.now.unix_ms + 10_000;
-    server.session.act_for(&Principal { expires_unix_ms, ..Principal::ANYBODY }, Vec::new(), server.now);
+    server.act_for(&Principal { expires_unix_ms, ..Principal::ANYBODY });
     server.now = server.now.plus_ns(9_999_000_000);
     server.handle_deadline();
     assert!(server.said().is_empty() && server.deadline_ns().is_some_and(|due| due > server.now.mono_ns));

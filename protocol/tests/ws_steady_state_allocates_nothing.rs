@@ -3,6 +3,8 @@
 mod ws_wire;
 
 use conduit_protocol::http::HttpDate;
+use conduit_protocol::limiter::Rate;
+use conduit_protocol::policy::{Policy, Rates};
 use conduit_protocol::ws::{Role, WsSession};
 use conduit_protocol::{Answer, Context, Delivery, Encoding, Inbox, Limits, Now, Seq, Step, Telemetry, Token};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -35,12 +37,24 @@ static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn publishing_answering_acking_and_delivering_allocate_nothing() {
+    assert_eq!(allocations(&Policy::default()), 0);
+}
+
+#[test]
+fn neither_does_a_rate_of_messages() {
+    let rate = Rate { per_window: 1_000_000, window_ms: 1_000, burst: 1_000_000 };
+    let rates = Rates { ws_messages: Some(rate), ..Rates::default() };
+    assert_eq!(allocations(&Policy { rates, ..Policy::default() }), 0);
+}
+
+/// The allocations of a connection whose buffers have grown, on a server with this policy.
+fn allocations(policy: &Policy) -> u64 {
     let (limits, mut telemetry, mut out, mut date) =
         (Limits::default(), Telemetry::default(), Vec::with_capacity(1 << 20), HttpDate::default());
     let mut context = Context {
         now: Now::default(),
         limits: &limits,
-        policy: &conduit_protocol::Policy::default(),
+        policy,
         gate: &mut conduit_protocol::OpenGate,
         log: &mut conduit_protocol::AccessLog::default(),
         peer: std::net::Ipv4Addr::LOCALHOST.into(),
@@ -97,6 +111,7 @@ fn publishing_answering_acking_and_delivering_allocate_nothing() {
         }
         context.out.clear();
     }
-    assert_eq!(ALLOCATIONS.with(Cell::get) - before, 0);
+    let allocations = ALLOCATIONS.with(Cell::get) - before;
     assert_eq!(commands, 100 * 180);
+    allocations
 }

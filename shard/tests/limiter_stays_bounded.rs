@@ -58,6 +58,8 @@ fn accounts_that_are_full_again_are_forgotten_by_and_by() {
         assert!(is_granted(&mut limiter, now, v4(number)));
     }
     assert_eq!(limiter.accounts(), 10_000);
+    // Each has its token back after a second.
+    now = now.plus_ns(1_000_000_000);
     for _ in 0..64 {
         now = now.plus_ns(100_000_000);
         limiter.sweep(now);

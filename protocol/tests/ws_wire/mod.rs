@@ -209,6 +209,11 @@ impl Server {
         panic!("the session does not come to an end");
     }
 
+    /// The connection acts for somebody from here on.
+    pub fn act_for(&mut self, principal: &conduit_protocol::Principal) {
+        self.session.act_for(principal, Vec::new(), &mut context!(self));
+    }
+
     /// The socket is gone.
     pub fn hang_up(&mut self) {
         let log = &mut conduit_protocol::AccessLog::default();
