@@ -2,7 +2,9 @@
 //! streams that nothing happens to are carried over into the newest segment, so that older ones can go.
 
 use crate::group::Group;
+use crate::held::Held;
 use crate::journal::{Journal, Refusal};
+use crate::lanes::Lanes;
 use crate::log::{Class, GroupNumber, GroupRecord, Outstanding, Record, SeqRange, StreamRecord, encoded_bytes};
 use crate::shard::Shard;
 use crate::stream::Stream;
@@ -26,7 +28,8 @@ pub(crate) struct GroupNames {
 }
 
 impl GroupNames {
-    pub(crate) fn of(group: &Group, number: GroupNumber) -> Self {
+    pub(crate) fn of(group: &Group, number: GroupNumber, lanes: Option<&Lanes>, held: &Held) -> Self {
+        let (cursor, done) = group.progress(lanes, held);
         let settings = match &group.settings {
             settings if *settings == GroupSettings::default() && !group.is_put => Vec::new(),
             settings => serde_json::to_vec(settings).unwrap_or_default(),
@@ -34,10 +37,10 @@ impl GroupNames {
         Self {
             group: number,
             name: group.name.clone(),
-            cursor: group.cursor(),
+            cursor,
             settings,
             outstanding: group.flights.iter().map(|(seq, attempts)| Outstanding { seq, attempts }).collect(),
-            done: group.skipped().collect(),
+            done,
         }
     }
 
@@ -88,8 +91,12 @@ impl Shard {
                 journal.next_group += 1;
             }
         }
-        let groups: Vec<GroupNames> =
-            stream.groups.iter().filter_map(|group| group.number.map(|number| GroupNames::of(group, number))).collect();
+        let (lanes, held) = (stream.lanes.as_deref(), &stream.held);
+        let groups: Vec<GroupNames> = stream
+            .groups
+            .iter()
+            .filter_map(|group| group.number.map(|number| GroupNames::of(group, number, lanes, held)))
+            .collect();
         let settings = stream.settings.to_json();
         let Some(in_log) = &mut stream.log else { return Ok(()) };
         let number = in_log.number;
@@ -206,13 +213,13 @@ impl Shard {
             let Some(journal) = &mut self.journal else { return };
             let key = journal.carry_at;
             if key >= slots {
-                if journal.log.append(now, &Record::CarriedOver, Class::Upkeep).is_ok() {
+                if journal.log.append(now, &Record::CarriedOver, Class::CarryOver).is_ok() {
                     journal.carrying = None;
                 }
                 return;
             }
             let is_older = |stream: &Stream| stream.log.as_ref().is_some_and(|log| log.named_in < segment);
-            if self.streams.at(key).is_some_and(is_older) && self.name(now, key, 0, Class::Upkeep, false).is_err() {
+            if self.streams.at(key).is_some_and(is_older) && self.name(now, key, 0, Class::CarryOver, false).is_err() {
                 return;
             }
             if let Some(journal) = &mut self.journal {

@@ -220,7 +220,7 @@ impl Shard {
         name.push_str(DEAD_LETTERS);
         let letters = self.streams.find(tenant, &name, &self.seeded);
         // Asked first, because there may be many of them, and to build a letter costs more than to see that it is in vain.
-        self.check_room(letters, 0).map_err(|_full| NoRoom)?;
+        self.check_room(letters, 0, true).map_err(|_full| NoRoom)?;
         let Some(stream) = self.streams.at(key) else { return Ok(()) };
         let Some(message) = stream.message(seq) else { return Err(NoRoom) };
         let id = message.id().to_owned();
@@ -239,7 +239,7 @@ impl Shard {
             envelope: message.envelope(),
         };
         codec::encode_dead_letter(&letter, &mut envelope);
-        let letter = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "" };
+        let letter = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "", is_letter: true };
         let stored = self.append_message(now, tenant, &name, letters, &letter);
         self.keep_scratch(envelope);
         let (letters, _) = stored.map_err(|_full| NoRoom)?;

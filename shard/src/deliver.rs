@@ -5,7 +5,7 @@ use crate::expire::{Timer, tick_at, tick_of};
 use crate::group::{Next, Source};
 use crate::pool::Size;
 use crate::shard::Shard;
-use crate::{Effect, Effects, StreamKey};
+use crate::{Effect, Effects, Mutant, StreamKey};
 use conduit_protocol::{ConnectionId, Delivery, Encoding, Now, Seq, codec};
 use std::num::NonZeroU32;
 
@@ -49,6 +49,10 @@ impl Shard {
         }
         while let Some((seq, source)) = self.deliver_run(now, key, group, work, effects) {
             self.put_aside(now, key, group, seq, source);
+        }
+        let passed = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group));
+        if passed.is_some_and(|group| std::mem::take(&mut group.has_passed)) {
+            self.trim_by_floors(now, key);
         }
     }
 
@@ -110,6 +114,7 @@ impl Shard {
                 }
                 return None;
             }
+            let attempt = if self.limits.planted.has(Mutant::AttemptNotCounted) { NonZeroU32::MIN } else { attempt };
             *work -= 1;
             if (message.has_times() && !message.may_be_delivered(now.unix_ms))
                 || (attempt.get() > 1

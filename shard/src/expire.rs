@@ -3,7 +3,7 @@
 
 use crate::settle::Settlement;
 use crate::shard::Shard;
-use crate::{Effect, Effects};
+use crate::{Effect, Effects, Mutant};
 use conduit_protocol::{Now, time::NS_PER_MS};
 
 /// What a timer of the wheel is for.
@@ -176,6 +176,9 @@ impl Shard {
     fn expire_acks(&mut self, now: Now, index: u32, work: &mut usize) {
         let Some(consumer) = self.consumers.at_mut(index) else { return };
         consumer.ack_timer = None;
+        if self.limits.planted.has(Mutant::IgnoreAckDeadline) {
+            return;
+        }
         let (key, group, ack_wait_ns) = (consumer.stream, consumer.group, consumer.ack_wait_ns);
         let mut next_ns = None;
         while let Some(seq) = self.consumers.at(index).and_then(|consumer| consumer.flights.head()) {

@@ -10,12 +10,13 @@ use crate::held::Held;
 use crate::lanes::{Choice, LaneCursors, Lanes};
 use crate::log::{GroupNumber, SeqRange};
 use crate::message::Message;
+use crate::recover::join;
 use crate::ring::Blocks;
 use crate::untold::Ranges;
 use crate::wheel::TimerId;
 use conduit_protocol::streams::GroupSettings;
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::num::NonZeroU32;
 
 /// A queue that once was longer than this gives its memory back when it is empty.
@@ -39,7 +40,8 @@ pub(crate) struct Group {
     pub(crate) settings: GroupSettings,
     /// The next seq that was never delivered.
     cursor: u64,
-    /// At or above the cursor and done, falling, so that the next one is the last: only recovery knows such.
+    /// Not to be delivered for the first time any more although the cursors have not passed it, falling, so that the next one is the
+    /// last: only recovery knows such. What `flights` has an entry of is outstanding, anything else is done.
     skip: Vec<SeqRange>,
     /// Messages that came back, lowest seq first: all of them before fresh ones. Entries of messages that were released
     /// meanwhile stay until they are met.
@@ -61,6 +63,8 @@ pub(crate) struct Group {
     pub(crate) consumers: u32,
     /// Credit that they hold.
     pub(crate) credit: u64,
+    /// The cursor has passed messages that the group was done with before: they may be needed by nobody now.
+    pub(crate) has_passed: bool,
     /// It is in the shard's queue of groups with deliveries left to make.
     pub(crate) is_queued: bool,
     /// It is in the shard's queue of groups that are given nothing fresh until others are done with something.
@@ -137,6 +141,7 @@ impl Group {
             ready: ReadyList::new(),
             consumers: 0,
             credit: 0,
+            has_passed: false,
             is_queued: false,
             is_starved: false,
             latency_from_ns: 0,
@@ -172,7 +177,7 @@ impl Group {
         if seq < self.cursor {
             return self.flights.at(seq).is_none() && seq < self.lane_cursors.floor();
         }
-        self.skips(seq)
+        self.skips(seq) && self.flights.at(seq).is_none()
     }
 
     /// Something may be there to be delivered now. It errs on one side only: what was released meanwhile still counts.
@@ -202,9 +207,12 @@ impl Group {
         }
         if self.cursor >= held.visible() {
             self.has_urgent = false;
+            // What was urgent and waited is gone, or there would be lanes.
+            self.lane_cursors.find_none();
             return Next::Nothing;
         }
         if !held.is_held(self.cursor) || !self.skip.is_empty() {
+            self.lane_cursors.find_none();
             if let Some(gap) = self.pass(held, gaps) {
                 return Next::Gap(gap);
             }
@@ -236,14 +244,22 @@ impl Group {
         let has_fresh = match self.pass_urgent(held, lanes, gaps) {
             Passed::ToMessage => true,
             Passed::ToEnd => false,
-            Passed::ToGap(gap) => return Next::Gap(gap),
-            Passed::Far => return Next::Passed,
+            // What was passed on the way may be urgent and still wait.
+            Passed::ToGap(gap) => {
+                self.lane_cursors.look(lanes);
+                return Next::Gap(gap);
+            }
+            Passed::Far => {
+                self.lane_cursors.look(lanes);
+                return Next::Passed;
+            }
         };
         for _ in 0..RUNS_MAX {
             let choice = self.lane_cursors.choose(lanes, held.visible(), returned.is_some(), has_fresh);
             let (seq, attempt) = match (choice, returned) {
                 (None, _) => {
-                    self.has_urgent = false;
+                    // One that is not visible yet waits all the same: the cursor may pass it before it is asked for.
+                    self.has_urgent = self.lane_cursors.has_waiting();
                     return Next::Nothing;
                 }
                 (Some(Choice::Returned), Some(returned)) => returned,
@@ -264,6 +280,9 @@ impl Group {
 
     /// Moves the cursor to the next message that is not urgent.
     fn pass_urgent(&mut self, held: &Held, lanes: &Lanes, gaps: &[SeqRange]) -> Passed {
+        if !self.skip.is_empty() {
+            self.lane_cursors.look(lanes);
+        }
         for _ in 0..RUNS_MAX {
             if self.cursor >= held.visible() {
                 return Passed::ToEnd;
@@ -283,7 +302,12 @@ impl Group {
     }
 
     fn skips(&self, seq: u64) -> bool {
-        self.skip.iter().any(|range| (range.from..=range.to).contains(&seq))
+        self.skipped_at(seq).is_some()
+    }
+
+    fn skipped_at(&self, seq: u64) -> Option<SeqRange> {
+        let first_below = self.skip.partition_point(|range| range.from > seq);
+        self.skip.get(first_below).copied().filter(|range| seq <= range.to)
     }
 
     /// Moves the cursor to the next message that is held and not skipped; stops behind a gap on the way.
@@ -299,12 +323,17 @@ impl Group {
                 return Some(SeqRange { from, to: gap.to });
             }
             self.cursor = next;
-            while self.skip.last().is_some_and(|range| range.to < self.cursor) {
+            // Below the cursor urgent messages may wait, and others not: which, is told apart until they are passed too.
+            let passed = self.cursor.min(self.lane_cursors.floor());
+            while self.skip.last().is_some_and(|range| range.to < passed) {
                 self.skip.pop();
             }
-            match self.skip.last() {
-                Some(range) if range.from <= self.cursor => self.cursor = range.to.saturating_add(1),
-                _ => return None,
+            match self.skipped_at(self.cursor) {
+                Some(range) => {
+                    self.cursor = range.to.saturating_add(1);
+                    self.has_passed = true;
+                }
+                None => return None,
             }
         }
     }
@@ -380,9 +409,38 @@ impl Group {
         true
     }
 
-    /// Done at or above the cursor, rising.
-    pub(crate) fn skipped(&self) -> impl Iterator<Item = SeqRange> {
-        self.skip.iter().rev().copied()
+    /// How far the group is, as the log tells it: a seq below which everything was delivered, and what was delivered at or
+    /// above it, rising. With urgent messages neither follows from the cursor alone: it passes those that still wait, and
+    /// those that went first are above it.
+    pub(crate) fn progress(&self, lanes: Option<&Lanes>, held: &Held) -> (u64, Vec<SeqRange>) {
+        let skipped = self.skip.iter().rev().copied();
+        let Some(lanes) = lanes.filter(|lanes| !lanes.is_empty()) else {
+            return (self.cursor, skipped.collect());
+        };
+        let (mut waiting, mut taken) = (Vec::new(), Vec::new());
+        self.lane_cursors.tell_apart(lanes, self.cursor, &mut waiting, &mut taken);
+        let is_waiting = |seq: &u64| held.is_held(*seq) && self.flights.at(*seq).is_none() && !self.skips(*seq);
+        waiting.retain(is_waiting);
+        waiting.sort_unstable();
+        let below = waiting.first().copied().unwrap_or(self.cursor);
+        let mut delivered = BTreeMap::new();
+        let mut from = below;
+        for seq in waiting {
+            if seq > from {
+                join(&mut delivered, from, seq - 1);
+            }
+            from = seq + 1;
+        }
+        if from < self.cursor {
+            join(&mut delivered, from, self.cursor - 1);
+        }
+        for seq in taken {
+            join(&mut delivered, seq, seq);
+        }
+        for range in skipped {
+            join(&mut delivered, range.from, range.to);
+        }
+        (below, delivered.into_iter().map(|(from, to)| SeqRange { from, to }).collect())
     }
 
     /// Recovery found that the group was given a message and is not done with it: it is delivered again.
@@ -406,16 +464,29 @@ impl Group {
     pub(crate) fn finish_restore(
         &mut self,
         done: impl Iterator<Item = SeqRange>,
-        held: &Held,
+        (held, gaps): (&Held, &[SeqRange]),
         blocks: &mut Blocks<Flight>,
     ) {
-        self.skip = done.collect();
-        self.skip.reverse();
+        let mut skip: BTreeMap<u64, u64> = done.map(|range| (range.from, range.to)).collect();
+        // What is outstanding there was delivered: it comes back, and is not met for the first time once more.
+        for (seq, _) in self.flights.iter().filter(|(seq, _)| *seq >= self.cursor) {
+            join(&mut skip, seq, seq);
+        }
+        self.skip = skip.into_iter().rev().map(|(from, to)| SeqRange { from, to }).collect();
         let gone: Vec<u64> = self.flights.iter().map(|(seq, _)| seq).filter(|seq| !held.is_held(*seq)).collect();
         for seq in gone {
             self.forget(seq, blocks);
         }
-        self.cursor = self.cursor.min(held.next_seq());
+        let mut cursor = self.cursor.min(held.next_seq());
+        // What it is done with next is passed now: nobody acks that any more, and its messages are to go. Consumers are to
+        // be told of a gap, so none is passed.
+        loop {
+            let next = held.next_held(cursor, held.next_seq()).unwrap_or(held.next_seq());
+            let has_gap = gaps.get(gaps.partition_point(|gap| gap.to < cursor)).is_some_and(|gap| gap.from < next);
+            let Some(range) = self.skipped_at(next).filter(|_| !has_gap) else { break };
+            cursor = range.to.saturating_add(1).min(held.next_seq());
+        }
+        self.begin_at(cursor);
     }
 
     /// A message that waits was released: the group has nothing to do with it any more.

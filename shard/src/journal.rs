@@ -17,7 +17,7 @@ use crate::snapshot::LogSnapshot;
 use crate::spill::Reads;
 use crate::timeline::Timeline;
 use crate::untold::{Ranges, Untold};
-use crate::{AnswerValue, Effect, Effects, StreamKey};
+use crate::{AnswerValue, Effect, Effects, Mutant, StreamKey};
 use conduit_protocol::streams::Durability;
 use conduit_protocol::{ErrorCode, Now, Origin, Seq, Token};
 use std::collections::VecDeque;
@@ -202,6 +202,8 @@ impl Shard {
         let Some(stream) = self.streams.at(key) else { return Ok(None) };
         let Some(in_log) = &stream.log else { return Ok(None) };
         let class = match stream.durability {
+            // It is what a full log can be worked empty with: until it is there, its message stays.
+            _ if message.is_letter => Class::Upkeep,
             Durability::Interval(interval_ms) if !stream.waits_for_commit() => Class::PublishWithin(interval_ms),
             _ => Class::Publish,
         };
@@ -257,6 +259,13 @@ impl Shard {
                 if self.streams.at(key).is_some_and(|stream| seq >= stream.held.visible())
                     && let Some(waiting) = journal.waiting.back_mut()
                 {
+                    if self.limits.planted.has(Mutant::AckBeforeSync) && origin.token != Token::NONE {
+                        let durability = self.streams.at(key).map_or(Durability::Memory, |stream| stream.durability);
+                        let accepted = accepted_of(durability, true);
+                        let answer = AnswerValue::Published { stream: StreamKey(key), seq: Seq(seq), accepted };
+                        effects.push(Effect::Answer { origin: *origin, answer });
+                        return;
+                    }
                     waiting.origin = (origin.token != Token::NONE).then_some(*origin);
                     return;
                 }
@@ -293,6 +302,7 @@ impl Shard {
             // It is visible, so the commit that covers it is done.
             (Some(_), Some(stream)) => accepted_of(stream.durability, stream.log.is_some()),
         };
+        let seq = if self.limits.planted.has(Mutant::DuplicateOtherSeq) { seq + 1 } else { seq };
         let answer = AnswerValue::Duplicate { stream: StreamKey(key), seq: Seq(seq), id, accepted };
         effects.push(Effect::Answer { origin: *origin, answer });
     }

@@ -127,6 +127,11 @@ impl LaneCursors {
         self.waiting.iter().copied().fold(NONE, u64::min)
     }
 
+    /// Some urgent message was never delivered, visible or not, as far as was known at the last choice.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.floor() != NONE
+    }
+
     /// What is next. It stays next until [`Self::take`].
     pub(crate) fn choose(
         &mut self,
@@ -135,7 +140,7 @@ impl LaneCursors {
         has_returned: bool,
         has_fresh: bool,
     ) -> Option<Choice> {
-        self.waiting = std::array::from_fn(|lane| lanes.next(lane, self.next[lane]).unwrap_or(NONE));
+        self.look(lanes);
         let [low, middle, high] = self.waiting.map(|seq| seq < visible);
         let class = self.guard.choose([has_returned, high, middle, low, has_fresh])?;
         match class {
@@ -146,6 +151,30 @@ impl LaneCursors {
                 Some(Choice::Urgent { seq, lane, after: lanes.next(lane, seq + 1).unwrap_or(NONE) })
             }
             _ => Some(Choice::Fresh),
+        }
+    }
+
+    /// Finds the first message of each lane that was never delivered.
+    pub(crate) fn look(&mut self, lanes: &Lanes) {
+        self.waiting = std::array::from_fn(|lane| lanes.next(lane, self.next[lane]).unwrap_or(NONE));
+    }
+
+    /// There are no urgent messages.
+    pub(crate) const fn find_none(&mut self) {
+        self.waiting = [NONE; LANES];
+    }
+
+    /// Which urgent messages below a group's cursor were never delivered, and which at or above it were; each lane by
+    /// itself.
+    pub(crate) fn tell_apart(&self, lanes: &Lanes, cursor: u64, waiting: &mut Vec<u64>, taken: &mut Vec<u64>) {
+        for (lane, next) in lanes.lanes.iter().zip(self.next) {
+            let place = |seq: u64| lane.partition_point(|place| *place < seq);
+            let (at_next, at_cursor) = (place(next), place(cursor));
+            if at_next < at_cursor {
+                waiting.extend(lane.range(at_next..at_cursor));
+            } else {
+                taken.extend(lane.range(at_cursor..at_next));
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Every bound of one shard, each with its consequence.
 
-use crate::memory;
+use crate::{Planted, memory};
 
 /// Bounds of a shard. Maxima are inclusive.
 #[derive(Debug, Clone)]
@@ -75,6 +75,8 @@ pub struct Limits {
     pub delay_ms_max: u64,
     /// Streams that one snapshot lists. Further ones are in its totals only, and counted as `streams_omitted`.
     pub snapshot_streams_max: usize,
+    /// A planted bug, for the simulator to find; never in a server.
+    pub planted: Planted,
 }
 
 impl Default for Limits {
@@ -111,6 +113,7 @@ impl Default for Limits {
             dedup_entries_max: 1_000_000,
             delay_ms_max: 365 * 24 * 60 * 60 * 1000,
             snapshot_streams_max: 10_000,
+            planted: Planted::default(),
         }
     }
 }
@@ -174,6 +177,12 @@ impl Limits {
             ));
         }
         Ok(())
+    }
+
+    /// Messages and bytes by which dead letters may go beyond what a shard holds otherwise, on their way to taking the place
+    /// of others.
+    pub(crate) const fn spare_for_letters(&self) -> (u64, u64) {
+        (self.work_max as u64, self.shard_bytes_max / 16)
     }
 
     /// The memory that one shard may hold when everything is at its limit, in bytes. The message buffers dominate; to

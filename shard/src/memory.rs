@@ -83,7 +83,8 @@ const FLIGHT_BLOCK_BYTES: u64 = (Blocks::<Flight>::block_bytes() + 2 * size_of::
 
 /// Blocks of messages that a shard may use.
 fn blocks_max(limits: &Limits) -> u64 {
-    let dense = limits.shard_messages_max.div_ceil(BLOCK_SLOTS).saturating_add(limits.streams_max as u64);
+    let messages = limits.shard_messages_max.saturating_add(limits.spare_for_letters().0);
+    let dense = messages.div_ceil(BLOCK_SLOTS).saturating_add(limits.streams_max as u64);
     dense.saturating_add(dense / 2).max(BLOCKS_MAX_LEAST)
 }
 
@@ -118,7 +119,7 @@ pub(crate) fn bytes_max(limits: &Limits) -> u64 {
     let timers = timers.saturating_mul(64);
     let paused = limits.paused_max as u64 * 128;
     [
-        limits.shard_bytes_max,
+        limits.shard_bytes_max.saturating_add(limits.spare_for_letters().1),
         limits.free_bytes_max,
         blocks_max(limits).saturating_mul(MESSAGE_BLOCK_BYTES),
         flight_blocks_max(limits).saturating_mul(FLIGHT_BLOCK_BYTES),

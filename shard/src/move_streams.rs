@@ -202,7 +202,7 @@ fn depart(shard: &Shard, shards: u16, targets: &mut [Target<'_>]) -> HashMap<Str
         let groups = groups
             .map(|group| {
                 target.groups += 1;
-                GroupNames::of(group, GroupNumber(target.groups))
+                GroupNames::of(group, GroupNumber(target.groups), stream.lanes.as_deref(), &stream.held)
             })
             .collect();
         let (named_in, released) = (SegmentId(0), Vec::new());

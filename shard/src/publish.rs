@@ -24,6 +24,8 @@ pub(crate) struct NewMessage<'a> {
     pub(crate) extras: Extras,
     /// What repeats of it are recognised by; empty for none.
     pub(crate) dedup_id: &'a str,
+    /// It is a dead letter, which takes the place of a message that the shard holds.
+    pub(crate) is_letter: bool,
 }
 
 /// What became of a publish.
@@ -113,7 +115,7 @@ impl Shard {
                 (made.as_str(), publish.envelope.bytes)
             }
         };
-        let message = NewMessage { id, encoding, envelope, extras, dedup_id };
+        let message = NewMessage { id, encoding, envelope, extras, dedup_id, is_letter: false };
         let stored = self.append_message(now, tenant, &publish.stream, found, &message);
         self.keep_scratch(scratch);
         match stored {
@@ -145,7 +147,7 @@ impl Shard {
         found: Option<u32>,
         new: &NewMessage<'_>,
     ) -> Result<(u32, u64), (ErrorCode, &'static str)> {
-        self.check_room(found, Message::size_for(new.id, new.envelope, &new.extras).bytes())?;
+        self.check_room(found, Message::size_for(new.id, new.envelope, &new.extras).bytes(), new.is_letter)?;
         if !new.dedup_id.is_empty() {
             self.check_dedup_room(now, found, new.dedup_id)?;
         }
@@ -220,8 +222,17 @@ impl Shard {
     }
 
     /// Is there room for one more message of this size, in its stream and in the shard?
+    ///
+    /// A dead letter may go beyond the maximum of the shard, by a bounded number: its message goes by it, and with that
+    /// often many others that all groups but the one which gives it up are done with. Would the letter wait for room, and
+    /// the room for the letter, nothing would ever move.
     #[inline(always)]
-    pub(crate) fn check_room(&self, stream: Option<u32>, size: u64) -> Result<(), (ErrorCode, &'static str)> {
+    pub(crate) fn check_room(
+        &self,
+        stream: Option<u32>,
+        size: u64,
+        is_letter: bool,
+    ) -> Result<(), (ErrorCode, &'static str)> {
         let limits = &self.limits;
         match stream.and_then(|key| self.streams.at(key)) {
             None if size > limits.stream_bytes_max => return Err(TOO_LARGE),
@@ -239,10 +250,11 @@ impl Shard {
                 }
             }
         }
-        if self.memory.messages_held >= limits.shard_messages_max {
+        let (spare_messages, spare_bytes) = if is_letter { limits.spare_for_letters() } else { (0, 0) };
+        if self.memory.messages_held >= limits.shard_messages_max.saturating_add(spare_messages) {
             return Err((ErrorCode::Backpressure, "the shard holds as many messages as it may; retry later"));
         }
-        if self.memory.bytes_held.saturating_add(size) > limits.shard_bytes_max {
+        if self.memory.bytes_held.saturating_add(size) > limits.shard_bytes_max.saturating_add(spare_bytes) {
             return Err((ErrorCode::Backpressure, "the shard holds as many bytes as it may; retry later"));
         }
         if self.memory.is_index_full() {

@@ -3,7 +3,6 @@
 //! The records are replayed in the order in which they were written. What is held afterwards is where it lies in the log;
 //! nothing of it is in memory until a group comes to it.
 
-use crate::Limits;
 use crate::dedup::First;
 use crate::group::Group;
 use crate::journal::{DurabilityOf, InLog, Journal};
@@ -13,6 +12,7 @@ use crate::log::{
 };
 use crate::message::Extras;
 use crate::shard::Shard;
+use crate::{Limits, Mutant};
 use conduit_protocol::streams::Durability;
 use conduit_protocol::{Now, ShardId, time::NS_PER_MS};
 use std::collections::{BTreeMap, HashMap};
@@ -309,7 +309,8 @@ impl<'s> Replay<'s> {
             let window_ms = stream.settings.dedup_window_ms(&self.shard.limits);
             let until_unix_ms = record.unix_ms.saturating_add(window_ms);
             let key = seen.key;
-            if until_unix_ms >= self.now.unix_ms {
+            let is_forgotten = self.shard.limits.planted.has(Mutant::ForgetDedupIds);
+            if until_unix_ms >= self.now.unix_ms && !is_forgotten {
                 self.kept.push((location, until_unix_ms));
                 let age_ns = self.now.unix_ms.saturating_sub(record.unix_ms).saturating_mul(NS_PER_MS);
                 let then = Now { mono_ns: self.now.mono_ns.saturating_sub(age_ns), unix_ms: record.unix_ms };
@@ -320,6 +321,9 @@ impl<'s> Replay<'s> {
     }
 
     fn acked(&mut self, number: GroupNumber, ranges: &[SeqRange]) {
+        if self.shard.limits.planted.has(Mutant::ForgetAcks) {
+            return;
+        }
         let Some(seen) = self.groups.get_mut(&number) else {
             self.orphans += 1;
             return;
@@ -335,6 +339,9 @@ impl<'s> Replay<'s> {
     }
 
     fn released(&mut self, number: StreamNumber, ranges: &[SeqRange]) {
+        if self.shard.limits.planted.has(Mutant::ForgetAcks) {
+            return;
+        }
         let Some(seen) = self.streams.get(&number) else {
             self.orphans += 1;
             return;
@@ -375,7 +382,7 @@ impl<'s> Replay<'s> {
             let Some(stream) = self.shard.streams.at_mut(seen.key) else { continue };
             let mut next = seen.next;
             // What a stream reserved it may have given out: those seqs are never given out again.
-            if seen.is_interval && seen.reserved > next {
+            if seen.is_interval && seen.reserved > next && !self.shard.limits.planted.has(Mutant::ReuseSeq) {
                 let gap = SeqRange { from: next, to: seen.reserved - 1 };
                 self.lost_seqs += gap.to - gap.from + 1;
                 stream.add_gap(gap);
@@ -388,7 +395,7 @@ impl<'s> Replay<'s> {
         }
         for seen in self.groups.values() {
             let Some(stream) = self.shard.streams.at_mut(seen.key) else { continue };
-            let (groups, held) = (&mut stream.groups, &stream.held);
+            let (groups, held) = (&mut stream.groups, (&stream.held, &*stream.gaps));
             if let Some(group) = groups.at_mut(seen.index) {
                 let done = seen.done.iter().map(|(from, to)| SeqRange { from: *from, to: *to });
                 group.finish_restore(done, held, &mut self.shard.memory.flights);
@@ -416,7 +423,7 @@ impl<'s> Replay<'s> {
 }
 
 /// Adds a range to a set of ranges, joining what it touches.
-fn join(set: &mut BTreeMap<u64, u64>, mut from: u64, mut to: u64) {
+pub(crate) fn join(set: &mut BTreeMap<u64, u64>, mut from: u64, mut to: u64) {
     while let Some((&below, &end)) = set.range(..=to.saturating_add(1)).next_back() {
         if end.saturating_add(1) < from {
             break;

@@ -80,7 +80,7 @@ impl Shard {
         let mut envelope = std::mem::take(&mut self.scratch);
         envelope.clear();
         envelope.extend_from_slice(original);
-        let original = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "" };
+        let original = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "", is_letter: false };
         let found = self.streams.find(tenant, origin, &self.seeded);
         let stored = self.append_message(now, tenant, origin, found, &original);
         self.keep_scratch(envelope);

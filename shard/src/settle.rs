@@ -1,9 +1,9 @@
 //! Settle: a consumer says what became of its deliveries.
 
-use crate::Effects;
 use crate::dead_letter::Reason;
 use crate::expire::{Timer, tick_at, tick_of};
 use crate::shard::Shard;
+use crate::{Effects, Mutant};
 use conduit_protocol::command::{Nack, Targets};
 use conduit_protocol::{ConnectionId, MessageRef, Now, Seq, time::NS_PER_MS};
 
@@ -29,6 +29,7 @@ impl Shard {
     pub(crate) fn nack(&mut self, now: Now, connection: ConnectionId, nack: &Nack<'_>, effects: &mut Effects) {
         let settlement = match nack.delay_ms.min(self.limits.nack_delay_ms_max) {
             0 => Settlement::Return,
+            _ if self.limits.planted.has(Mutant::IgnoreNackDelay) => Settlement::Return,
             delay_ms => Settlement::ReturnAt(now.mono_ns.saturating_add(delay_ms.saturating_mul(NS_PER_MS))),
         };
         let settlement = if nack.dead && self.can_give_up(connection) { Settlement::Dead } else { settlement };

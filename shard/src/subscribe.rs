@@ -4,7 +4,7 @@ use crate::consumer::Consumer;
 use crate::group::Group;
 use crate::settings;
 use crate::shard::{Shard, refuse};
-use crate::{AnswerValue, Effect, Effects};
+use crate::{AnswerValue, Effect, Effects, Mutant};
 use conduit_protocol::command::From;
 use conduit_protocol::streams::Subscribed;
 use conduit_protocol::{ConnectionId, ErrorCode, Now, Origin, Seq, Subscribe, TenantId, Token, time::NS_PER_MS};
@@ -153,13 +153,14 @@ impl Shard {
         let Some(index) = self.consumers.find(connection) else { return };
         let Some(consumer) = self.consumers.at_mut(index) else { return };
         let granted = credit.min(self.limits.credit_max.saturating_sub(consumer.credit));
-        consumer.credit += granted;
+        let slip = u64::from(self.limits.planted.has(Mutant::CreditOffByOne));
+        consumer.credit += granted + slip;
         let (key, group) = (consumer.stream, consumer.group);
         if let Some(group) = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group)) {
-            group.credit += granted;
+            group.credit += granted + slip;
         }
         self.totals.credit_granted += granted;
-        self.totals.credit_now += granted;
+        self.totals.credit_now += granted + slip;
         self.refresh(index);
         self.deliver_to_group(now, key, group, effects);
     }

@@ -1,10 +1,10 @@
 //! While dead letters cannot be stored, the messages stay, are not redelivered, and are tried again.
 
 mod common;
-use common::{Bench, limits, nack, seqs};
-use conduit_protocol::Command;
+use common::{Bench, limits, nack, seqs, subscription};
 use conduit_protocol::command::{Nack, StreamAction};
 use conduit_protocol::streams::StreamSettings;
+use conduit_protocol::{Command, Subscribe};
 use conduit_shard::Limits;
 
 fn give_up(bench: &mut Bench, slot: u32, seq: u64) {
@@ -39,19 +39,36 @@ fn it_is_tried_again_every_second_until_there_is_room() {
 }
 
 #[test]
-fn a_shard_that_is_full_of_everything_gives_up_when_it_has_room() {
+fn a_letter_takes_the_place_of_its_message_in_a_shard_that_is_full() {
     let mut bench = Bench::new(Limits { shard_messages_max: 3, stream_messages_max: 3, ..limits() });
     bench.subscribe(1, "s", 1);
     for n in 1..=3 {
         bench.publish("s", &format!("m{n}"), b"{}");
     }
     give_up(&mut bench, 1, 1);
-    bench.run_ms(5_000);
-    assert_eq!((bench.stats("s").depth, bench.shard.totals().messages_now), (3, 3));
-    bench.credit(1, 1);
-    bench.ack(1, 2);
     bench.run_ms(1_000);
-    assert_eq!((bench.stats("s").depth, bench.stats("s.dlq").depth), (1, 1));
+    assert_eq!((bench.stats("s").depth, bench.stats("s.dlq").depth, bench.shard.totals().messages_now), (2, 1, 3));
+}
+
+#[test]
+fn a_shard_full_of_what_waits_behind_a_given_up_message_moves_on() {
+    let limits = Limits { shard_messages_max: 3, stream_messages_max: 3, work_max: 1, ..limits() };
+    let mut bench = Bench::new(limits);
+    bench.subscribe(1, "s", 3);
+    bench.command(2, Command::Subscribe(Subscribe { group: Some("other".into()), ..subscription("s", 3) }));
+    for n in 1..=3 {
+        bench.publish("s", &format!("m{n}"), b"{}");
+    }
+    bench.settle();
+    for seq in 1..=3 {
+        bench.ack(2, seq);
+    }
+    bench.ack(1, 2);
+    bench.ack(1, 3);
+    assert_eq!(bench.shard.totals().messages_now, 3, "the first one keeps all of them");
+    give_up(&mut bench, 1, 1);
+    bench.run_ms(1_000);
+    assert_eq!((bench.shard.totals().dead_lettered, bench.shard.totals().messages_now), (1, 1));
 }
 
 #[test]

@@ -242,6 +242,16 @@ pub(crate) fn check(bytes: &[u8], mark: u64) -> Result<Checked<'_>, Flaw> {
     Ok(Checked { bytes: &record[..len as usize] })
 }
 
+/// As [`check`], for a planted bug: whatever has a length is believed.
+pub(crate) fn believe(bytes: &[u8]) -> Result<Checked<'_>, Flaw> {
+    let len = u32_at(bytes, 4).ok_or(Flaw::Short(RECORD_HEADER))? as usize;
+    if len < RECORD_HEADER {
+        return Err(Flaw::Blank);
+    }
+    bytes.get(..len.next_multiple_of(RECORD_ALIGN as usize)).ok_or(Flaw::Bad)?;
+    Ok(Checked { bytes: &bytes[..len] })
+}
+
 /// Where lists of a decoded record lie while it is looked at. Used again for the next one.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {

@@ -1,6 +1,7 @@
 //! Every bound of a log, each with its consequence.
 
 use super::format::{BATCH_HEADER, BLOCK};
+use crate::Planted;
 
 /// The smallest segment: its header block and three blocks of batches.
 pub const SEGMENT_BYTES_MIN: u64 = 4 * BLOCK;
@@ -26,6 +27,8 @@ pub struct LogLimits {
     pub full_retry_ms: u64,
     /// Reads asked for and not finished. More: `Log::read` says no, and the caller asks again after one is done.
     pub reads_max: usize,
+    /// A planted bug, for the simulator to find; never in a server.
+    pub planted: Planted,
 }
 
 impl Default for LogLimits {
@@ -38,6 +41,7 @@ impl Default for LogLimits {
             upkeep_ms: 50,
             full_retry_ms: 1_000,
             reads_max: 64,
+            planted: Planted::default(),
         }
     }
 }

@@ -122,6 +122,12 @@ impl OrderCheck {
         Ok(())
     }
 
+    /// A failure was told after which nothing may be asked for but reads.
+    #[must_use]
+    pub const fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
     /// Requests without an outcome.
     #[must_use]
     pub fn under_way(&self) -> usize {

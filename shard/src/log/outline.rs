@@ -4,7 +4,7 @@ use super::format::{BLOCK, BatchHeader, HeaderFlaw, LogIdentity, Salt, SegmentHe
 use super::found::{Damage, DamageKind, ScanError};
 use super::storage::SegmentFile;
 use super::window::Window;
-use super::{Location, SegmentId};
+use super::{DiskError, Location, SegmentId, StorageError};
 use conduit_protocol::ShardId;
 
 /// How it is known where a segment's valid part ends.
@@ -60,7 +60,7 @@ pub(crate) fn outline(
     };
     let identity = one_identity(&entries)?;
     let mut outline = Outline { identity, entries, damage: Vec::new() };
-    survey_above(window, &mut outline, top);
+    survey_above(window, &mut outline, top)?;
     chain_down(&mut outline, top);
     Ok(outline)
 }
@@ -99,7 +99,7 @@ fn one_identity(entries: &[Entry]) -> Result<LogIdentity, ScanError> {
 /// written.
 fn without_headers(window: &mut Window<'_>, mut entries: Vec<Entry>, fresh: LogIdentity) -> Result<Outline, ScanError> {
     for entry in &mut entries {
-        entry.role = match survey(window, entry.file, None) {
+        entry.role = match survey(window, entry.file, None)? {
             Survey::Blank => Role::Blank,
             Survey::HeaderOnly => Role::Void,
             Survey::Stray(_) | Survey::Batches => return Err(ScanError::NoHeader { segment: entry.file.segment }),
@@ -119,16 +119,28 @@ enum Survey {
     Stray(u64),
 }
 
-fn survey(window: &mut Window<'_>, file: SegmentFile, salt: Option<Salt>) -> Survey {
+/// Looks through a segment without a header.
+///
+/// Blocks that cannot be read look like zeros. Where the header block is among them, the segment may be the newest part
+/// of the log as well as one that was never written, and must be taken for neither.
+fn survey(window: &mut Window<'_>, file: SegmentFile, salt: Option<Salt>) -> Result<Survey, ScanError> {
     window.open(file);
     let is_blank = is_zero(window.bytes(0, BLOCK));
     let search = search(window, salt, BLOCK, file.bytes, 0);
-    match search {
+    let unreadable = window.take_unreadable();
+    Ok(match search {
         Search { batch: Some(_), .. } => Survey::Batches,
+        _ if unreadable.contains(&0) => {
+            let detail = "its header block, without which nobody can say whether it was written".to_owned();
+            let segment = file.segment;
+            return Err(StorageError { what: "read", segment, error: DiskError::Broken, detail }.into());
+        }
         Search { nonzero_end, .. } if nonzero_end > BLOCK => Survey::Stray(nonzero_end),
+        // It was never written, and had better not be.
+        _ if !unreadable.is_empty() => Survey::HeaderOnly,
         _ if is_blank => Survey::Blank,
         _ => Survey::HeaderOnly,
-    }
+    })
 }
 
 /// What follows a place of a segment.
@@ -169,11 +181,11 @@ pub(crate) fn batch_header(bytes: &[u8], salt: Salt, segment: SegmentId, at: u64
 
 /// Above the last readable header are segments made ready in advance, and at most one whose header was being written;
 /// or else a header was lost.
-fn survey_above(window: &mut Window<'_>, outline: &mut Outline, top: usize) {
+fn survey_above(window: &mut Window<'_>, outline: &mut Outline, top: usize) -> Result<(), ScanError> {
     let salt = Some(Salt(outline.identity.salt));
     for entry in &mut outline.entries[top + 1..] {
         let segment = entry.file.segment;
-        entry.role = match survey(window, entry.file, salt) {
+        entry.role = match survey(window, entry.file, salt)? {
             Survey::Blank => Role::Blank,
             Survey::HeaderOnly => Role::Void,
             Survey::Batches => Role::Written(Ending::Unknown),
@@ -183,6 +195,7 @@ fn survey_above(window: &mut Window<'_>, outline: &mut Outline, top: usize) {
             }
         };
     }
+    Ok(())
 }
 
 /// From the newest to the oldest, each header names the one before and how far that is valid; what lies between holds

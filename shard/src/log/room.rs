@@ -3,6 +3,7 @@
 
 use super::disk::{DiskError, DiskRequest, Ticket};
 use super::{LogLimits, SegmentId};
+use crate::{Mutant, Planted};
 use conduit_protocol::{Now, time::NS_PER_MS};
 use std::collections::VecDeque;
 
@@ -50,6 +51,7 @@ pub(crate) struct Room {
     remove_ns: u64,
     segment_bytes: u64,
     retry_after_ns: u64,
+    planted: Planted,
 }
 
 impl Room {
@@ -65,6 +67,7 @@ impl Room {
             remove_ns: 0,
             segment_bytes: limits.segment_bytes,
             retry_after_ns: limits.full_retry_ms * NS_PER_MS,
+            planted: limits.planted,
         }
     }
 
@@ -140,8 +143,10 @@ impl Room {
         let (step, _) = self.step.take_if(|(_, under_way)| *under_way == ticket)?;
         Some(match (step, outcome) {
             (Step::Prepare(segment), Ok(())) => self.then(Step::Install(segment)),
-            (Step::Install(segment), Ok(())) => self.then(Step::SyncInstalled(segment)),
-            (Step::SyncInstalled(segment), Ok(())) => {
+            (Step::Install(segment), Ok(())) if !self.planted.has(Mutant::SkipDirectorySync) => {
+                self.then(Step::SyncInstalled(segment))
+            }
+            (Step::Install(segment) | Step::SyncInstalled(segment), Ok(())) => {
                 self.ready.push_back(segment);
                 self.next_segment = segment.0.checked_add(1).map(SegmentId);
                 self.is_blocked = false;

@@ -1,6 +1,7 @@
 //! The segments that hold something, oldest first, and what keeps each of them.
 
 use super::{Location, SegmentId};
+use crate::{Mutant, Planted};
 use std::collections::VecDeque;
 
 /// One segment that was written to (or that must not be written to any more).
@@ -33,9 +34,15 @@ pub(crate) struct Segments {
     carried_over: Option<(SegmentId, u64)>,
     /// The newest one of which that is known to be durable.
     carried_over_durably: Option<SegmentId>,
+    planted: Planted,
 }
 
 impl Segments {
+    /// None.
+    pub(crate) fn new(planted: Planted) -> Self {
+        Self { planted, ..Self::default() }
+    }
+
     /// Adds one that is newer than all others.
     pub(crate) fn push(&mut self, segment: Segment) {
         self.bytes += segment.bytes;
@@ -121,7 +128,8 @@ impl Segments {
     /// The oldest segment, if nobody needs anything that lies in it and it is not the one that is written.
     fn unneeded(&self, unix_ms: u64) -> Option<&Segment> {
         let oldest = self.list.front().filter(|_| self.list.len() > 1)?;
-        (oldest.held == 0 && oldest.keep_until_unix_ms <= unix_ms).then_some(oldest)
+        let is_held = oldest.held > u64::from(self.planted.has(Mutant::TrimWhatIsNeeded));
+        (!is_held && oldest.keep_until_unix_ms <= unix_ms).then_some(oldest)
     }
 
     /// The segment to remove now.

@@ -10,8 +10,11 @@ pub enum Class {
     /// Stored with a promise to be on the disk within so many milliseconds.
     PublishWithin(u64),
     /// Acks, releases, streams and groups: waits `LogLimits::upkeep_ms` for company, and may be written when there is no
-    /// room for publishes.
+    /// room for publishes. The last quarter of the last segment is not for it.
     Upkeep,
+    /// What must be written before an old segment can go. As `Upkeep`, and to the last byte: were there no room for it,
+    /// there would never be any again.
+    CarryOver,
 }
 
 /// Why a record was not appended. Nothing has changed then.

@@ -9,6 +9,7 @@ use super::segments::{Segment, Segments};
 use super::start::{LogStart, Tail};
 use super::terms::{Class, Completed, LogFigures, LogState, Refused};
 use super::{Location, LogLimits, Record, SegmentId};
+use crate::Mutant;
 use conduit_protocol::{Now, ShardId, time::NS_PER_MS};
 use std::collections::VecDeque;
 
@@ -74,7 +75,7 @@ impl Log {
     /// A log that goes on where its directory ends. Locations that recovery read and the core keeps must be held again.
     #[must_use]
     pub fn new(limits: LogLimits, start: LogStart) -> Self {
-        let mut segments = Segments::default();
+        let mut segments = Segments::new(limits.planted);
         for segment in start.segments {
             segments.push(segment);
         }
@@ -131,7 +132,7 @@ impl Log {
         let due_ns = match class {
             Class::Publish => now.mono_ns,
             Class::PublishWithin(ms) => now.mono_ns.saturating_add(ms.saturating_mul(NS_PER_MS)),
-            Class::Upkeep => now.mono_ns + self.limits.upkeep_ms * NS_PER_MS,
+            Class::Upkeep | Class::CarryOver => now.mono_ns + self.limits.upkeep_ms * NS_PER_MS,
         };
         let salt = Salt(self.identity.salt);
         let batch = self.filling.as_mut().ok_or(Refused::Busy)?;
@@ -186,7 +187,7 @@ impl Log {
         if self.state == LogState::Failed {
             return Err(Refused::Failed);
         }
-        let is_publish = class != Class::Upkeep;
+        let is_publish = matches!(class, Class::Publish | Class::PublishWithin(_));
         let unsynced_max = self.limits.unsynced_bytes_max * if is_publish { 1 } else { 2 };
         let is_expected = bytes <= self.granted_bytes || self.unsynced_bytes == 0;
         if !is_expected && self.unsynced_bytes + bytes > unsynced_max {
@@ -206,7 +207,8 @@ impl Log {
             } else {
                 batch.end() + bytes
             };
-            if end <= room {
+            let is_last = class == Class::Upkeep && self.room.ready() == 0;
+            if end <= if is_last { room - room / 4 } else { room } {
                 if self.room.ready() < reserve {
                     return Err(self.out_of_room());
                 }
@@ -447,7 +449,7 @@ impl Log {
     }
 
     fn committed_one(&mut self, now: Now, commit: Commit, result: Result<(), DiskError>) -> Completed {
-        if result.is_err() {
+        if result.is_err() && !self.limits.planted.has(Mutant::RetryFailedSync) {
             return self.fail();
         }
         let Some(done) = self.queue.pop_front() else { return Completed::Nothing };
