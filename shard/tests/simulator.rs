@@ -42,7 +42,8 @@ fn no_promise_is_broken_and_every_rare_state_is_met() {
 #[test]
 fn equal_seeds_give_equal_runs() {
     for seed in [1, 17, 4_711] {
-        let (first, second) = (run_seed(seed, &Options::default()), run_seed(seed, &Options { is_traced: true }));
+        let (first, second) =
+            (run_seed(seed, &Options::default()), run_seed(seed, &Options { is_traced: true, ..Options::default() }));
         assert_eq!((first.hash, first.steps), (second.hash, second.steps), "seed {seed}");
         assert_ne!(first.hash, run_seed(seed + 1, &Options::default()).hash);
     }

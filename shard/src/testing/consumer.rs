@@ -40,7 +40,8 @@ impl Consumer {
     #[must_use]
     pub const fn new(plan: ConsumerPlan) -> Self {
         let peer = Peer::new(plan.encoding);
-        Self { plan, peer, held: BTreeMap::new(), credit: 0, is_ready: false, next_ns: 0, read_ns: 0, life: 0 }
+        let next_ns = plan.begins_ns;
+        Self { plan, peer, held: BTreeMap::new(), credit: 0, is_ready: false, next_ns, read_ns: 0, life: 0 }
     }
 
     /// From now on it acks everything soon, and neither forgets nor leaves.
@@ -134,6 +135,12 @@ impl Consumer {
             Heard::Upgraded => self.is_ready = true,
             Heard::Message(message) if message.get("deliver").is_some() => self.take(&message, around),
             Heard::Message(message) if message.get("error").is_some() => {}
+            Heard::Message(message) if message.get("gap").is_some() => {
+                sometimes!(around.marks, "a consumer is told of a gap", true);
+                if self.life == around.life {
+                    around.oracle.gap(self.plan.stream, self.plan.group, &message["gap"]);
+                }
+            }
             Heard::Message(message) => around.oracle.violation(format!("a consumer was told {message}")),
             Heard::Response(status, body) => {
                 around.oracle.violation(format!("a handshake was answered {status} {body}"));

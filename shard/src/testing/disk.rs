@@ -96,6 +96,14 @@ impl Disk {
         })
     }
 
+    /// How far an installed segment has ever been written, in whole pages; 0 for one that is blank.
+    #[must_use]
+    pub fn written_bytes(&self, segment: SegmentId) -> u64 {
+        let content = self.file(Name::Installed(segment)).map_or(&[][..], |file| &file.seen);
+        let last = content.iter().rposition(|byte| *byte != 0);
+        last.map_or(0, |last| (last + 1).next_multiple_of(PAGE_BYTES) as u64)
+    }
+
     /// Segments that are being prepared.
     pub fn preparing(&self) -> impl Iterator<Item = SegmentId> {
         self.seen.keys().filter_map(|name| match name {

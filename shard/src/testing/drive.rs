@@ -1,6 +1,6 @@
 //! The owner of a disk: takes requests, finishes each at a later time, and fails some of them.
 
-use super::disk::{Disk, Name};
+use super::disk::{Disk, Name, SECTOR_BYTES};
 use super::random::Random;
 use crate::log::{DiskError, DiskRequest, SegmentId, Ticket};
 
@@ -62,6 +62,10 @@ pub struct Drive {
     operations: u64,
     /// The operation, counted from the first, that fails with an error of the device; and every one for a while after it.
     fails: std::ops::Range<u64>,
+    /// Reads are among those that fail.
+    reads_fail: bool,
+    /// Operations that failed so.
+    failures: u64,
     random: Random,
 }
 
@@ -69,7 +73,16 @@ impl Drive {
     /// A drive with an empty directory.
     #[must_use]
     pub const fn new(room_bytes: u64, habits: Habits, random: Random) -> Self {
-        Self { disk: Disk::new(room_bytes), habits, in_flight: Vec::new(), operations: 0, fails: 0..0, random }
+        Self {
+            disk: Disk::new(room_bytes),
+            habits,
+            in_flight: Vec::new(),
+            operations: 0,
+            fails: 0..0,
+            reads_fail: false,
+            failures: 0,
+            random,
+        }
     }
 
     /// Operations begun so far.
@@ -90,10 +103,17 @@ impl Drive {
         self.in_flight.iter().any(|request| matches!(request.operation, Operation::Commit { .. }))
     }
 
-    /// The next so many operations after `skipped` others fail.
-    pub const fn fail_after(&mut self, skipped: u64, count: u64) {
+    /// Operations that failed because the device was made to.
+    #[must_use]
+    pub const fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The next so many operations after `skipped` others fail; reads among them only when they are meant too.
+    pub const fn fail_after(&mut self, skipped: u64, count: u64, reads_fail: bool) {
         let from = self.operations + 1 + skipped;
-        self.fails = from..from + count;
+        self.fails = from..from.saturating_add(count);
+        self.reads_fail = reads_fail;
     }
 
     /// The device works again.
@@ -102,14 +122,16 @@ impl Drive {
     }
 
     /// Counts an operation: does it fail?
-    pub fn begin(&mut self) -> Option<DiskError> {
+    pub fn begin(&mut self, is_read: bool) -> Option<DiskError> {
         self.operations += 1;
-        self.fails.contains(&self.operations).then_some(DiskError::Broken)
+        let fails = self.fails.contains(&self.operations) && (self.reads_fail || !is_read);
+        self.failures += u64::from(fails);
+        fails.then_some(DiskError::Broken)
     }
 
     /// Takes a request. What it writes can be read from now on, and a power cut may keep any part of it.
     pub fn submit(&mut self, now_ns: u64, request: DiskRequest<'_>) {
-        let error = self.begin();
+        let error = self.begin(matches!(request, DiskRequest::Read { .. }));
         let (ticket, operation) = match request {
             DiskRequest::Prepare { ticket, segment, bytes } => (ticket, Operation::Prepare { segment, bytes }),
             DiskRequest::Install { ticket, segment } => (ticket, Operation::Install { segment }),
@@ -157,9 +179,12 @@ impl Drive {
     pub fn kill(&mut self) {
         for request in std::mem::take(&mut self.in_flight) {
             match request.operation {
-                Operation::Commit { segment, offset, before } if self.random.chance(300) => {
-                    // The rest of it was never handed over.
-                    let kept = self.random.below(before.len() as u64 + 1) as usize / 512 * 512;
+                Operation::Commit { segment, offset, before } if self.random.chance(500) => {
+                    // The rest of it was never handed over: somewhere among what is not just padding.
+                    let written = self.disk.read(segment, offset, before.len()).unwrap_or_default();
+                    let content = written.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                    let sectors = content.div_ceil(SECTOR_BYTES) as u64;
+                    let kept = self.random.between(0, sectors) as usize * SECTOR_BYTES;
                     let _ = self.disk.write(segment, offset + kept as u64, &before[kept..]);
                 }
                 operation => self.interrupt(operation),
@@ -331,7 +356,7 @@ mod tests {
     #[test]
     fn the_named_operations_fail_and_no_others() {
         let (mut drive, mut now_ns) = ready(3);
-        drive.fail_after(1, 2);
+        drive.fail_after(1, 2, true);
         let page = [5; PAGE_BYTES];
         for ticket in 1..=4 {
             drive.submit(now_ns, DiskRequest::Commit { ticket: Ticket(ticket), segment: ONE, offset: 0, bytes: &page });
@@ -339,7 +364,7 @@ mod tests {
             let expected = if matches!(ticket, 2 | 3) { Finished::Failed(DiskError::Broken) } else { Finished::Done };
             assert_eq!(outcomes, [(ticket, expected)]);
         }
-        drive.fail_after(0, u64::MAX / 2);
+        drive.fail_after(0, u64::MAX / 2, true);
         drive.mend();
         drive.submit(now_ns, DiskRequest::Sync { ticket: Ticket(7), segment: ONE });
         assert_eq!(settle(&mut drive, &mut now_ns), [(7, Finished::Done)]);

@@ -2,10 +2,12 @@
 //! the core, in the same order, on virtual time; what it leaves out is the operating system.
 
 use super::connection::{Connection, Connections};
+use super::drive::Drive;
 use super::ledger::Ledger;
 use super::marks::Marks;
 use super::mesh::{Forwarded, Item, Mesh, Message, Told};
 use super::network::{Got, Network, WireId};
+use super::pump::Pump;
 use super::random::Random;
 use super::sometimes;
 use super::trace::Trace;
@@ -13,16 +15,15 @@ use crate::{Effect, Effects, Input, Shard};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::time::NS_PER_MS;
 use conduit_protocol::{
-    AccessLog, Answer, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, OpenGate, Origin, Policy,
-    ShardId, Step, Telemetry, Violation,
+    AccessLog, Answer, Command, ConnectionId, Context, Inbox, Limits, Now, OpenGate, Origin, Policy, ShardId, Step,
+    Telemetry, Violation,
 };
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
 
 /// How often sessions are looked over for their deadlines.
 const SWEEP_NS: u64 = 250 * NS_PER_MS;
-/// How soon a full mesh is tried again.
-const MESH_RETRY_NS: u64 = 500_000;
+/// What one round takes, in virtual nanoseconds: the next one is not before.
+const ROUND_NS: u64 = 1_000;
 /// Messages of the mesh that one round takes.
 const MESSAGES_PER_ROUND: usize = 64;
 
@@ -35,6 +36,8 @@ pub struct Surroundings<'a> {
     pub network: &'a mut Network,
     /// The other shards.
     pub mesh: &'a mut Mesh,
+    /// What the shard's log is kept on, if it keeps one.
+    pub drive: Option<&'a mut Drive>,
     /// What the core's effects are held against.
     pub ledger: &'a mut Ledger,
     /// Rare states.
@@ -48,31 +51,38 @@ pub struct Surroundings<'a> {
 /// One data shard.
 #[derive(Debug)]
 pub struct Host {
-    id: usize,
+    pub(super) id: usize,
     /// The core.
     pub shard: Shard,
-    effects: Effects,
-    is_executing: bool,
-    departed: Vec<ConnectionId>,
-    connections: Connections,
-    connections_max: usize,
-    outbox_bytes_max: usize,
-    read_bytes_max: usize,
-    telemetry: Telemetry,
-    limits: Limits,
-    policy: Policy,
-    gate: OpenGate,
-    log: AccessLog,
-    date: HttpDate,
+    pub(super) effects: Effects,
+    pub(super) is_executing: bool,
+    pub(super) departed: Vec<ConnectionId>,
+    pub(super) connections: Connections,
+    pub(super) connections_max: usize,
+    pub(super) outbox_bytes_max: usize,
+    pub(super) read_bytes_max: usize,
+    pub(super) telemetry: Telemetry,
+    pub(super) limits: Limits,
+    pub(super) policy: Policy,
+    pub(super) gate: OpenGate,
+    pub(super) log: AccessLog,
+    pub(super) date: HttpDate,
     /// This round's items for each peer.
-    batches: Vec<Vec<Item>>,
+    pub(super) batches: Vec<Vec<Item>>,
     /// What the links refused.
-    overflow: Vec<VecDeque<Message>>,
+    pub(super) overflow: Vec<VecDeque<Message>>,
     /// When a full link is tried again.
-    mesh_retry_ns: u64,
-    next_sweep_ns: u64,
+    pub(super) mesh_retry_ns: u64,
+    pub(super) next_sweep_ns: u64,
+    /// What it asks of its disk, and what came of it.
+    pub(super) pump: Pump,
+    /// It takes no new work: it is about to stop.
+    pub(super) draining: bool,
+    is_told_to_drain: bool,
+    /// Somebody outside has told it something.
+    pub(super) is_woken: bool,
     /// It does not run before: whatever the system gave its time to was not this shard.
-    paused_until_ns: u64,
+    pub(super) paused_until_ns: u64,
 }
 
 /// Where the next unit of a connection takes it.
@@ -94,19 +104,20 @@ macro_rules! context {
             policy: &$host.policy,
             gate: &mut $host.gate,
             log: &mut $host.log,
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
             telemetry: &mut $host.telemetry,
             out: &mut $connection.outbox,
             date: &mut $host.date,
-            draining: false,
+            draining: $host.draining,
         }
     };
 }
+pub(super) use context;
 
 impl Host {
     /// A shard without connections.
     #[must_use]
-    pub fn new(id: usize, shards: usize, shard: Shard, limits: Limits, bounds: HostBounds) -> Self {
+    pub fn new(id: usize, shards: usize, shard: Shard, limits: Limits, bounds: HostBounds, pump: Pump) -> Self {
         Self {
             id,
             shard,
@@ -127,6 +138,10 @@ impl Host {
             overflow: (0..shards).map(|_| VecDeque::new()).collect(),
             mesh_retry_ns: 0,
             next_sweep_ns: 0,
+            pump,
+            draining: false,
+            is_told_to_drain: false,
+            is_woken: false,
             paused_until_ns: 0,
         }
     }
@@ -134,6 +149,11 @@ impl Host {
     /// It will not run before a time.
     pub fn pause_until(&mut self, until_ns: u64) {
         self.paused_until_ns = self.paused_until_ns.max(until_ns);
+    }
+
+    /// It is to take no new work.
+    pub fn drain(&mut self) {
+        (self.is_told_to_drain, self.is_woken) = (true, true);
     }
 
     /// Connections now.
@@ -144,12 +164,13 @@ impl Host {
 
     /// When there is something for it to do.
     #[must_use]
-    pub fn next_ns(&self, now_ns: u64, network: &mut Network, mesh: &Mesh) -> Option<u64> {
+    pub fn next_ns(&self, now_ns: u64, network: &mut Network, mesh: &Mesh, drive: Option<&Drive>) -> Option<u64> {
         let mut due_ns = u64::MAX;
-        if network.is_knocking(self.id) {
+        if network.is_knocking(self.id) || self.is_woken {
             due_ns = now_ns;
         }
         due_ns = due_ns.min(mesh.next_ns(self.id).unwrap_or(u64::MAX));
+        due_ns = due_ns.min(drive.and_then(Drive::next_due_ns).unwrap_or(u64::MAX));
         due_ns = due_ns.min(self.shard.next_deadline().unwrap_or(u64::MAX));
         if self.connections.count() > 0 {
             due_ns = due_ns.min(self.next_sweep_ns);
@@ -177,14 +198,19 @@ impl Host {
 
     /// One round of the loop.
     pub fn round(&mut self, around: &mut Surroundings<'_>) {
+        self.is_woken = false;
         around.trace.event(around.now.mono_ns, "round", &[self.id as u64]);
         // 1 wait: what came while we were away.
-        while let Some(wire) = around.network.accept(self.id) {
-            self.admit(Connection::new(wire, Vec::new(), Vec::new()), around);
-        }
+        self.take_from_disk(around);
         for _ in 0..MESSAGES_PER_ROUND {
             let Some(message) = around.mesh.take(around.now.mono_ns, self.id) else { break };
             self.take_message(message, around);
+        }
+        while let Some(wire) = around.network.accept(self.id) {
+            self.admit(Connection::new(wire, Vec::new(), Vec::new()), around);
+        }
+        if self.is_told_to_drain {
+            self.drain_connections(around);
         }
         // 6 deadline.
         if self.shard.next_deadline().is_some_and(|due_ns| due_ns <= around.now.mono_ns) {
@@ -200,6 +226,8 @@ impl Host {
         }
         // 5 coalesce.
         self.flush(around);
+        self.ask_of_disk(around);
+        self.paused_until_ns = self.paused_until_ns.max(around.now.mono_ns + ROUND_NS);
     }
 
     fn turn(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
@@ -254,7 +282,7 @@ impl Host {
             }
             let begun = inbox.consumed();
             match self.step(id, &mut inbox, around) {
-                Next::More => self.drain(around),
+                Next::More => self.drain_effects(around),
                 Next::Rest => {
                     if let Some(connection) = self.connections.find(id) {
                         connection.rest.extend_from_slice(inbox.rest());
@@ -314,6 +342,7 @@ impl Host {
         if usize::from(owner.0) == self.id {
             connection.consumer |= matches!(command, Command::Subscribe(_));
             around.ledger.command(around.now, &origin, command);
+            around.trace.remark(|| format!("connection {}: {command:?}", id.0));
             self.shard.handle_command(around.now, &origin, tenant, command, &mut self.effects);
             return Next::More;
         }
@@ -327,13 +356,13 @@ impl Host {
     }
 
     /// Gives the core an input that is not a client's and executes what follows.
-    fn input(&mut self, input: Input<'_>, around: &mut Surroundings<'_>) {
+    pub(super) fn input(&mut self, input: Input<'_>, around: &mut Surroundings<'_>) {
         self.shard.handle(around.now, input, &mut self.effects);
-        self.drain(around);
+        self.drain_effects(around);
     }
 
     /// Step 4: executes every effect of the last input.
-    fn drain(&mut self, around: &mut Surroundings<'_>) {
+    fn drain_effects(&mut self, around: &mut Surroundings<'_>) {
         self.is_executing = true;
         let mut effects = std::mem::take(&mut self.effects);
         for effect in effects.drain() {
@@ -359,6 +388,7 @@ impl Host {
             }
             Effect::Answer { origin, answer } => {
                 around.trace.event(now_ns, "answer", &[own, origin.connection.0, u64::from(origin.token.0)]);
+                self.check_answer(&answer, around);
                 let told = Told::of(&self.shard, answer);
                 if usize::from(origin.shard.0) == self.id {
                     self.answer(origin, &told, around);
@@ -414,6 +444,7 @@ impl Host {
             Item::Forward(origin, tenant, forwarded) => {
                 let command = forwarded.command();
                 around.ledger.command(around.now, &origin, &command);
+                around.trace.remark(|| format!("from shard {}: {command:?}", origin.shard.0));
                 self.input(Input::Command { origin, tenant, command }, around);
             }
             Item::Answer(origin, told) => self.answer(origin, &told, around),
@@ -430,7 +461,7 @@ impl Host {
         }
     }
 
-    fn answer(&mut self, origin: Origin, told: &Told, around: &mut Surroundings<'_>) {
+    pub(super) fn answer(&mut self, origin: Origin, told: &Told, around: &mut Surroundings<'_>) {
         let Some(connection) = self.connections.find(origin.connection) else { return };
         connection.session.answer(origin.token, &told.answer(), &mut context!(self, connection, around.now));
         connection.waiting = false;
@@ -440,7 +471,7 @@ impl Host {
         }
     }
 
-    fn admit(&mut self, mut connection: Connection, around: &mut Surroundings<'_>) {
+    pub(super) fn admit(&mut self, mut connection: Connection, around: &mut Surroundings<'_>) {
         connection.resumed = !connection.rest.is_empty();
         let is_too_many = self.connections.count() >= self.connections_max;
         let id = self.connections.insert(connection);
@@ -450,143 +481,8 @@ impl Host {
         }
     }
 
-    fn hand_over(&mut self, id: ConnectionId, owner: usize, bytes: Vec<u8>) {
-        let Some(connection) = self.connections.remove(id) else { return };
-        let Connection { wire, outbox: earlier, .. } = connection;
-        let items = std::mem::take(&mut self.batches[owner]);
-        if !items.is_empty() {
-            self.overflow[owner].push_back(Message::Batch(items));
-        }
-        self.overflow[owner].push_back(Message::HandOver { wire, bytes, earlier });
-    }
-
-    /// Ends a connection from our side with a reason.
-    fn close(&mut self, id: ConnectionId, violation: &Violation, around: &mut Surroundings<'_>) {
-        let Some(connection) = self.connections.find(id) else { return };
-        connection.session.close(violation, &mut context!(self, connection, around.now));
-        self.begin_close(id, around);
-    }
-
-    /// The session is over: its messages go back to the stream at once, its last words are still written.
-    fn begin_close(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
-        let Some(connection) = self.connections.find(id) else { return };
-        if connection.closing {
-            return;
-        }
-        connection.closing = true;
-        connection.rest = Vec::new();
-        connection.close_by_ns = around.now.mono_ns + self.limits.close_ms * NS_PER_MS;
-        if std::mem::take(&mut connection.consumer) {
-            self.departed.push(id);
-            self.release_departed(around);
-        }
-    }
-
-    /// Tells the core of consumers that are gone: never in the middle of a drain, whose effects name what this would
-    /// change.
-    fn release_departed(&mut self, around: &mut Surroundings<'_>) {
-        while !self.is_executing
-            && let Some(connection) = self.departed.pop()
-        {
-            around.trace.event(around.now.mono_ns, "disconnected", &[self.id as u64, connection.0]);
-            around.ledger.disconnected(self.id, connection);
-            self.input(Input::Disconnected { connection }, around);
-        }
-    }
-
-    fn forget(&mut self, id: ConnectionId, around: &mut Surroundings<'_>) {
-        let Some(mut connection) = self.connections.remove(id) else { return };
-        connection.session.disconnected(around.now, &mut self.telemetry, &mut self.log, &mut self.gate);
-        let wire = around.network.wire(connection.wire);
-        wire.up.abandon(around.now.mono_ns);
-        wire.down.close(around.now.mono_ns);
-        if connection.consumer {
-            self.departed.push(id);
-            self.release_departed(around);
-        }
-    }
-
-    fn sweep(&mut self, around: &mut Surroundings<'_>) {
-        let now = around.now;
-        for id in self.connections.ids() {
-            let Some(connection) = self.connections.find(id) else { continue };
-            if connection.closing {
-                if connection.close_by_ns <= now.mono_ns {
-                    self.forget(id, around);
-                }
-                continue;
-            }
-            let stall_ns = self.limits.write_stall_ms * NS_PER_MS;
-            if connection.blocked_since_ns.is_some_and(|since_ns| since_ns + stall_ns <= now.mono_ns) {
-                sometimes!(around.marks, "a peer that does not read is dropped", true);
-                self.telemetry.count_error(ErrorCode::SlowConsumer);
-                self.forget(id, around);
-                continue;
-            }
-            if connection.is_held(self.outbox_bytes_max) {
-                continue;
-            }
-            if connection.session.deadline_ns(&self.limits).is_some_and(|due_ns| due_ns <= now.mono_ns) {
-                connection.session.handle_deadline(&mut context!(self, connection, now));
-                if connection.session.is_closing() {
-                    sometimes!(around.marks, "a silent peer is given up", true);
-                    self.begin_close(id, around);
-                }
-            }
-        }
-    }
-
-    /// Step 5: writes every outbox once and sends every batch.
-    fn flush(&mut self, around: &mut Surroundings<'_>) {
-        let now_ns = around.now.mono_ns;
-        for id in self.connections.ids() {
-            let Some(connection) = self.connections.find(id) else { continue };
-            if !connection.outbox.is_empty() {
-                let written = around.network.write_down(now_ns, connection.wire, &connection.outbox);
-                around.trace.bytes(now_ns, "write", id.0, &connection.outbox[..written]);
-                connection.outbox.drain(..written);
-            }
-            if around.network.wire(connection.wire).down.is_ended() {
-                // The peer is gone: what could not be written never will be.
-                connection.outbox.clear();
-                self.forget(id, around);
-                continue;
-            }
-            if !connection.outbox.is_empty() {
-                connection.blocked_since_ns.get_or_insert(now_ns);
-                sometimes!(around.marks, "a peer does not take what is written", true);
-                continue;
-            }
-            connection.blocked_since_ns = None;
-            let is_drained = std::mem::take(&mut connection.delivered) && connection.consumer;
-            if connection.closing {
-                self.forget(id, around);
-            } else if is_drained {
-                self.input(Input::Drained { connection: id }, around);
-            }
-        }
-        self.flush_mesh(around);
-    }
-
-    fn flush_mesh(&mut self, around: &mut Surroundings<'_>) {
-        self.mesh_retry_ns = around.now.mono_ns + MESH_RETRY_NS;
-        for peer in 0..self.batches.len() {
-            let items = std::mem::take(&mut self.batches[peer]);
-            if !items.is_empty() {
-                self.overflow[peer].push_back(Message::Batch(items));
-            }
-            while let Some(message) = self.overflow[peer].pop_front() {
-                if let Err(message) = around.mesh.send(around.now.mono_ns, self.id, peer, message) {
-                    sometimes!(around.marks, "a link between shards is full", true);
-                    self.overflow[peer].push_front(message);
-                    break;
-                }
-            }
-        }
-    }
-
     /// Something waits for room in a link: reading more would only make it grow.
-    fn is_mesh_full(&self) -> bool {
+    pub(super) fn is_mesh_full(&self) -> bool {
         self.overflow.iter().any(|overflow| !overflow.is_empty())
     }
 

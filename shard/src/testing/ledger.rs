@@ -83,6 +83,11 @@ impl Ledger {
         std::mem::take(&mut self.violations)
     }
 
+    /// Something else that the core must not do.
+    pub fn violation(&mut self, what: String) {
+        self.violations.push(what);
+    }
+
     /// Deliveries seen so far.
     #[must_use]
     pub const fn deliveries(&self) -> u64 {
@@ -95,16 +100,16 @@ impl Ledger {
         self.groups.get(&(stream.to_owned(), group.to_owned())).is_some_and(|group| group.done.contains(&seq))
     }
 
-    /// The server was stopped and starts again. What was acked is still known to have been only when every ack had had
-    /// the time to become durable.
-    pub fn restart(&mut self, are_acks_kept: bool) {
+    /// The server was stopped and starts again. What was acked is still known to have been only in streams where every
+    /// ack is certain to be durable.
+    pub fn restart(&mut self, are_acks_kept: impl Fn(&str) -> bool) {
         self.consumers.clear();
-        for group in self.groups.values_mut() {
+        for ((stream, _), group) in &mut self.groups {
             group.holders.clear();
             group.attempts.clear();
             group.not_before_ns.clear();
             group.fresh = 0;
-            if !are_acks_kept {
+            if !are_acks_kept(stream) {
                 group.done.clear();
             }
         }
@@ -402,7 +407,7 @@ mod tests {
             let mut ledger = ledger();
             deliver(&mut ledger, 0, CONNECTION, 1, 1);
             ledger.command(at(0), &origin(CONNECTION), &ack(1));
-            ledger.restart(are_acks_kept);
+            ledger.restart(|_| are_acks_kept);
             let subscribe = Subscribe { stream: "s".into(), credit: 2, ..Subscribe::default() };
             ledger.command(at(1), &origin(CONNECTION), &Command::Subscribe(subscribe));
             deliver(&mut ledger, 1, CONNECTION, 1, 1);

@@ -15,8 +15,10 @@
 //! which rare states a run has met, and [`trace`] is what two runs are compared by.
 
 pub mod client;
+mod closing;
 pub mod connection;
 pub mod consumer;
+mod deliveries;
 pub mod disk;
 pub mod drive;
 pub mod host;
@@ -25,14 +27,18 @@ pub mod marks;
 pub mod mesh;
 pub mod network;
 pub mod oracle;
+mod outgoing;
 pub mod peer;
 pub mod plan;
 pub mod producer;
+pub mod pump;
 pub mod random;
 pub mod recovery_disk;
+pub mod server;
 pub mod trace;
 pub mod world;
 
+use crate::Mutant;
 pub use crate::sometimes;
 pub use marks::{MARKS, Marks};
 pub use world::World;
@@ -42,10 +48,12 @@ pub use world::World;
 pub struct Options {
     /// Keep the latest lines of what happened, for a reader.
     pub is_traced: bool,
+    /// A bug to plant; without the feature `mutants` there is none.
+    pub mutant: Option<Mutant>,
 }
 
 /// What came of one seed.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Outcome {
     /// The seed.
     pub seed: u64,

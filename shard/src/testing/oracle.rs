@@ -18,39 +18,49 @@ pub struct StreamFacts {
     pub durability: Durability,
     /// Its groups, by name; the default group has the empty one.
     pub groups: Vec<String>,
+    /// It holds the dead letters of this stream.
+    pub letters_of: Option<usize>,
+    /// Some of its messages are urgent or delayed.
+    pub is_unordered: bool,
 }
 
 /// What is known about one message.
 #[derive(Debug)]
-struct Message {
-    stream: usize,
-    envelope: Value,
-    text: String,
-    dedup_id: Option<String>,
+pub(super) struct Message {
+    pub(super) stream: usize,
+    pub(super) envelope: Value,
+    pub(super) text: String,
+    pub(super) dedup_id: Option<String>,
+    /// What else is asked for with it, as members of the request.
+    pub(super) options: String,
     /// How often it was sent.
-    sends: u32,
+    pub(super) sends: u32,
+    /// When it was sent first.
+    pub(super) first_sent_ns: u64,
+    /// How often the server had been stopped by then.
+    pub(super) first_crashes: u64,
     /// When it was sent last, counted in sends and subscriptions.
-    sent_order: u64,
+    pub(super) sent_order: u64,
     /// The connection that it was sent on last, and its place among what was sent there.
-    sent_on: (u32, u64),
+    pub(super) sent_on: (u32, u64),
     /// Some position that its stream had reached for its producer before it was sent first.
-    above_seq: u64,
-    seq: Option<u64>,
-    is_accepted: bool,
+    pub(super) above_seq: u64,
+    pub(super) seq: Option<u64>,
+    pub(super) is_accepted: bool,
     /// Refused at its only try: it must never be seen.
-    is_refused: bool,
+    pub(super) is_refused: bool,
     /// It is in `owed` for its groups, or was.
-    is_counted: bool,
+    pub(super) is_counted: bool,
 }
 
 #[derive(Debug, Default)]
-struct GroupState {
+pub(super) struct GroupState {
     /// From when to when clients could rely on its being there, counted in sends and subscriptions.
-    known: Vec<(u64, u64)>,
+    pub(super) known: Vec<(u64, u64)>,
     /// A message that came after it is durable, so the group is too.
-    is_durable: bool,
-    acked: BTreeSet<u64>,
-    delivered: u64,
+    pub(super) is_durable: bool,
+    pub(super) acked: BTreeSet<u64>,
+    pub(super) delivered: u64,
 }
 
 /// The end of what has not ended.
@@ -75,33 +85,38 @@ impl GroupState {
 }
 
 #[derive(Debug)]
-struct StreamState {
-    facts: StreamFacts,
-    groups: Vec<GroupState>,
+pub(super) struct StreamState {
+    pub(super) facts: StreamFacts,
+    pub(super) groups: Vec<GroupState>,
     /// Which message has which position.
-    seqs: BTreeMap<u64, usize>,
+    pub(super) seqs: BTreeMap<u64, usize>,
     /// The highest accepted position of each producer.
-    highest: BTreeMap<usize, u64>,
+    pub(super) highest: BTreeMap<usize, u64>,
 }
 
 /// What is known about a whole run.
 #[derive(Debug)]
 pub struct Oracle {
-    streams: Vec<StreamState>,
-    messages: Vec<Message>,
+    pub(super) streams: Vec<StreamState>,
+    pub(super) messages: Vec<Message>,
     /// Stream, group, seq: delivered and acked before the run may end.
-    owed: BTreeSet<(usize, usize, u64)>,
+    pub(super) owed: BTreeSet<(usize, usize, u64)>,
     /// By connection and stream: place and seq of what was accepted last.
-    last_on: BTreeMap<(u32, usize), (u64, u64)>,
-    order: u64,
-    accepted: u64,
-    violations: Vec<String>,
+    pub(super) last_on: BTreeMap<(u32, usize), (u64, u64)>,
+    pub(super) order: u64,
+    pub(super) accepted: u64,
+    /// How often the server was stopped.
+    pub(super) crashes: u64,
+    /// Nanoseconds after its first try in which a publish may be repeated.
+    pub(super) repeat_ns: u64,
+    pub(super) are_reads_failing: bool,
+    pub(super) violations: Vec<String>,
 }
 
 impl Oracle {
     /// Nothing has happened yet.
     #[must_use]
-    pub fn new(streams: Vec<StreamFacts>) -> Self {
+    pub fn new(streams: Vec<StreamFacts>, repeat_ns: u64) -> Self {
         let state = |facts: StreamFacts| StreamState {
             groups: facts.groups.iter().map(|_| GroupState::default()).collect(),
             seqs: BTreeMap::new(),
@@ -115,6 +130,9 @@ impl Oracle {
             last_on: BTreeMap::new(),
             order: 0,
             accepted: 0,
+            crashes: 0,
+            repeat_ns,
+            are_reads_failing: false,
             violations: Vec::new(),
         }
     }
@@ -148,7 +166,14 @@ impl Oracle {
     }
 
     /// A new message of a producer: its number.
-    pub fn compose(&mut self, stream: usize, dedup: bool, payload_bytes: u64, random: &mut Random) -> usize {
+    pub fn compose(
+        &mut self,
+        stream: usize,
+        dedup: bool,
+        options: String,
+        payload_bytes: u64,
+        random: &mut Random,
+    ) -> usize {
         let number = self.messages.len();
         let padding = "x".repeat(payload_bytes as usize);
         // One in four has no id, so that the server makes one.
@@ -160,7 +185,10 @@ impl Oracle {
             envelope,
             text,
             dedup_id: dedup.then(|| format!("once-{number}")),
+            options,
             sends: 0,
+            first_sent_ns: 0,
+            first_crashes: 0,
             sent_order: 0,
             sent_on: (0, 0),
             above_seq: 0,
@@ -172,17 +200,21 @@ impl Oracle {
         number
     }
 
-    /// The stream, the envelope and the dedup id of a message.
+    /// The request that publishes a message.
     #[must_use]
-    pub fn publish(&self, number: usize) -> (&str, &str, Option<&str>) {
-        let message = &self.messages[number];
-        (&self.streams[message.stream].facts.name, &message.text, message.dedup_id.as_deref())
+    pub fn publish(&self, number: usize) -> String {
+        let Message { stream, text, dedup_id, options, .. } = &self.messages[number];
+        let name = &self.streams[*stream].facts.name;
+        let dedup_id = dedup_id.as_ref().map_or_else(String::new, |id| format!(r#","dedupId":"{id}""#));
+        format!(r#"{{"to":"{name}","envelope":{text}{dedup_id}{options}}}"#)
     }
 
-    /// It may be sent again without harm.
+    /// It may be sent now without harm: for the first time, or surely not stored yet, or recognised when it was.
     #[must_use]
-    pub fn is_repeatable(&self, number: usize) -> bool {
-        self.messages[number].dedup_id.is_some()
+    pub fn is_repeatable(&self, number: usize, now_ns: u64) -> bool {
+        let message = &self.messages[number];
+        let is_recognised = now_ns - message.first_sent_ns.min(now_ns) <= self.repeat_ns;
+        message.sends == 0 || message.is_refused || (message.dedup_id.is_some() && is_recognised)
     }
 
     /// It lives in memory.
@@ -192,10 +224,17 @@ impl Oracle {
     }
 
     /// A producer is about to send a message on a connection.
-    pub fn sent(&mut self, number: usize, producer: usize, wire: u32, place: u64) {
+    pub fn sent(&mut self, now_ns: u64, number: usize, producer: usize, wire: u32, place: u64) {
         self.order += 1;
         let message = &mut self.messages[number];
+        if message.is_refused {
+            // That was as good as never.
+            message.sends = 0;
+        }
         message.sends += 1;
+        if message.sends == 1 {
+            (message.first_sent_ns, message.first_crashes) = (now_ns, self.crashes);
+        }
         message.sent_order = self.order;
         message.sent_on = (wire, place);
         if message.sends == 1 {
@@ -211,14 +250,15 @@ impl Oracle {
         message.is_refused = message.sends == 1;
     }
 
-    /// A message was acknowledged.
-    pub fn accepted(&mut self, number: usize, producer: usize, answer: &Value) {
+    /// A message was acknowledged. True when it was recognised as one that a server before this one had stored.
+    pub fn accepted(&mut self, number: usize, producer: usize, answer: &Value) -> bool {
         let message = &self.messages[number];
+        let is_older = message.first_crashes < self.crashes;
         let stream = message.stream;
         let name = self.streams[stream].facts.name.clone();
         let Some(seq) = answer["seq"].as_u64().filter(|seq| *seq > 0) else {
             self.violations.push(format!("message {number} of {name} was accepted without a seq: {answer}"));
-            return;
+            return false;
         };
         self.accepted += 1;
         if answer["stream"] != *name {
@@ -254,10 +294,11 @@ impl Oracle {
         self.messages[number].is_accepted = true;
         self.place(number, seq);
         self.count(number);
+        is_duplicate && is_older
     }
 
     /// A message was seen at a position.
-    fn place(&mut self, number: usize, seq: u64) {
+    pub(super) fn place(&mut self, number: usize, seq: u64) {
         let message = &mut self.messages[number];
         let stream = &mut self.streams[message.stream];
         let name = &stream.facts.name;
@@ -277,7 +318,7 @@ impl Oracle {
     }
 
     /// From now on every group that was known when the message was sent is owed it.
-    fn count(&mut self, number: usize) {
+    pub(super) fn count(&mut self, number: usize) {
         let message = &mut self.messages[number];
         let Some(seq) = message.seq else { return };
         if std::mem::replace(&mut message.is_counted, true) {
@@ -298,40 +339,6 @@ impl Oracle {
         self.order += 1;
         let order = self.order;
         self.streams[stream].groups[group].begin(order);
-    }
-
-    /// A consumer got a message: its seq, if it is one of ours.
-    pub fn delivered(&mut self, stream: usize, group: usize, delivery: &Value) -> Option<u64> {
-        let name = self.streams[stream].facts.name.clone();
-        self.streams[stream].groups[group].delivered += 1;
-        let seq = delivery["seq"].as_u64();
-        let number = delivery["deliver"]["k"].as_u64().filter(|number| *number < self.messages.len() as u64);
-        let (Some(seq), Some(number)) = (seq, number) else {
-            self.violations.push(format!("delivered from {name}, and never published: {delivery}"));
-            return None;
-        };
-        let number = number as usize;
-        let message = &self.messages[number];
-        let mut envelope = delivery["deliver"].clone();
-        if message.envelope.get("id").is_none()
-            && let Some(members) = envelope.as_object_mut()
-            && members.remove("id").is_none_or(|id| id != delivery["id"])
-        {
-            self.violations.push(format!("delivered from {name} without the id that the server made: {delivery}"));
-        }
-        let message = &self.messages[number];
-        if message.stream != stream || message.sends == 0 || envelope != message.envelope {
-            self.violations.push(format!("delivered from {name}, and not what was published: {delivery}"));
-        }
-        if message.envelope.get("id").is_some_and(|id| delivery["id"] != *id) {
-            self.violations.push(format!("delivered from {name} under another id: {delivery}"));
-        }
-        self.place(number, seq);
-        // Whoever sees a message of a durable stream may rely on it as much as its publisher.
-        if self.streams[stream].facts.durability == Durability::Commit {
-            self.count(number);
-        }
-        Some(seq)
     }
 
     /// A consumer that holds a message acked it.
@@ -355,6 +362,7 @@ impl Oracle {
     /// group that nothing durable came after may be forgotten.
     pub fn crashed(&mut self) {
         self.order += 1;
+        self.crashes += 1;
         self.last_on.clear();
         for (at, stream) in self.streams.iter_mut().enumerate() {
             let is_kept = stream.facts.durability == Durability::Commit;
@@ -366,12 +374,19 @@ impl Oracle {
             if is_kept {
                 continue;
             }
-            stream.seqs.clear();
-            stream.highest.clear();
-            stream.groups.iter_mut().for_each(|group| group.acked.clear());
             self.owed.retain(|(owing, ..)| *owing != at);
             for message in self.messages.iter_mut().filter(|message| message.stream == at) {
-                (message.seq, message.above_seq, message.is_accepted, message.is_counted) = (None, 0, false, false);
+                (message.seq, message.is_accepted, message.is_counted) = (None, false, false);
+            }
+            // What was written within an interval may be lost; its seqs are not given out again all the same.
+            if stream.facts.durability == Durability::Memory {
+                stream.seqs.clear();
+                stream.highest.clear();
+                stream.groups.iter_mut().for_each(|group| group.acked.clear());
+                self.messages
+                    .iter_mut()
+                    .filter(|message| message.stream == at)
+                    .for_each(|message| message.above_seq = 0);
             }
         }
     }
@@ -412,16 +427,20 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn facts(name: &str, durability: Durability, groups: &[&str]) -> StreamFacts {
+        let groups = groups.iter().map(|name| (*name).to_owned()).collect();
+        StreamFacts { name: name.to_owned(), durability, groups, letters_of: None, is_unordered: false }
+    }
+
     fn oracle(durability: Durability) -> Oracle {
-        let mut oracle =
-            Oracle::new(vec![StreamFacts { name: "s".to_owned(), durability, groups: vec![String::new()] }]);
+        let mut oracle = Oracle::new(vec![facts("s", durability, &[""])], u64::MAX);
         oracle.subscribed(0, 0);
         oracle
     }
 
     fn publish(oracle: &mut Oracle) -> usize {
-        let number = oracle.compose(0, true, 1, &mut Random::new(1));
-        oracle.sent(number, 0, 1, number as u64);
+        let number = oracle.compose(0, true, String::new(), 1, &mut Random::new(1));
+        oracle.sent(0, number, 0, 1, number as u64);
         number
     }
 
@@ -456,12 +475,7 @@ mod tests {
 
     #[test]
     fn a_group_that_came_later_is_owed_nothing() {
-        let facts = StreamFacts {
-            name: "s".to_owned(),
-            durability: Durability::Commit,
-            groups: vec![String::new(), "late".to_owned()],
-        };
-        let mut oracle = Oracle::new(vec![facts]);
+        let mut oracle = Oracle::new(vec![facts("s", Durability::Commit, &["", "late"])], u64::MAX);
         oracle.subscribed(0, 0);
         let number = publish(&mut oracle);
         oracle.subscribed(0, 1);
@@ -473,9 +487,9 @@ mod tests {
     fn memory_is_forgotten_at_a_crash() {
         let mut oracle = oracle(Durability::Memory);
         for _ in 0..2 {
-            let number = oracle.compose(0, true, 1, &mut Random::new(1));
+            let number = oracle.compose(0, true, String::new(), 1, &mut Random::new(1));
             oracle.subscribed(0, 0);
-            oracle.sent(number, 0, 1, 0);
+            oracle.sent(0, number, 0, 1, 0);
             oracle.accepted(number, 0, &json!({"id":format!("m-{number}"),"stream":"s","seq":1}));
             assert_eq!(oracle.owed(9).len(), 1);
             oracle.crashed();
@@ -502,7 +516,7 @@ mod tests {
         let mut invented = oracle(Durability::Commit);
         invented.delivered(0, 0, &delivery(0, 1));
         assert_found(&mut invented, "never published");
-        let number = invented.compose(0, true, 1, &mut Random::new(1));
+        let number = invented.compose(0, true, String::new(), 1, &mut Random::new(1));
         invented.delivered(0, 0, &delivery(number, 1));
         assert_found(&mut invented, "not what was published");
 

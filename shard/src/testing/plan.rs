@@ -5,9 +5,14 @@ use super::oracle::StreamFacts;
 use super::random::Random;
 use super::{drive, network};
 use crate::Limits;
+use crate::log::LogLimits;
 use conduit_protocol::streams::Durability;
 use conduit_protocol::time::NS_PER_MS;
 use conduit_protocol::{Encoding, Limits as WireLimits};
+use std::collections::BTreeSet;
+
+/// Milliseconds in which the server recognises a repeat: longer than any publish is on its way.
+const WINDOW_MS: u64 = 20_000;
 
 /// A whole run, decided.
 #[derive(Debug)]
@@ -30,6 +35,19 @@ pub struct Plan {
     pub link_latency_ns_max: u64,
     /// The server keeps a log.
     pub is_durable: bool,
+    /// The bounds of every log.
+    pub log_limits: LogLimits,
+    /// Bytes that each disk has for its log.
+    pub room_bytes: u64,
+    /// Requests that a disk takes at a time.
+    pub requests_max: usize,
+    /// Starts in a thousand that end before the server has recovered.
+    pub recovery_end_per_mille: u64,
+    /// Starts in a thousand with another number of shards.
+    pub moves_per_mille: u64,
+    /// Nanoseconds after its first try in which a publish may be repeated: well within the window in which the server
+    /// recognises that.
+    pub repeat_ns: u64,
     /// The streams.
     pub streams: Vec<StreamFacts>,
     /// Who publishes.
@@ -47,6 +65,8 @@ pub struct Plan {
 pub enum Fault {
     /// The process is killed.
     Kill,
+    /// The process is told to end, does so as it should, and is started again.
+    Restart,
     /// The power goes.
     PowerCut,
     /// Some connection breaks.
@@ -62,6 +82,29 @@ pub enum Fault {
     ClockJump {
         /// Forward or back.
         ms: i64,
+    },
+    /// Some operations of a disk fail.
+    DiskError {
+        /// Whose.
+        shard: usize,
+        /// Operations before them that do not.
+        skipped: u64,
+        /// How many.
+        count: u64,
+        /// Reads fail too.
+        reads: bool,
+    },
+    /// A disk has no more room than this.
+    DiskFull {
+        /// Whose.
+        shard: usize,
+        /// Bytes that are left.
+        spare_bytes: u64,
+    },
+    /// It has room again.
+    DiskRoom {
+        /// Whose.
+        shard: usize,
     },
 }
 
@@ -91,6 +134,10 @@ pub struct ProducerPlan {
     pub pace_ns_max: u64,
     /// Messages in a thousand that may be repeated.
     pub dedup_per_mille: u64,
+    /// Messages in a thousand that are urgent.
+    pub urgent_per_mille: u64,
+    /// Messages in a thousand that are not to be delivered at once.
+    pub delayed_per_mille: u64,
     /// Bytes of payload, at most.
     pub payload_bytes_max: u64,
 }
@@ -104,6 +151,8 @@ pub struct ConsumerPlan {
     pub group: usize,
     /// In which encoding.
     pub encoding: Encoding,
+    /// Nanoseconds that pass before it connects.
+    pub begins_ns: u64,
     /// The most credit that it grants at a time.
     pub credit_max: u64,
     /// Settled deliveries give their credit back.
@@ -128,22 +177,38 @@ pub struct ConsumerPlan {
 }
 
 impl Plan {
+    /// Streams whose messages may overtake each other on their first delivery: some of them are urgent or delayed.
+    #[must_use]
+    pub fn unordered(&self) -> BTreeSet<String> {
+        self.streams.iter().filter(|stream| stream.is_unordered).map(|stream| stream.name.clone()).collect()
+    }
+
     /// The run of a seed.
     #[must_use]
     pub fn new(random: &mut Random) -> Self {
         let shards = *random.pick(&[1, 1, 2, 2, 3, 4]);
-        let is_durable = false;
-        let streams = streams(random, is_durable);
+        let is_durable = random.chance(750);
+        let mut streams = streams(random, is_durable);
         let faults_end_ns = random.magnitude(100, 4_000) * NS_PER_MS;
-        let mut faults = faults(random, shards, faults_end_ns);
+        let kinds = kinds_of_faults(random, is_durable);
+        let mut faults = faults(random, &kinds, shards, faults_end_ns);
         faults.sort_by_key(|(at_ns, _)| *at_ns);
-        let producers = (0..random.between(1, 5)).map(|_| producer(random, &streams)).collect();
-        let (limits, wire_limits) = (limits(random), wire_limits(random));
-        let mut consumers = consumers(random, &streams);
+        let has_clock_jumps = kinds.contains(&CLOCK_JUMP);
+        let (limits, wire_limits) = (limits(random, has_clock_jumps), wire_limits(random));
+        let producers: Vec<ProducerPlan> =
+            (0..random.between(1, 5)).map(|_| producer(random, &streams, has_clock_jumps)).collect();
+        for producer in producers.iter().filter(|producer| producer.urgent_per_mille + producer.delayed_per_mille > 0) {
+            producer.streams.iter().for_each(|at| streams[*at].is_unordered = true);
+        }
+        if limits.max_deliver_default > 0 {
+            add_dead_letters(&mut streams);
+        }
+        let mut consumers = consumers(random, &streams, faults_end_ns);
         for consumer in &mut consumers {
             // Credit beyond the server's maximum is lost: whoever counts on it waits for ever.
             consumer.credit_max = consumer.credit_max.min(limits.credit_max).min(wire_limits.credit_max);
         }
+        let is_killed = kinds.iter().any(|kind| [KILL, POWER_CUT].contains(kind));
         Self {
             shards,
             limits,
@@ -160,12 +225,18 @@ impl Plan {
             },
             drive: drive::Habits {
                 commit_ns_min: 50_000,
-                commit_ns_max: random.magnitude(100_000, 5 * NS_PER_MS),
+                commit_ns_max: random.magnitude(100_000, 50 * NS_PER_MS),
                 slow_per_mille: *random.pick(&[0, 0, 1, 20]),
             },
             link_messages_max: random.magnitude(1, 64) as usize,
             link_latency_ns_max: random.magnitude(1_000, 2 * NS_PER_MS),
             is_durable,
+            log_limits: log_limits(random, has_clock_jumps),
+            room_bytes: 1 << 30,
+            requests_max: random.magnitude(1, 16) as usize,
+            recovery_end_per_mille: if is_killed { *random.pick(&[0, 300, 700]) } else { 0 },
+            moves_per_mille: *random.pick(&[0, 0, 500]),
+            repeat_ns: if has_clock_jumps { u64::MAX } else { WINDOW_MS / 2 * NS_PER_MS },
             streams,
             producers,
             consumers,
@@ -176,14 +247,53 @@ impl Plan {
 }
 
 fn streams(random: &mut Random, is_durable: bool) -> Vec<StreamFacts> {
-    let durability = if is_durable { Durability::Commit } else { Durability::Memory };
-    let one = |at: u64| StreamFacts { name: format!("stream/{at}"), durability, groups: vec![String::new()] };
-    (0..random.between(1, 4)).map(one).collect()
+    let count = random.between(1, 4);
+    let mut one = |at: u64| {
+        let durability = match random.below(if is_durable { 6 } else { 0 }) {
+            1..=4 => Durability::Commit,
+            5 => Durability::Interval(random.magnitude(1, 500)),
+            _ => Durability::Memory,
+        };
+        let groups = *random.pick(&[1, 1, 1, 2, 3]);
+        let groups = ["", "second", "third"][..groups].iter().map(|name| (*name).to_owned()).collect();
+        StreamFacts { name: format!("stream/{at}"), durability, groups, letters_of: None, is_unordered: false }
+    };
+    (0..count).map(&mut one).collect()
 }
 
-fn limits(random: &mut Random) -> Limits {
+/// Each stream's dead letters are a stream that somebody consumes.
+fn add_dead_letters(streams: &mut Vec<StreamFacts>) {
+    for at in 0..streams.len() {
+        let StreamFacts { name, durability, .. } = &streams[at];
+        streams.push(StreamFacts {
+            name: format!("{name}.dlq"),
+            durability: *durability,
+            groups: vec![String::new()],
+            letters_of: Some(at),
+            is_unordered: false,
+        });
+    }
+}
+
+fn log_limits(random: &mut Random, has_clock_jumps: bool) -> LogLimits {
+    let segment_bytes = *random.pick(&[64 << 10, 64 << 10, 128 << 10, 512 << 10]);
+    let batch_bytes_max = random.magnitude(4_096, segment_bytes - 4_096);
+    LogLimits {
+        segment_bytes,
+        batch_bytes_max,
+        unsynced_bytes_max: batch_bytes_max.max(random.magnitude(16 << 10, 1 << 20)),
+        // With windows of a day, segments are kept for a day.
+        log_bytes_max: if has_clock_jumps { 0 } else { *random.pick(&[0, 0, 0, 4, 5, 8]) * segment_bytes },
+        upkeep_ms: *random.pick(&[0, 5, 50, 50]),
+        full_retry_ms: random.magnitude(1, 1_000),
+        reads_max: random.magnitude(1, 64) as usize,
+        ..LogLimits::default()
+    }
+}
+
+fn limits(random: &mut Random, has_clock_jumps: bool) -> Limits {
     let messages_max = *random.pick(&[8, 30, 200, 10_000]);
-    let bytes_max = *random.pick(&[40_000, 400_000, 1 << 30]);
+    let bytes_max = *random.pick(&[40_000, 40_000, 400_000, 1 << 30]);
     let per_mille = random.between(100, 1_000);
     Limits {
         stream_messages_max: messages_max,
@@ -201,7 +311,9 @@ fn limits(random: &mut Random) -> Limits {
         paused_max: random.magnitude(1, 1_000) as usize,
         retry_after_ms: random.magnitude(1, 1_000) as u32,
         stream_idle_ms: 0,
-        max_deliver_default: 0,
+        max_deliver_default: *random.pick(&[0, 0, 2, 5]),
+        // A clock that is set to another date opens windows early, across restarts.
+        dedup_window_ms_default: if has_clock_jumps { 24 * 60 * 60 * 1_000 } else { WINDOW_MS },
         free_bytes_max: random.magnitude(1, 32 << 20),
         ..Limits::default()
     }
@@ -216,7 +328,7 @@ fn wire_limits(random: &mut Random) -> WireLimits {
     if random.chance(300) {
         (limits.ping_ms, limits.pong_ms) = (random.magnitude(300, 5_000), random.magnitude(300, 5_000));
     }
-    if random.chance(300) {
+    if random.chance(600) {
         limits.write_stall_ms = random.magnitude(100, 2_000);
     }
     if random.chance(300) {
@@ -229,7 +341,7 @@ fn encoding(random: &mut Random) -> Encoding {
     *random.pick(&[Encoding::Json, Encoding::Json, Encoding::MessagePack])
 }
 
-fn producer(random: &mut Random, streams: &[StreamFacts]) -> ProducerPlan {
+fn producer(random: &mut Random, streams: &[StreamFacts], has_clock_jumps: bool) -> ProducerPlan {
     let first = random.below(streams.len() as u64) as usize;
     let second = random.below(streams.len() as u64) as usize;
     ProducerPlan {
@@ -240,16 +352,21 @@ fn producer(random: &mut Random, streams: &[StreamFacts]) -> ProducerPlan {
         window: random.magnitude(1, 64) as usize,
         pace_ns_max: random.magnitude(1_000, 60 * NS_PER_MS),
         dedup_per_mille: *random.pick(&[0, 500, 1_000]),
-        payload_bytes_max: *random.pick(&[1, 100, 100, 3_000]),
+        urgent_per_mille: *random.pick(&[0, 0, 0, 300]),
+        delayed_per_mille: if has_clock_jumps { 0 } else { *random.pick(&[0, 0, 0, 300]) },
+        payload_bytes_max: *random.pick(&[1, 100, 1_000, 3_000]),
     }
 }
 
-fn consumers(random: &mut Random, streams: &[StreamFacts]) -> Vec<ConsumerPlan> {
+fn consumers(random: &mut Random, streams: &[StreamFacts], late_ns: u64) -> Vec<ConsumerPlan> {
     let mut consumers = Vec::new();
     for (stream, facts) in streams.iter().enumerate() {
+        let are_late = random.chance(400);
         for group in 0..facts.groups.len() {
             for _ in 0..random.between(1, 3) {
-                consumers.push(consumer(random, stream, group));
+                let begins_ns = if are_late { random.below(late_ns) } else { 0 };
+                let plan = ConsumerPlan { begins_ns, ..consumer(random, stream, group) };
+                consumers.push(plan);
             }
         }
     }
@@ -261,6 +378,7 @@ fn consumer(random: &mut Random, stream: usize, group: usize) -> ConsumerPlan {
         stream,
         group,
         encoding: encoding(random),
+        begins_ns: 0,
         credit_max: random.magnitude(1, 200),
         refill: random.chance(400),
         ack_wait_ms: random.magnitude(5, 3_000),
@@ -270,26 +388,55 @@ fn consumer(random: &mut Random, stream: usize, group: usize) -> ConsumerPlan {
         acks_up_to: random.chance(100),
         leave_per_mille: *random.pick(&[0, 0, 10, 100]),
         work_ns_max: random.magnitude(1, 100 * NS_PER_MS),
-        is_lazy: random.chance(250),
+        is_lazy: random.chance(400),
     }
 }
 
-fn faults(random: &mut Random, shards: usize, end_ns: u64) -> Vec<(u64, Fault)> {
+const KILL: u64 = 0;
+const POWER_CUT: u64 = 1;
+const PAUSE: u64 = 2;
+const CLOCK_JUMP: u64 = 3;
+const CUT: u64 = 4;
+const RESTART: u64 = 5;
+const DISK_ERROR: u64 = 6;
+const DISK_FULL: u64 = 7;
+
+/// Most runs have a few kinds of faults, so that some have one kind alone.
+fn kinds_of_faults(random: &mut Random, is_durable: bool) -> Vec<u64> {
+    const ALL: &[u64] = &[
+        KILL, POWER_CUT, PAUSE, CLOCK_JUMP, CUT, RESTART, KILL, POWER_CUT, DISK_ERROR, DISK_ERROR, DISK_FULL, DISK_FULL,
+    ];
+    let kinds = if is_durable { ALL } else { &ALL[..6] };
+    (0..random.below(5)).map(|_| *random.pick(kinds)).collect()
+}
+
+fn faults(random: &mut Random, kinds: &[u64], shards: usize, end_ns: u64) -> Vec<(u64, Fault)> {
     let mut faults = Vec::new();
-    // Most runs have a few kinds of faults, so that some have one kind alone.
-    let kinds: Vec<u64> = (0..random.below(4)).map(|_| random.below(5)).collect();
     if kinds.is_empty() {
         return faults;
     }
+    let reads = random.chance(500);
     for _ in 0..random.magnitude(1, 12) {
-        let fault = match random.pick(&kinds) {
-            0 => Fault::Kill,
-            1 => Fault::PowerCut,
-            2 => Fault::Pause { shard: random.below(shards as u64) as usize, ns: random.magnitude(NS_PER_MS, end_ns) },
-            3 => Fault::ClockJump { ms: random.between(0, 7_200_000) as i64 - 3_600_000 },
+        let at_ns = random.below(end_ns);
+        let shard = random.below(shards as u64) as usize;
+        let fault = match *random.pick(kinds) {
+            KILL => Fault::Kill,
+            POWER_CUT => Fault::PowerCut,
+            PAUSE => Fault::Pause { shard, ns: random.magnitude(NS_PER_MS, end_ns) },
+            CLOCK_JUMP => Fault::ClockJump { ms: random.between(0, 7_200_000) as i64 - 3_600_000 },
+            RESTART => Fault::Restart,
+            DISK_ERROR => {
+                let count = *random.pick(&[1, 1, 3, u64::MAX]);
+                let skipped = random.magnitude(1, if reads { 8 } else { 40 }) - 1;
+                Fault::DiskError { shard, skipped, count, reads }
+            }
+            DISK_FULL => {
+                faults.push((at_ns + random.magnitude(NS_PER_MS, end_ns), Fault::DiskRoom { shard }));
+                Fault::DiskFull { shard, spare_bytes: random.below(200_000) }
+            }
             _ => Fault::Cut,
         };
-        faults.push((random.below(end_ns), fault));
+        faults.push((at_ns, fault));
     }
     faults
 }
@@ -303,6 +450,7 @@ mod tests {
         for seed in 0..500 {
             let plan = Plan::new(&mut Random::new(seed));
             assert_eq!(plan.limits.validate(), Ok(()), "seed {seed}");
+            assert_eq!(plan.log_limits.validate(), Ok(()), "seed {seed}");
             assert!(plan.faults.is_sorted_by_key(|(at_ns, _)| *at_ns));
             assert!(plan.producers.iter().flat_map(|producer| &producer.streams).all(|at| *at < plan.streams.len()));
             for (stream, facts) in plan.streams.iter().enumerate() {

@@ -134,8 +134,10 @@ impl Producer {
     }
 
     fn next_message(&mut self, around: &mut Around<'_>) -> Option<usize> {
-        if let Some(number) = self.again.pop_front() {
-            return Some(number);
+        while let Some(number) = self.again.pop_front() {
+            if around.oracle.is_repeatable(number, around.now_ns) {
+                return Some(number);
+            }
         }
         if self.begun == self.plan.messages {
             return None;
@@ -144,16 +146,21 @@ impl Producer {
         self.begun += 1;
         let payload_bytes = around.random.magnitude(1, self.plan.payload_bytes_max);
         let is_repeatable = around.random.chance(self.plan.dedup_per_mille);
-        Some(around.oracle.compose(stream, is_repeatable, payload_bytes, around.random))
+        let mut options = String::new();
+        if around.random.chance(self.plan.urgent_per_mille) {
+            options += &format!(r#","priority":{}"#, around.random.between(1, 3));
+        }
+        if around.random.chance(self.plan.delayed_per_mille) {
+            options += &format!(r#","delayMs":{}"#, around.random.magnitude(1, 2_000));
+        }
+        Some(around.oracle.compose(stream, is_repeatable, options, payload_bytes, around.random))
     }
 
     fn publish(&mut self, number: usize, around: &mut Around<'_>) {
         let Some(wire) = self.peer.wire() else { return };
         self.places += 1;
-        around.oracle.sent(number, self.number, wire.0, self.places);
-        let (stream, envelope, dedup_id) = around.oracle.publish(number);
-        let options = dedup_id.map_or_else(String::new, |id| format!(r#","dedupId":"{id}""#));
-        let publish = format!(r#"{{"to":"{stream}","envelope":{envelope}{options}}}"#);
+        around.oracle.sent(around.now_ns, number, self.number, wire.0, self.places);
+        let publish = around.oracle.publish(number);
         match self.plan.speech {
             Speech::Http => self.peer.request("POST", "/v1/enqueue", "", Some(&publish)),
             Speech::WebSocket => {
@@ -206,27 +213,33 @@ impl Producer {
     fn accepted(&mut self, number: usize, answer: &Value, around: &mut Around<'_>) {
         // What a server that is gone said about what it had in memory is of no use any more.
         if self.life == around.life || !around.oracle.is_volatile(number) {
-            around.oracle.accepted(number, self.number, answer);
+            let is_older = around.oracle.accepted(number, self.number, answer);
+            sometimes!(around.marks, "a repeat is recognised after a restart", is_older);
         }
     }
 
     fn refused(&mut self, number: usize, code: &str, around: &mut Around<'_>) {
         match code {
             "Backpressure" | "storage_full" | "TooManyConnections" | "TooManyStreams" | "ServerDraining" => {
-                sometimes!(around.marks, "a publish is refused for want of room", true);
+                sometimes!(around.marks, "a publish is refused for want of room", code == "Backpressure");
+                sometimes!(around.marks, "a publish is refused, for the disk is full", code == "storage_full");
                 around.oracle.refused(number);
                 self.again.push_back(number);
-                self.next_ns = around.now_ns + around.random.magnitude(1, BACK_OFF_NS_MAX);
+                self.next_ns = around.now_ns + around.random.between(NS_PER_MS, BACK_OFF_NS_MAX);
             }
             // The log failed: the message may be found after a restart all the same.
-            "storage_failed" => self.give_up(number, around),
+            "storage_failed" => {
+                sometimes!(around.marks, "a publish is refused, for the log has failed", true);
+                self.give_up(number, around);
+                self.next_ns = around.now_ns + around.random.between(NS_PER_MS, BACK_OFF_NS_MAX);
+            }
             _ => around.oracle.violation(format!("message {number} was refused: {code}")),
         }
     }
 
     /// Nobody knows whether it was stored.
     fn give_up(&mut self, number: usize, around: &mut Around<'_>) {
-        if around.oracle.is_repeatable(number) {
+        if around.oracle.is_repeatable(number, around.now_ns) {
             sometimes!(around.marks, "a publisher repeats what it got no answer for", true);
             self.again.push_back(number);
         }

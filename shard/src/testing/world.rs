@@ -6,22 +6,21 @@
 
 use super::client::{Around, Client};
 use super::consumer::Consumer;
-use super::host::{Host, Surroundings};
+use super::host::Surroundings;
 use super::ledger::Ledger;
 use super::marks::Marks;
-use super::mesh::Mesh;
 use super::network::Network;
 use super::oracle::Oracle;
 use super::plan::{Fault, Plan};
 use super::producer::Producer;
 use super::random::Random;
+use super::server::{End, Grounds, Server};
 use super::sometimes;
 use super::trace::Trace;
 use super::{Options, Outcome};
-use crate::Shard;
+use crate::Planted;
+use conduit_protocol::Now;
 use conduit_protocol::time::NS_PER_MS;
-use conduit_protocol::{Now, ShardId};
-use std::collections::BTreeSet;
 
 /// Where the clocks begin.
 const START: Now = Now { mono_ns: 1_000 * NS_PER_MS, unix_ms: 1_700_000_000_000 };
@@ -29,10 +28,27 @@ const START: Now = Now { mono_ns: 1_000 * NS_PER_MS, unix_ms: 1_700_000_000_000 
 const CALM_NS: u64 = 240_000 * NS_PER_MS;
 /// How long nothing may happen at the end, in virtual nanoseconds.
 const QUIET_NS: u64 = 8_000 * NS_PER_MS;
+/// How long an end waits for a commit, in virtual nanoseconds.
+const AIM_NS: u64 = 200 * NS_PER_MS;
 /// Steps of one run: more means that something happens over and over without time passing.
 const STEPS_MAX: u64 = 2_000_000;
-/// How long a stopped server stays away, at most.
-const DOWN_NS_MAX: u64 = 500 * NS_PER_MS;
+
+/// Lends the server its surroundings; a macro because the borrows must stay disjoint fields.
+macro_rules! grounds {
+    ($world:ident) => {{
+        let grounds = Grounds {
+            now: $world.now,
+            plan: &$world.plan,
+            network: &mut $world.network,
+            oracle: &mut $world.oracle,
+            ledger: &mut $world.ledger,
+            marks: &mut $world.marks,
+            trace: &mut $world.trace,
+            random: &mut $world.random,
+        };
+        (&mut $world.server, grounds)
+    }};
+}
 
 /// One run.
 #[derive(Debug)]
@@ -40,15 +56,7 @@ pub struct World {
     plan: Plan,
     random: Random,
     now: Now,
-    /// None while the server is down.
-    hosts: Vec<Host>,
-    /// When a server that is down starts again.
-    start_ns: Option<u64>,
-    /// Rises with every start and every stop.
-    life: u64,
-    /// Starts so far.
-    starts: u64,
-    mesh: Mesh,
+    server: Server,
     network: Network,
     clients: Vec<Client>,
     oracle: Oracle,
@@ -57,6 +65,8 @@ pub struct World {
     trace: Trace,
     steps: u64,
     next_fault: usize,
+    /// An end that waits until it meets a commit under way, and how long it does.
+    aimed: Option<(End, u64)>,
     violations: Vec<String>,
 }
 
@@ -65,32 +75,32 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, options: &Options) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random.fork());
+        let mut plan = Plan::new(&mut random.fork());
+        plan.limits.planted = Planted::new(options.mutant);
+        plan.log_limits.planted = plan.limits.planted;
         let producers = plan.producers.iter().cloned().enumerate();
         let producers = producers.map(|(number, plan)| Client::Producer(Producer::new(number, plan)));
         let consumers = plan.consumers.iter().cloned().map(|plan| Client::Consumer(Consumer::new(plan)));
         let clients = producers.chain(consumers).collect();
         let network = Network::new(plan.network.clone(), random.fork());
         let mut world = Self {
-            mesh: Mesh::new(plan.shards, plan.link_messages_max, plan.link_latency_ns_max, random.fork()),
-            oracle: Oracle::new(plan.streams.clone()),
-            ledger: Ledger::new(plan.limits.clone(), BTreeSet::new()),
+            server: Server::new(&plan, &mut random),
+            oracle: Oracle::new(plan.streams.clone(), plan.repeat_ns),
+            ledger: Ledger::new(plan.limits.clone(), plan.unordered()),
             marks: Marks::default(),
             trace: Trace::new(options.is_traced),
             now: START,
-            hosts: Vec::new(),
-            start_ns: None,
-            life: 0,
-            starts: 0,
             network,
             clients,
             steps: 0,
             next_fault: 0,
+            aimed: None,
             violations: Vec::new(),
             random,
             plan,
         };
-        world.start();
+        let (server, mut grounds) = grounds!(world);
+        server.start(&mut grounds);
         world
     }
 
@@ -114,7 +124,7 @@ impl World {
             virtual_ms: (self.now.mono_ns - START.mono_ns) / NS_PER_MS,
             published: self.oracle.accepted_total(),
             delivered: self.oracle.delivered_total(),
-            starts: self.starts,
+            starts: self.server.starts(),
             marks: self.marks,
             violations: self.violations,
             trace: self.trace.into_lines(),
@@ -150,15 +160,17 @@ impl World {
     fn next_ns(&mut self) -> Option<u64> {
         let now_ns = self.now.mono_ns;
         let fault_ns = self.plan.faults.get(self.next_fault).map(|(at_ns, _)| START.mono_ns + at_ns);
-        let mut next_ns = [fault_ns, self.start_ns].into_iter().flatten().min();
+        let aimed_ns = self.aimed.map(|(_, by_ns)| by_ns);
+        let mut next_ns = [fault_ns, aimed_ns, self.server.next_ns()].into_iter().flatten().min();
         let mut consider = |other: Option<u64>| {
             next_ns = match (next_ns, other) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
         };
-        for host in &self.hosts {
-            consider(host.next_ns(now_ns, &mut self.network, &self.mesh));
+        let Server { hosts, mesh, drives, .. } = &self.server;
+        for (at, host) in hosts.iter().enumerate() {
+            consider(host.next_ns(now_ns, &mut self.network, mesh, drives.get(at)));
         }
         for client in &self.clients {
             consider(client.next_ns(now_ns, &mut self.network));
@@ -176,13 +188,21 @@ impl World {
             self.next_fault += 1;
             self.strike(&fault);
         }
-        if self.start_ns.is_some_and(|start_ns| start_ns <= now_ns) {
-            self.start();
+        if let Some((end, by_ns)) = self.aimed
+            && (by_ns <= now_ns || self.server.is_committing())
+        {
+            self.aimed = None;
+            self.end(end);
+        }
+        if self.server.next_ns().is_some_and(|next_ns| next_ns <= now_ns) {
+            let (server, mut grounds) = grounds!(self);
+            server.act(&mut grounds);
         }
         let is_due = |next_ns: Option<u64>| next_ns.is_some_and(|next_ns| next_ns <= now_ns);
         let mut actors = Vec::new();
-        for (at, host) in self.hosts.iter().enumerate() {
-            if is_due(host.next_ns(now_ns, &mut self.network, &self.mesh)) {
+        let Server { hosts, mesh, drives, .. } = &self.server;
+        for (at, host) in hosts.iter().enumerate() {
+            if is_due(host.next_ns(now_ns, &mut self.network, mesh, drives.get(at))) {
                 actors.push(Actor::Host(at));
             }
         }
@@ -201,16 +221,19 @@ impl World {
     }
 
     fn run_host(&mut self, at: usize) {
-        let Some(host) = self.hosts.get_mut(at) else { return };
-        host.round(&mut Surroundings {
+        let Server { hosts, mesh, drives, .. } = &mut self.server;
+        let Some(host) = hosts.get_mut(at) else { return };
+        let mut around = Surroundings {
             now: self.now,
             network: &mut self.network,
-            mesh: &mut self.mesh,
+            mesh,
+            drive: drives.get_mut(at),
             ledger: &mut self.ledger,
             marks: &mut self.marks,
             trace: &mut self.trace,
             random: &mut self.random,
-        });
+        };
+        host.round(&mut around);
     }
 
     fn run_client(&mut self, at: usize) {
@@ -218,8 +241,8 @@ impl World {
         self.clients[at].act(&mut Around {
             now_ns: self.now.mono_ns,
             client: at,
-            shards: self.hosts.len(),
-            life: self.life,
+            shards: self.server.listening(),
+            life: self.server.life(),
             network: &mut self.network,
             oracle: &mut self.oracle,
             marks: &mut self.marks,
@@ -227,59 +250,70 @@ impl World {
         });
     }
 
-    /// Starts the server.
-    fn start(&mut self) {
-        self.start_ns = None;
-        self.life += 1;
-        self.starts += 1;
-        self.trace.event(self.now.mono_ns, "start", &[self.starts]);
-        let plan = &self.plan;
-        self.mesh = Mesh::new(plan.shards, plan.link_messages_max, plan.link_latency_ns_max, self.random.fork());
-        for at in 0..plan.shards {
-            let seed = self.random.bits();
-            let shard = Shard::new(ShardId(at as u16), plan.shards as u16, plan.limits.clone(), seed);
-            self.hosts.push(Host::new(at, plan.shards, shard, plan.wire_limits.clone(), plan.bounds));
-        }
-    }
-
-    /// The process is gone, or the power.
-    fn stop(&mut self) {
-        let now_ns = self.now.mono_ns;
-        if self.hosts.is_empty() {
-            return;
-        }
-        self.hosts.clear();
-        self.life += 1;
-        self.network.server_gone(now_ns);
-        self.oracle.crashed();
-        self.ledger.restart(false);
-        self.start_ns = Some(now_ns + self.random.magnitude(1, DOWN_NS_MAX));
-    }
-
     fn strike(&mut self, fault: &Fault) {
         let now_ns = self.now.mono_ns;
         self.trace.event(now_ns, "fault", &[self.next_fault as u64]);
         self.trace.remark(|| format!("{fault:?}"));
         match fault {
-            Fault::Kill | Fault::PowerCut => self.stop(),
+            Fault::Kill => self.end_soon(End::Kill),
+            Fault::PowerCut => self.end_soon(End::PowerCut),
+            Fault::Restart => {
+                let (server, mut grounds) = grounds!(self);
+                server.begin_end(&mut grounds);
+            }
             Fault::Cut => {
                 let at = self.random.below(self.clients.len() as u64) as usize;
                 let is_cut = self.clients[at].cut(now_ns, &mut self.network);
                 sometimes!(self.marks, "a connection breaks", is_cut);
             }
             Fault::Pause { shard, ns } => {
-                if let Some(host) = self.hosts.get_mut(*shard) {
+                if let Some(host) = self.server.hosts.get_mut(*shard) {
                     host.pause_until(now_ns + ns);
                 }
             }
             Fault::ClockJump { ms } => self.now.unix_ms = self.now.unix_ms.saturating_add_signed(*ms),
+            Fault::DiskError { shard, skipped, count, reads } => {
+                if *reads {
+                    self.oracle.reads_may_fail();
+                }
+                if let Some(drive) = self.server.drives.get_mut(*shard) {
+                    drive.fail_after(*skipped, *count, *reads);
+                }
+            }
+            Fault::DiskFull { shard, spare_bytes } => {
+                if let Some(drive) = self.server.drives.get_mut(*shard) {
+                    drive.disk.set_room(drive.disk.used_bytes() + spare_bytes);
+                }
+            }
+            Fault::DiskRoom { shard } => {
+                if let Some(drive) = self.server.drives.get_mut(*shard) {
+                    drive.disk.set_room(self.plan.room_bytes);
+                }
+            }
         }
+    }
+
+    /// Ends the process now, or in the middle of the next commit.
+    fn end_soon(&mut self, end: End) {
+        if self.random.chance(500) {
+            self.aimed = Some((end, self.now.mono_ns + AIM_NS));
+        } else {
+            self.end(end);
+        }
+    }
+
+    fn end(&mut self, end: End) {
+        let (server, mut grounds) = grounds!(self);
+        server.end(end, &mut grounds);
     }
 
     /// Nothing goes wrong any more, and everybody does what there is left to do.
     fn become_calm(&mut self) {
         self.trace.event(self.now.mono_ns, "calm", &[]);
         self.next_fault = self.plan.faults.len();
+        self.aimed = None;
+        let (server, mut grounds) = grounds!(self);
+        server.become_calm(&mut grounds);
         for client in &mut self.clients {
             match client {
                 Client::Producer(producer) => producer.stop(),
@@ -294,12 +328,22 @@ impl World {
             Client::Producer(producer) => producer.is_done(),
             Client::Consumer(consumer) => consumer.is_ready(),
         };
-        !self.hosts.is_empty() && self.oracle.is_settled() && self.clients.iter().all(is_done)
+        self.server.listening() > 0 && self.oracle.is_settled() && self.clients.iter().all(is_done)
     }
 
     fn tell_what_is_missing(&mut self) {
         self.violations.push("no progress, although nothing goes wrong any more".to_owned());
         self.violations.extend(self.oracle.owed(5));
+        for (at, host) in self.server.hosts.iter_mut().enumerate() {
+            for stream in host.shard.snapshot(self.now).streams {
+                self.violations.push(format!("shard {at}: {}: {:?}", stream.name, stream.stats));
+            }
+            let segments: Vec<_> =
+                self.server.drives.get(at).map(|drive| drive.disk.installed().collect()).unwrap_or_default();
+            if let Some(log) = host.shard.log_snapshot() {
+                self.violations.push(format!("shard {at}: {log:?} in {segments:?}"));
+            }
+        }
         for (at, client) in self.clients.iter().enumerate() {
             match client {
                 Client::Producer(producer) if !producer.is_done() => {

@@ -1,0 +1,81 @@
+//! What consumers got, held against what was published: messages, dead letters, and gaps.
+
+use super::oracle::Oracle;
+use conduit_protocol::streams::Durability;
+use serde_json::Value;
+
+impl Oracle {
+    /// A consumer got a message: its seq, if it is one of ours.
+    pub fn delivered(&mut self, stream: usize, group: usize, delivery: &Value) -> Option<u64> {
+        self.streams[stream].groups[group].delivered += 1;
+        let seq = delivery["seq"].as_u64();
+        let Some(origin) = self.streams[stream].facts.letters_of else {
+            let number = self.recognise(stream, &delivery["deliver"], delivery)?;
+            let seq = seq.filter(|seq| *seq > 0)?;
+            self.place(number, seq);
+            // Whoever sees a message of a durable stream may rely on it as much as its publisher.
+            if self.streams[stream].facts.durability == Durability::Commit {
+                self.count(number);
+            }
+            return Some(seq);
+        };
+        let letter = &delivery["deliver"];
+        let number = self.recognise(origin, &letter["envelope"], delivery)?;
+        let (of, place) = (letter["stream"].as_str(), letter["seq"].as_u64().unwrap_or_default());
+        if of != Some(self.stream_name(origin)) || place == 0 {
+            self.violations.push(format!("a dead letter of another stream: {delivery}"));
+            return seq;
+        }
+        self.place(number, place);
+        // It does not say which group gave the message up.
+        for at in 0..self.streams[origin].groups.len() {
+            self.acked(origin, at, place);
+        }
+        seq
+    }
+
+    /// The message that an envelope is, as it was published into a stream.
+    fn recognise(&mut self, stream: usize, envelope: &Value, delivery: &Value) -> Option<usize> {
+        let name = self.streams[stream].facts.name.clone();
+        let number = envelope["k"].as_u64().filter(|number| *number < self.messages.len() as u64);
+        let Some(number) = number.map(|number| number as usize).filter(|_| delivery["seq"].as_u64().is_some()) else {
+            self.violations.push(format!("delivered from {name}, and never published: {delivery}"));
+            return None;
+        };
+        let message = &self.messages[number];
+        let mut envelope = envelope.clone();
+        if message.envelope.get("id").is_none()
+            && let Some(members) = envelope.as_object_mut()
+            && members.remove("id").is_none_or(|id| id != delivery["id"])
+        {
+            self.violations.push(format!("delivered from {name} without the id that the server made: {delivery}"));
+        }
+        let message = &self.messages[number];
+        if message.stream != stream || message.sends == 0 || envelope != message.envelope {
+            self.violations.push(format!("delivered from {name}, and not what was published: {delivery}"));
+        }
+        if message.envelope.get("id").is_some_and(|id| delivery["id"] != *id) {
+            self.violations.push(format!("delivered from {name} under another id: {delivery}"));
+        }
+        Some(number)
+    }
+
+    /// A consumer was told that messages are lost. Of those that somebody was promised, none may be.
+    pub fn gap(&mut self, stream: usize, group: usize, gap: &Value) {
+        let name = &self.streams[stream].facts.name;
+        let (Some(from), Some(to)) = (gap["from"].as_u64(), gap["to"].as_u64()) else {
+            self.violations.push(format!("a gap of {name} without ends: {gap}"));
+            return;
+        };
+        if let Some((_, _, seq)) = self.owed.range((stream, group, from)..=(stream, group, to)).next()
+            && !self.are_reads_failing
+        {
+            self.violations.push(format!("seq {seq} of {name} was promised, and is lost: {gap}"));
+        }
+    }
+
+    /// Reads of some disk may fail from now on: what they would have found is told as lost until a restart finds it.
+    pub const fn reads_may_fail(&mut self) {
+        self.are_reads_failing = true;
+    }
+}
