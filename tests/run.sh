@@ -65,15 +65,20 @@ fi
 failpoints() { # how to test
     cargo "$@" --workspace --features conduit/failpoints --test failpoints --lib failpoint
 }
+# That the simulator finds the bugs that are planted: another build of the core, and of nothing else.
+mutants() { # how to test
+    cargo "$@" -p conduit-shard --features mutants --test mutants
+}
 if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run "$@"
     if "$everything"; then
         # nextest leaves documentation examples out.
         cargo test --workspace --doc -q
         failpoints nextest run
+        mutants nextest run
     fi
 else
     echo "tests/run.sh: cargo-nextest is not installed; cargo test runs the same tests"
     cargo test "$@"
-    if "$everything"; then failpoints test; fi
+    if "$everything"; then failpoints test && mutants test; fi
 fi

@@ -7,6 +7,7 @@ use crate::progress::Display;
 use crate::reference::{self, ReferenceOptions};
 use crate::report::{Report, files, text};
 use crate::run::{RunFault, run};
+use crate::simulate::{self, SimulateOptions};
 use crate::survival::crash::{self, CrashOptions};
 use crate::survival::diskfault::{self, DiskfaultOptions};
 use crate::survival::powercut::{self, PowercutOptions};
@@ -73,6 +74,8 @@ enum Task {
     Powercut(PowercutOptions),
     /// Fill and end the disk of a server, and check what it says, does and keeps. Needs root.
     Diskfault(DiskfaultOptions),
+    /// Run whole servers in one thread each, on virtual time, from seeds, with everything going wrong that can.
+    Simulate(SimulateOptions),
     /// The smallest possible relay that speaks enough of the wire to be measured. Started by `yardstick relay`.
     #[command(hide = true)]
     RelayServer {
@@ -303,6 +306,7 @@ fn execute_task(task: Task) -> anyhow::Result<Ending> {
         Task::Crash(options) => crash::execute(&options),
         Task::Powercut(options) => powercut::execute(&options),
         Task::Diskfault(options) => diskfault::execute(&options),
+        Task::Simulate(options) => simulate::execute(&options),
         Task::RelayServer { port } => {
             reference::relay::serve(port, &crate::run::interruption())?;
             Ok(Ending::Passed)

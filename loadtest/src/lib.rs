@@ -25,6 +25,7 @@ pub mod reference;
 pub mod report;
 mod role;
 pub mod run;
+pub mod simulate;
 pub mod survival;
 pub mod sweep;
 pub mod verify;
