@@ -142,15 +142,14 @@ impl Host {
         None
     }
 
-    /// Tells the control shard once that no connection is left. Then nobody listens here any more: whoever still comes is
-    /// for the shards that have some.
+    /// Tells the control shard once that no connection is left. Whoever still comes (to ask for health, mostly) is answered
+    /// as long as other shards have some.
     pub(crate) fn tell_if_drained(&mut self) {
         let Some(drain) = &mut self.drain else { return };
         if drain.is_told || self.connections.len() > 0 {
             return;
         }
         drain.is_told = true;
-        self.listeners.close();
         let (shard, control) = (self.id, self.control);
         self.mesh.send(control, MeshMessage::Drained { shard });
     }

@@ -63,12 +63,6 @@ impl Listeners {
         &self.sockets
     }
 
-    /// Closes them: no new connections.
-    pub(crate) fn close(&mut self) {
-        self.sockets.clear();
-        self.spare = None;
-    }
-
     /// Turns one waiting peer away with the descriptor kept for it. False when even that fails.
     fn turn_away(&mut self, position: usize) -> bool {
         self.spare = None;

@@ -6,6 +6,7 @@ use crate::mesh::{Document, MeshMessage};
 use crate::signals::SignalPipes;
 use conduit_protocol::{Origin, ShardId};
 use futures_lite::AsyncReadExt;
+use futures_lite::future::yield_now;
 use glommio::timer::sleep;
 use serde_json::json;
 use std::cell::RefCell;
@@ -71,6 +72,8 @@ impl Control {
         tracing::info!(?timeout, "stopping: no new work, answering what is in progress");
         let me = self.me.clone();
         glommio::spawn_local(async move {
+            // A new task runs at once, in the middle of what has begun it.
+            yield_now().await;
             sleep(timeout).await;
             let Some(control) = me.upgrade() else { return };
             let mut this = control.borrow_mut();

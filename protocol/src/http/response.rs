@@ -75,7 +75,10 @@ pub(super) enum Extra {
     /// How to say who one is (RFC 6750, section 3).
     Challenge(&'static str),
     /// How large something was, and how large it may be.
-    Size { size: u64, limit: u64 },
+    Size {
+        size: u64,
+        limit: u64,
+    },
     /// How many there may be.
     Limit(u64),
     /// Whose allowance is used up.
@@ -308,6 +311,11 @@ fn count(reply: Reply, status: u16, start: usize, context: &mut Context<'_>) {
         Some(count) => *count += 1,
         None => drop(telemetry.statuses.insert(status, 1)),
     }
+    telemetry.tenants.count(reply.tenant, |tenant| {
+        tenant.requests += 1;
+        tenant.bytes_in += u64::from(reply.body_bytes);
+        tenant.errors += u64::from(status >= 400);
+    });
     if reply.endpoint == Endpoint::Enqueue {
         let codec = &mut telemetry.http_codecs[reply.request_encoding as usize];
         codec.requests += 1;
@@ -398,9 +406,7 @@ impl Head<'_> {
             out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
         }
         if self.is_endless {
-            out.extend_from_slice(
-                b"\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\nconnection: close\r\n\r\n",
-            );
+            out.extend_from_slice(b"\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\nconnection: close\r\n\r\n");
             return;
         }
         // A field named in `connection` is meant for the next hop only, as `upgrade` is (RFC 9110, section 7.8).

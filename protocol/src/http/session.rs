@@ -4,31 +4,27 @@ use super::answers::Answers;
 use super::batch::{self, Batch};
 use super::body::{Incoming, Kept, Purpose};
 use super::edge::{CHARGE_TOKEN, Carried, Edge};
-use super::fields::Framing;
 use super::handshake::Upgrade;
-use super::head::{self, HeadScan, RequestHead, Room, bad, bare_line_feed};
+use super::head::HeadScan;
 use super::live::{LiveSession, Opening};
 use super::pace::Pace;
-use super::plan::{self, Action, Plan};
-use super::origins::Origin;
-use super::recent::{self, RecentHead, Repeated};
+use super::recent::RecentHead;
 use super::response::{Extra, Outcome, Reply};
 use super::ruled::Ruled;
-use super::turn::{Place, Turn, check_publish, read_publish};
+use super::turn::{Turn, check_publish, read_publish};
 use crate::Encoding;
-use crate::access_log::{Note, Request};
 use crate::answer::Answer;
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::{TenantId, Token};
-use crate::limiter::Gate;
 use crate::inbox::Inbox;
+use crate::limiter::Gate;
 use crate::limits::Limits;
 use crate::session::Step;
-use crate::telemetry::Telemetry;
 use crate::surface::http as surface;
 use crate::surface::streams;
+use crate::telemetry::Telemetry;
 use crate::ws::{Role, WsSession};
 
 /// A body buffer with more room than this is not kept for the next body.
@@ -39,14 +35,14 @@ const BODY_KEPT_BYTES_MAX: usize = 64 * 1024;
 pub struct HttpSession {
     pub(super) phase: Phase,
     pub(super) answers: Answers,
-    scan: HeadScan,
+    pub(super) scan: HeadScan,
     /// A body that did not come in one read, as far as it has come; after its command was given out, until the next call.
     pub(super) body: Vec<u8>,
     /// What the head of the request whose body is coming said; until the next call, as `body`.
     pub(super) kept: Kept,
     /// The last `Idempotency-Key`: it counts while `kept` says so. Its memory is used again.
     pub(super) key: String,
-    batch: Option<Box<Batch>>,
+    pub(super) batch: Option<Box<Batch>>,
     /// What rules are busy with; absent until one may answer.
     pub(super) ruled: Option<Box<Ruled>>,
     /// What the request in front has passed, and what the connection holds.
@@ -54,15 +50,15 @@ pub struct HttpSession {
     /// Requests that `Telemetry::http_in_progress` counts.
     counted: u32,
     /// The head of the last publish, from the second one on: a connection for one message needs none.
-    recent: Option<Box<RecentHead>>,
-    has_published: bool,
+    pub(super) recent: Option<Box<RecentHead>>,
+    pub(super) has_published: bool,
     /// Where the tokens of the next batch's lines begin.
     first_line: u32,
-    pace: Pace,
+    pub(super) pace: Pace,
     /// The one empty line that may stand before a request (RFC 9112, section 2.2) has been passed.
-    has_skipped_line: bool,
+    pub(super) has_skipped_line: bool,
     /// The client waits for `100 Continue` (RFC 9110, section 10.1.1), which waits for the responses before it.
-    is_continue_due: bool,
+    pub(super) is_continue_due: bool,
 }
 
 #[derive(Debug)]
@@ -124,9 +120,7 @@ impl HttpSession {
                 };
                 check_publish(&mut read, key, trace, context);
                 match read {
-                    Ok(publish) => {
-                        Step::Command { token, tenant, command: Command::Publish(publish) }
-                    }
+                    Ok(publish) => Step::Command { token, tenant, command: Command::Publish(publish) },
                     Err(violation) => {
                         self.answers.refuse(token, violation, Extra::None, true, context);
                         Step::Again
@@ -140,9 +134,7 @@ impl HttpSession {
                 let mut read = read_publish(Encoding::Json, bytes, context);
                 check_publish(&mut read, None, trace, context);
                 match read {
-                    Ok(publish) => {
-                        Step::Command { token, tenant, command: Command::Publish(publish) }
-                    }
+                    Ok(publish) => Step::Command { token, tenant, command: Command::Publish(publish) },
                     Err(violation) => {
                         context.telemetry.count_error(violation.code);
                         results.refuse(token, violation);
@@ -168,9 +160,7 @@ impl HttpSession {
             Turn::Frame { token, tenant, scope, has_key, request, continuation } => {
                 self.frame_step(token, tenant, scope, has_key, request, continuation, context)
             }
-            Turn::Ask { token, tenant, command } => {
-                Step::Command { token, tenant, command: Command::Stream(command) }
-            }
+            Turn::Ask { token, tenant, command } => Step::Command { token, tenant, command: Command::Stream(command) },
             Turn::Charge(charge) => {
                 Step::Command { token: CHARGE_TOKEN, tenant: TenantId::DEFAULT, command: Command::Charge(charge) }
             }
@@ -369,7 +359,12 @@ impl HttpSession {
             Phase::Head if self.is_idle() && !self.is_closing() => limits.keep_alive_ms,
             Phase::Body(_) => limits.request_ms,
             // The shard owes an answer: that it comes in time is not the client's business.
-            Phase::Head | Phase::Settling | Phase::Upgrading(_) | Phase::Upgraded(_) | Phase::Opening(_) | Phase::Live(_) => return None,
+            Phase::Head
+            | Phase::Settling
+            | Phase::Upgrading(_)
+            | Phase::Upgraded(_)
+            | Phase::Opening(_)
+            | Phase::Live(_) => return None,
         };
         Some(self.pace.due_ns(wait_ms))
     }
@@ -390,298 +385,6 @@ impl HttpSession {
         }
     }
 
-    fn advance(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        self.pace.begin(context.now);
-        if let Some(turn) = self.follow_up() {
-            return turn;
-        }
-        if let Some(turn) = self.dispatch_batch(context) {
-            return turn;
-        }
-        match &self.phase {
-            Phase::Head => self.read_head(inbox, context),
-            Phase::Body(_) => self.read_body(inbox, context),
-            Phase::Settling if self.edge.is_asking() => Turn::Wait,
-            Phase::Settling => self.settle(context),
-            Phase::Upgrading(_) | Phase::Opening(_) => Turn::Wait,
-            Phase::Upgraded(_) | Phase::Live(_) => Turn::Again,
-        }
-    }
-
-    fn read_head(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        if self.answers.is_stopped() {
-            return if self.answers.is_empty() { Turn::Close } else { Turn::Wait };
-        }
-        self.drop_body();
-        self.kept = Kept::Nothing;
-        if !self.has_skipped_line {
-            match inbox.rest() {
-                [b'\r', b'\n', ..] => {
-                    self.has_skipped_line = true;
-                    inbox.take(2);
-                }
-                // The LF may be in the next read.
-                [b'\r'] => return Turn::NeedBytes,
-                _ => {}
-            }
-        }
-        match inbox.rest() {
-            [] => {
-                if self.answers.is_empty() {
-                    self.answers.shrink();
-                    self.body = Vec::new();
-                }
-                return Turn::NeedBytes;
-            }
-            [b'\n', ..] => return self.stop_at(bare_line_feed(), inbox, context),
-            [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
-            _ => {}
-        }
-        if self.answers.len() >= context.limits.unanswered_max {
-            return self.wait();
-        }
-        if self.edge.is_asking() {
-            return self.wait();
-        }
-        if let Some(mut repeated) = self.recognise(inbox, context) {
-            self.edge.begin_next();
-            if context.log.is_http_on() {
-                repeated.reply.note = self.note_again(repeated.reply.note);
-            }
-            self.has_skipped_line = false;
-            inbox.take(repeated.head_bytes);
-            let framing = Framing::Length(repeated.body_bytes);
-            self.phase = Phase::Body(Incoming::new(repeated.reply, Purpose::Publish, framing));
-            return self.read_body(inbox, context);
-        }
-        let mut room = Room::new();
-        match head::parse(inbox.rest(), &mut room, &mut self.scan, context.limits) {
-            Ok(Some(head)) => {
-                let (edge, answers) = (&mut self.edge, &mut self.answers);
-                let mut plan = plan::decide(&head, inbox.rest(), edge, answers, &mut self.key, context);
-                if context.log.is_http_on() && !self.is_to_wait(&plan.action) {
-                    plan.reply.note = self.note(&head, inbox.rest(), &plan, context);
-                }
-                self.follow(plan, inbox, context)
-            }
-            Ok(None) => {
-                self.pace.receive(context.now);
-                Turn::NeedBytes
-            }
-            Err(violation) => self.stop_at(violation, inbox, context),
-        }
-    }
-
-    /// The request is left where it is for now, and its head read again later.
-    const fn is_to_wait(&self, action: &Action) -> bool {
-        match action {
-            Action::Wait | Action::Charge(_) => true,
-            Action::Receive(Purpose::Batch, _) => self.batch.is_some(),
-            _ => false,
-        }
-    }
-
-    /// Keeps what the access log's line will say of a request whose head stands at the front of `rest`.
-    fn note(&mut self, head: &RequestHead<'_, '_>, rest: &[u8], plan: &Plan, context: &Context<'_>) -> Note {
-        let method_bytes = memchr::memchr(b' ', rest).unwrap_or(0);
-        let request = Request {
-            ip: plan.caller.map_or(context.peer, |caller| caller.address),
-            method: &rest[..method_bytes],
-            path: head.target.path,
-            query: head.target.query,
-            tenant: context.policy.tenants.name(plan.reply.tenant),
-            traceparent: head.fields.traceparent,
-        };
-        let is_alone = self.answers.is_empty();
-        self.answers.notes.get_or_insert_default().add(&request, is_alone)
-    }
-
-    /// The same for a repeated head: its note, if it is still there.
-    fn note_again(&mut self, note: Note) -> Note {
-        let is_alone = self.answers.is_empty();
-        let notes = self.answers.notes.get_or_insert_default();
-        match &mut self.recent {
-            Some(recent) if notes.text(note).is_none() => recent.note_again(notes, is_alone),
-            _ => note,
-        }
-    }
-
-    /// The head of the last publish stands here again. While draining it would mean something else.
-    fn recognise(&mut self, inbox: &Inbox<'_>, context: &mut Context<'_>) -> Option<Repeated> {
-        let is_plain = !context.draining && self.scan.is_fresh() && !self.edge.is_refused();
-        let recent = self.recent.as_ref().filter(|_| is_plain)?;
-        let repeated = recent.recognise(inbox.rest(), context)?;
-        // Whoever may not go on is told why by the long way.
-        if self.edge.admit_again(recent.known(), repeated.reply.endpoint, context).is_err() {
-            self.edge.forget_question();
-            return None;
-        }
-        Some(repeated)
-    }
-
-    /// Remembers the head of a publish that leaves the connection open.
-    fn remember(&mut self, plan: &Plan, inbox: &Inbox<'_>, context: &Context<'_>) {
-        let is_plain = matches!(plan.action, Action::Receive(Purpose::Publish, Kept::Nothing))
-            && matches!(plan.framing, Framing::Length(_))
-            && !plan.reply.closes
-            && !plan.expects_continue
-            && !matches!(plan.reply.origin, Origin::Kept(_));
-        let Some(caller) = plan.caller.filter(|_| is_plain) else { return };
-        // With more digits in its length it must be within the bounds as well.
-        let guards = &context.policy.guards;
-        let head_bytes_max = guards.header_bytes_max.min(guards.cookie_bytes_max);
-        if plan.head_bytes.saturating_add(recent::LENGTH_DIGITS_MAX) > head_bytes_max {
-            return;
-        }
-        if self.has_published {
-            let head = &inbox.rest()[..plan.head_bytes];
-            let noted = self.answers.notes.as_ref().and_then(|notes| notes.text(plan.reply.note));
-            let noted = noted.unwrap_or_default();
-            let known = caller.known(context.policy.generation);
-            let length = plan.length.clone();
-            self.recent = RecentHead::remember(self.recent.take(), head, length, plan.reply, known, noted);
-        }
-        self.has_published = true;
-    }
-
-    /// Does what was planned.
-    fn follow(&mut self, plan: Plan, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        if let Action::Charge(charge) = plan.action {
-            self.pace.wait();
-            return Turn::Charge(charge);
-        }
-        if self.is_to_wait(&plan.action) {
-            return self.wait();
-        }
-        self.remember(&plan, inbox, context);
-        let Plan { action, mut reply, head_bytes, framing, expects_continue, scope, .. } = plan;
-        self.has_skipped_line = false;
-        // A connection that becomes something else may move to another shard first, with what it has passed.
-        if !matches!(action, Action::Upgrade { .. } | Action::Live { .. }) {
-            self.edge.begin_next();
-        }
-        match action {
-            Action::Receive(purpose, kept) => {
-                inbox.take(head_bytes);
-                self.kept = kept;
-                self.phase = Phase::Body(Incoming::new(reply, purpose, framing));
-                self.is_continue_due = expects_continue && framing != Framing::None;
-                self.read_body(inbox, context)
-            }
-            Action::Query(route, query) => {
-                self.discard_body(&mut reply, framing, expects_continue, context);
-                let token = self.answers.push(reply);
-                Turn::Query { token, tenant: reply.tenant, scope, route, head_bytes, query }
-            }
-            Action::Ask(command) => {
-                self.discard_body(&mut reply, framing, expects_continue, context);
-                inbox.take(head_bytes);
-                Turn::Ask { token: self.answers.push(reply), tenant: reply.tenant, command }
-            }
-            Action::Ruled(judged) => {
-                self.discard_body(&mut reply, framing, expects_continue, context);
-                inbox.take(head_bytes);
-                self.conclude(reply, *judged, context)
-            }
-            Action::Allow => {
-                self.discard_body(&mut reply, framing, expects_continue, context);
-                inbox.take(head_bytes);
-                let token = self.answers.push(reply);
-                let may_stop = self.may_stop();
-                self.answers.answer(token, Outcome::Preflight, may_stop, context);
-                Turn::Again
-            }
-            Action::Refuse(refusal, extra) => {
-                self.discard_body(&mut reply, framing, expects_continue, context);
-                inbox.take(head_bytes);
-                let token = self.answers.push(reply);
-                let may_stop = self.may_stop();
-                self.answers.answer(token, Outcome::Refusal(&refusal, extra), may_stop, context);
-                Turn::Again
-            }
-            Action::Stop(violation) => self.stop_at(violation, inbox, context),
-            Action::Upgrade { mut upgrade, query } => {
-                upgrade.token = self.answers.skip_token();
-                self.pace.wait();
-                if let Some(query) = query {
-                    return Turn::Subscribe { upgrade, head_bytes, query };
-                }
-                inbox.take(head_bytes);
-                upgrade.write_response(context.out, context.telemetry);
-                self.phase = Phase::Upgraded(upgrade);
-                Turn::Again
-            }
-            Action::Live { after, query } => {
-                self.pace.wait();
-                Turn::Live { reply, after, head_bytes, query }
-            }
-            Action::Wait | Action::Charge(_) => Turn::Wait,
-        }
-    }
-
-    /// The request is answered from its head. A body that follows is passed over; if that makes no sense because it is
-    /// too large, or may never come (the client waits for `100 Continue` and gets a final response), the connection ends.
-    fn discard_body(&mut self, reply: &mut Reply, framing: Framing, expects_continue: bool, context: &Context<'_>) {
-        reply.closes |= match framing {
-            Framing::None => false,
-            Framing::Length(bytes) => expects_continue || bytes > context.limits.body_bytes_max as u64,
-            Framing::Chunked => expects_continue,
-        };
-        self.pace.complete(context.now);
-        if framing != Framing::None && !reply.closes {
-            self.phase = Phase::Body(Incoming::new(*reply, Purpose::Discard, framing));
-            self.pace.receive(context.now);
-        }
-    }
-
-    fn read_body(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
-        let Phase::Body(incoming) = &mut self.phase else { return Turn::Again };
-        let progress = match incoming.decode(inbox.rest_mut(), context.limits) {
-            Ok(progress) => progress,
-            Err(violation) => return self.stop_at(violation, inbox, context),
-        };
-        let Incoming { mut reply, purpose, .. } = *incoming;
-        let is_one = matches!(purpose, Purpose::Publish | Purpose::Settings);
-        let is_in_place = progress.is_done && is_one && self.body.is_empty();
-        if purpose != Purpose::Discard && !is_in_place {
-            self.body.extend_from_slice(&inbox.rest()[..progress.produced]);
-        }
-        if !progress.is_done {
-            inbox.take(progress.consumed);
-            self.pace.receive(context.now);
-            self.say_continue(context);
-            return Turn::NeedBytes;
-        }
-        self.phase = Phase::Head;
-        self.is_continue_due = false;
-        self.pace.complete(context.now);
-        reply.decoded_ns = context.now.mono_ns;
-        reply.body_bytes =
-            u32::try_from(if is_in_place { progress.produced } else { self.body.len() }).unwrap_or(u32::MAX);
-        let place = if is_in_place {
-            Place::Inbox { consumed: progress.consumed, produced: progress.produced }
-        } else {
-            inbox.take(progress.consumed);
-            Place::Gathered
-        };
-        match purpose {
-            Purpose::Publish => {
-                let (token, tenant) = (self.answers.push(reply), reply.tenant);
-                Turn::Publish { token, tenant, encoding: reply.request_encoding, place }
-            }
-            Purpose::Settings => {
-                let (token, tenant) = (self.answers.push(reply), reply.tenant);
-                Turn::Settings { token, tenant, encoding: reply.request_encoding, place }
-            }
-            Purpose::Batch => self.begin_batch(reply, context),
-            Purpose::Ruled => match std::mem::replace(&mut self.kept, Kept::Nothing) {
-                Kept::Ruled(pending) => self.judge(reply, *pending, context),
-                _ => Turn::Again,
-            },
-            Purpose::Discard => Turn::Again,
-        }
-    }
-
     pub(super) fn begin_batch(&mut self, reply: Reply, context: &mut Context<'_>) -> Turn {
         let token = self.answers.push(reply);
         let body = std::mem::take(&mut self.body);
@@ -699,7 +402,7 @@ impl HttpSession {
     }
 
     /// Gives out the next line of the batch. `None`: there is no batch, or all of its lines are out.
-    fn dispatch_batch(&mut self, context: &mut Context<'_>) -> Option<Turn> {
+    pub(super) fn dispatch_batch(&mut self, context: &mut Context<'_>) -> Option<Turn> {
         let batch = self.batch.as_mut()?;
         if !batch.is_dispatched() && batch.results.unanswered() >= context.limits.unanswered_max {
             return Some(Turn::Wait);
@@ -740,13 +443,13 @@ impl HttpSession {
     }
 
     /// The request cannot be read to its end: its refusal is the last response, and what follows is not looked at.
-    fn stop_at(&mut self, violation: Violation, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
+    pub(super) fn stop_at(&mut self, violation: Violation, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
         inbox.take(inbox.len());
         self.refuse_unread(violation, context);
         Turn::Again
     }
 
-    fn refuse_unread(&mut self, violation: Violation, context: &mut Context<'_>) {
+    pub(super) fn refuse_unread(&mut self, violation: Violation, context: &mut Context<'_>) {
         let reply = match &self.phase {
             Phase::Body(Incoming { purpose, reply, .. }) if *purpose != Purpose::Discard => {
                 Reply { closes: true, ..*reply }
@@ -759,7 +462,7 @@ impl HttpSession {
         self.forget_request(context);
     }
 
-    fn forget_request(&mut self, context: &Context<'_>) {
+    pub(super) fn forget_request(&mut self, context: &Context<'_>) {
         self.scan.restart();
         self.body = Vec::new();
         self.kept = Kept::Nothing;
@@ -768,7 +471,7 @@ impl HttpSession {
     }
 
     /// No more of the request is taken now. That it lies around is our doing: its time stops.
-    fn wait(&mut self) -> Turn {
+    pub(super) fn wait(&mut self) -> Turn {
         self.pace.wait();
         Turn::Wait
     }
@@ -782,7 +485,7 @@ impl HttpSession {
     }
 
     /// Asks for the body, once every response before it has left.
-    fn say_continue(&mut self, context: &mut Context<'_>) {
+    pub(super) fn say_continue(&mut self, context: &mut Context<'_>) {
         if self.is_continue_due && self.answers.is_empty() {
             self.is_continue_due = false;
             context.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
@@ -795,7 +498,7 @@ impl HttpSession {
     }
 
     /// Empties the body buffer; a large one is given back.
-    fn drop_body(&mut self) {
+    pub(super) fn drop_body(&mut self) {
         if self.body.capacity() > BODY_KEPT_BYTES_MAX {
             self.body = Vec::new();
         } else {

@@ -4,7 +4,7 @@ use super::{close, frame};
 use crate::access_log::{AccessLog, Socket};
 use crate::codec::{self, Encoding};
 use crate::time::NS_PER_MS;
-use crate::{Context, ErrorCode, Limits, Now, Refusal, Telemetry, Violation};
+use crate::{Context, ErrorCode, Limits, Now, Refusal, Telemetry, TenantId, Violation};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
 /// Bytes of the outbox past which a pong waits until they are written. A peer that pings and never reads can thus not
@@ -25,6 +25,8 @@ pub(super) struct Link {
     since_ns: u64,
     /// The payload of the latest ping, when its pong has to wait.
     held_pong: Option<Vec<u8>>,
+    /// Whose figures include it.
+    tenant: TenantId,
     /// What the access log's lines say of it; absent while that log is off.
     pub(super) socket: Option<Box<Socket>>,
 }
@@ -53,8 +55,18 @@ impl Link {
             is_counted: true,
             since_ns: context.now.mono_ns,
             held_pong: None,
+            tenant: TenantId::DEFAULT,
             socket: None,
         }
+    }
+
+    /// From here on it is counted for a tenant too.
+    pub(super) fn belong_to(&mut self, tenant: TenantId, telemetry: &mut Telemetry) {
+        self.tenant = tenant;
+        telemetry.tenants.count(tenant, |tenant| {
+            tenant.connections_total += 1;
+            tenant.connections_active += 1;
+        });
     }
 
     /// Messages go both ways.
@@ -114,6 +126,7 @@ impl Link {
 
     fn tell(&mut self, refusal: &Refusal<'_>, reference: Option<&[u8]>, context: &mut Context<'_>) {
         count(refusal.code, self.encoding, context.telemetry);
+        context.telemetry.tenants.count(self.tenant, |tenant| tenant.errors += 1);
         let expected_bytes = ERROR_BYTES_EXPECTED + reference.map_or(0, <[u8]>::len);
         let encoding = self.encoding;
         self.say(expected_bytes, context, |out| codec::encode_error(encoding, refusal, reference, out));
@@ -205,6 +218,9 @@ impl Link {
         if self.is_counted {
             self.is_counted = false;
             telemetry.ws.connections_active = telemetry.ws.connections_active.saturating_sub(1);
+            telemetry.tenants.count(self.tenant, |tenant| {
+                tenant.connections_active = tenant.connections_active.saturating_sub(1);
+            });
         }
         if let Some(mut socket) = self.socket.take() {
             socket.disconnect(now, log);

@@ -13,7 +13,9 @@ use crate::http::{count_failure, decode_body, hello, result_of};
 use crate::ids::Token;
 use crate::limiter::{Bucket, Rate};
 use crate::policy::Scope;
-use crate::rules::{Continuation, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule, RuleError};
+use crate::rules::{
+    Continuation, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule, RuleError,
+};
 use crate::session::Step;
 use serde_json::Value;
 use std::collections::VecDeque;
@@ -178,7 +180,9 @@ impl Ruled {
                     }
                 }
             }
-            FrameRequest::Enqueue { .. } => Err(RuleError::new(ErrorCode::ServerDraining, "the server is shutting down")),
+            FrameRequest::Enqueue { .. } => {
+                Err(RuleError::new(ErrorCode::ServerDraining, "the server is shutting down"))
+            }
             FrameRequest::Stats { stream } => match codec::check_stream_name(&stream, context.limits) {
                 Ok(()) => {
                     let token = wait(continuation, &mut self.waiting, unanswered);
@@ -223,7 +227,8 @@ impl Ruled {
                 }
             }
             FrameRequest::Subscribe { .. } => {
-                let message = "a connection subscribes with its handshake: let the rule's `when.ws` be about connecting";
+                let message =
+                    "a connection subscribes with its handshake: let the rule's `when.ws` be about connecting";
                 Err(RuleError::new(ErrorCode::UnknownOp, message))
             }
         };

@@ -169,7 +169,7 @@ impl Server {
 
     /// Waits until the server says on standard error that it is stopping.
     pub(crate) fn is_stopping(&self) {
-        let line = self.process.stderr.line_with("stopping: no new connections");
+        let line = self.process.stderr.line_with("stopping: no new work");
         assert!(line.is_some(), "the server is not stopping after {PATIENCE:?}\n{}", self.process.words());
     }
 }
