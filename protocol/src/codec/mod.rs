@@ -26,8 +26,8 @@ mod slot;
 mod transcode;
 mod usual;
 
-pub(crate) use decoded_size::check as check_decoded_size;
 pub use dead_letter::{DeadLetter, dead_letter_original, encode_dead_letter};
+pub(crate) use decoded_size::check as check_decoded_size;
 pub use name::{LastStream, check_group_name, check_stream_name};
 pub use options::check_deliver_at;
 pub(crate) use options::is_dedup_id;
@@ -37,10 +37,10 @@ use crate::command::{From, Nack, Publish, Targets};
 use crate::error::Violation;
 use crate::ids::Seq;
 use crate::limits::Limits;
-use reader::Reader;
 use crate::policy::Drain;
 use crate::streams::{GroupSettings, StreamSettings, Subscribed};
 use crate::{Delivery, Receipt, Refusal, StreamStats};
+use reader::Reader;
 
 /// An encoding of messages on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

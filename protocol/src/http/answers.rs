@@ -164,7 +164,13 @@ impl Answers {
         if let Some(first) = self.waiting.front() {
             let reply = Reply { closes: true, ..first.reply };
             let refusal = Refusal { code: violation.code, message: violation.message.clone(), retry_after_ms: None };
-            response::write(reply, self.origins.text(reply.origin), self.notes.as_deref(), Outcome::Refusal(&refusal, Extra::None), context);
+            response::write(
+                reply,
+                self.origins.text(reply.origin),
+                self.notes.as_deref(),
+                Outcome::Refusal(&refusal, Extra::None),
+                context,
+            );
         }
         *self = Self { is_stopped: true, first: self.first, ..Self::default() };
     }

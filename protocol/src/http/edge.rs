@@ -7,16 +7,17 @@
 //! Where an account of the limiter is kept by another shard, the request stays where it is until that has answered. What it
 //! has passed by then is noted, so it never pays twice; neither does one that moves to another shard with its socket.
 
+use super::credentials::permit;
+use super::guards::{check_body, check_head_bytes};
 use super::head::RequestHead;
-use super::target::parameter;
+use super::response::Extra;
 use crate::answer::{Answer, Refusal};
 use crate::context::Context;
-use crate::error::{ErrorCode, Violation};
-use crate::http::response::Extra;
+use crate::error::ErrorCode;
 use crate::ids::{TenantId, Token};
 use crate::limiter::{Allowance, Category, Charge, Gate, Rate, Subject, Verdict};
-use crate::policy::{Denial, Identity, Need, Policy, Principal, Refused, Scope};
-use crate::rules::{Headers as _, RateBy, RuleRate};
+use crate::policy::{Identity, Need, Policy, Principal, Scope};
+use crate::rules::{RateBy, RuleRate};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
 use crate::time::{NS_PER_MS, Now};
@@ -128,7 +129,7 @@ pub(super) enum Halt {
 }
 
 impl Halt {
-    fn because(code: ErrorCode, message: impl Into<Cow<'static, str>>, extra: Extra) -> Self {
+    pub(super) fn because(code: ErrorCode, message: impl Into<Cow<'static, str>>, extra: Extra) -> Self {
         Self::Refuse(Refusal { code, message: message.into(), retry_after_ms: None }, extra)
     }
 }
@@ -409,192 +410,10 @@ const fn extra_of(charge: &Charge) -> Extra {
     }
 }
 
-/// Who has sent a request. `may_hide`: the token may stand in the query or among the subprotocols, since browsers let a page
-/// set no header fields there.
-///
-/// # Errors
-/// `BadFraming` when there are two tokens, `InvalidField` for a query that cannot be read.
-pub(super) fn caller(
-    head: &RequestHead<'_, '_>,
-    may_hide: bool,
-    context: &mut Context<'_>,
-) -> Result<Caller, Violation> {
-    let policy = context.policy;
-    let address = if policy.proxies.trusts(context.peer) {
-        let values = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
-        policy.proxies.client(context.peer, values.map(|header| header.value))
-    } else {
-        context.peer
-    };
-    if policy.access.is_absent() {
-        return Ok(Caller { address, identity: Identity::Anonymous });
-    }
-    let now = context.now;
-    let identify = |token| policy.access.identify(token, &policy.tenants, now);
-    let shown = shown_token(head)?;
-    let identity = match shown {
-        Shown::Token(token) => identify(Some(token)),
-        Shown::Nothing if may_hide => match parameter(head.target.query, "access_token")? {
-            Some(token) => identify(Some(token.as_bytes())),
-            None => identify(head.fields.handshake.offered.bearer()),
-        },
-        Shown::Nothing => identify(None),
-        Shown::Another => Identity::Denied(Denial::Unknown),
-    };
-    // The control shard fetches the set anew.
-    context.telemetry.unknown_keys += u64::from(identity == Identity::Denied(Denial::UnknownKey));
-    Ok(Caller { address, identity })
-}
-
-/// The token in the header fields.
-enum Shown<'b> {
-    Nothing,
-    Token(&'b [u8]),
-    /// A credential of another scheme.
-    Another,
-}
-
-fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
-    let mut authorization = None;
-    let mut x_token = None;
-    for header in head.headers {
-        let slot = match header.name.len() {
-            13 if header.name.eq_ignore_ascii_case("authorization") => &mut authorization,
-            7 if header.name.eq_ignore_ascii_case("x-token") => &mut x_token,
-            _ => continue,
-        };
-        if slot.replace(header.value).is_some() {
-            return Err(Violation::new(ErrorCode::BadFraming, "there are two Authorization or two X-Token fields"));
-        }
-    }
-    Ok(match (authorization, x_token) {
-        (Some(value), _) => match value.split_at_checked(7) {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Shown::Token(token.trim_ascii()),
-            _ => Shown::Another,
-        },
-        (None, Some(token)) => Shown::Token(token),
-        (None, None) => Shown::Nothing,
-    })
-}
-
-/// What a path asks of those who come.
-pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Policy) -> Need {
-    let Some(route) = route else {
-        // They come with a later version, and are not open before they do anything.
-        let is_to_come = matches!(head.target.path, "/v1/upload" | "/v1/queue");
-        return if is_to_come { Need::Token } else { Need::Nothing };
-    };
-    match route.endpoint() {
-        Endpoint::Health | Endpoint::Other => Need::Nothing,
-        Endpoint::Metrics | Endpoint::Histograms if policy.access.protects_metrics => Need::Token,
-        Endpoint::Metrics | Endpoint::Histograms => Need::Nothing,
-        Endpoint::Admin => Need::Admin,
-        // Heartbeats are for everybody, messages are not.
-        Endpoint::Live if parameter(head.target.query, "stream").is_ok_and(|stream| stream.is_none()) => Need::Nothing,
-        _ => Need::Token,
-    }
-}
-
-/// Lets somebody in.
-///
-/// # Errors
-/// 401 or 403, in a sentence that says how to send a token.
-pub(super) fn permit(identity: Identity, need: Need, policy: &Policy) -> Result<Permit, Halt> {
-    const HOW: &str = "send a valid token: `Authorization: Bearer TOKEN` or `X-Token: TOKEN`";
-    let refused = match policy.access.admit(identity, need) {
-        Ok(principal) => {
-            let scope = if let Identity::Known(_) = identity { principal.scope() } else { Scope::Server };
-            return Ok(Permit { principal, scope });
-        }
-        Err(refused) => refused,
-    };
-    Err(match refused {
-        Refused::Missing => Halt::because(ErrorCode::Unauthorized, HOW, Extra::Challenge("Bearer")),
-        Refused::Denied(denial) => {
-            let message = format!("{}; {HOW}", denial.sentence());
-            Halt::because(ErrorCode::Unauthorized, message, Extra::Challenge("Bearer error=\"invalid_token\""))
-        }
-        Refused::NoTenant => Halt::because(ErrorCode::Forbidden, Denial::Tenant.sentence(), Extra::None),
-        Refused::NotAdmin => {
-            let message = "this token may not look at the whole server or change it: use the control token";
-            Halt::because(ErrorCode::Forbidden, message, Extra::None)
-        }
-    })
-}
-
 fn is_refused_when_draining(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Policy) -> bool {
     match route {
         Some(route) if route.endpoint() == Endpoint::Health => false,
         Some(route) => policy.drain.rejects_all || route.is_refused_when_draining(head.method),
         None => policy.drain.rejects_all,
-    }
-}
-
-/// Bytes of header fields, names and values, and of cookies.
-fn check_head_bytes(head: &RequestHead<'_, '_>, policy: &Policy) -> Result<(), Halt> {
-    let guards = &policy.guards;
-    // The head is longer than all of its fields together.
-    if head.len <= guards.header_bytes_max && head.len <= guards.cookie_bytes_max {
-        return Ok(());
-    }
-    let (mut all, mut cookies) = (0, 0);
-    for header in head.headers {
-        all += header.name.len() + header.value.len();
-        if header.name.eq_ignore_ascii_case("cookie") {
-            cookies += header.value.len();
-        }
-    }
-    let refuse = |code, what: &str, size: usize, limit: usize| {
-        let message = format!("the {what} have {size} bytes, and may have {limit}: send fewer");
-        Err(Halt::because(code, message, Extra::Size { size: size as u64, limit: limit as u64 }))
-    };
-    if all > guards.header_bytes_max {
-        return refuse(ErrorCode::HeadersTooLarge, "header fields", all, guards.header_bytes_max);
-    }
-    if cookies > guards.cookie_bytes_max {
-        return refuse(ErrorCode::CookieTooLarge, "cookies", cookies, guards.cookie_bytes_max);
-    }
-    Ok(())
-}
-
-/// Media types of files: they are not taken but as uploads.
-const BINARY_TYPES: [&str; 13] = [
-    "application/octet-stream",
-    "application/pdf",
-    "application/zip",
-    "application/x-tar",
-    "application/gzip",
-    "image/jpeg",
-    "image/png",
-    "image/gif",
-    "image/webp",
-    "video/mp4",
-    "video/mpeg",
-    "audio/mpeg",
-    "audio/wav",
-];
-
-/// Size and kind of a body that is no upload.
-fn check_body(head: &RequestHead<'_, '_>, policy: &Policy) -> Result<(), Halt> {
-    let guards = &policy.guards;
-    let may_have_body = matches!(head.method_text, "POST" | "PUT") && head.target.path != "/v1/upload";
-    if !may_have_body {
-        return Ok(());
-    }
-    if guards.refuses_binary {
-        let media_type = head.headers.field("content-type").unwrap_or_default();
-        let end = memchr::memchr(b';', media_type).unwrap_or(media_type.len());
-        let media_type = media_type[..end].trim_ascii();
-        if let Some(binary) = BINARY_TYPES.iter().find(|binary| media_type.eq_ignore_ascii_case(binary.as_bytes())) {
-            return Err(Halt::because(ErrorCode::PayloadTooLarge, format!("{binary} is a binary type"), Extra::Upload));
-        }
-    }
-    match head.fields.framing {
-        super::fields::Framing::Length(bytes) if bytes > guards.large_bytes => {
-            let mb = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
-            let message = format!("{:.2}MB exceeds {}MB threshold", mb(bytes), mb(guards.large_bytes));
-            Err(Halt::because(ErrorCode::PayloadTooLarge, message, Extra::Upload))
-        }
-        _ => Ok(()),
     }
 }

@@ -9,10 +9,10 @@ use crate::context::Context;
 use crate::error::Violation;
 use crate::ids::Token;
 use crate::policy::Principal;
-use crate::streams::Subscribed;
-use crate::telemetry::{Endpoint, Telemetry};
 use crate::policy::Scope;
 use crate::rules::Continuation;
+use crate::streams::Subscribed;
+use crate::telemetry::{Endpoint, Telemetry};
 use crate::ws::{ByRules, Role};
 use base64::Engine as _;
 
@@ -144,7 +144,7 @@ pub(super) struct Upgrade {
     pub(super) hello: Option<Box<Subscribed>>,
     /// What rules have made of it.
     pub(super) by_rules: Option<Box<ByRules>>,
-    /// The subscription that a rule asks for, and what it does afterwards.
+    /// The query of the subscription that a rule asks for, then the stream that it names, and what it does afterwards.
     pub(super) subscription: Option<Box<(String, Continuation)>>,
     /// What its documents may tell.
     pub(super) scope: Scope,

@@ -2,7 +2,8 @@
 
 use super::answers::Answers;
 use super::body::{Kept, Purpose};
-use super::edge::{self, Caller, Edge, Halt, Permit};
+use super::credentials;
+use super::edge::{Caller, Edge, Halt, Permit};
 use super::fields::{Expectation, Fields, Framing};
 use super::handshake::{Upgrade, Wish};
 use super::head::{self, Method, RequestHead, bad};
@@ -122,9 +123,11 @@ pub(super) fn decide(
     let wish = if route.is_none_or(Route::is_websocket) { fields.handshake.wish(head.method) } else { Wish::Absent };
     let is_handshake = matches!(wish, Wish::Valid);
     let may_hide_token = is_handshake || route == Some(Route::Live);
-    let caller = match edge::caller(head, may_hide_token, context) {
+    let caller = match credentials::caller(head, may_hide_token, context) {
         Ok(caller) => caller,
-        Err(violation) if violation.code == ErrorCode::BadFraming => return Plan { action: Action::Stop(violation), ..plan },
+        Err(violation) if violation.code == ErrorCode::BadFraming => {
+            return Plan { action: Action::Stop(violation), ..plan };
+        }
         Err(violation) => return Plan { action: Action::Refuse(violation.into(), Extra::None), ..plan },
     };
     plan.caller = Some(caller);
@@ -140,7 +143,7 @@ pub(super) fn decide(
     let may_ask = matches!(plan.reply.origin, Origin::Kept(_));
     let view = view_of(head, policy.tenants.name(caller.tenant()), context.now.unix_ms);
     let candidates = policy.rules.request(&view);
-    let need = ruled::need(&candidates, edge::need(head, route, policy));
+    let need = ruled::need(&candidates, credentials::need(head, route, policy));
     plan.action = match edge.examine(head, route, &caller, may_ask, need, context) {
         Ok(permit) => {
             plan.scope = permit.scope;
@@ -377,9 +380,7 @@ fn decide_upgrade(
         (_, Err(Halt::Ask(charge))) => return Action::Charge(charge),
         (Some(violation), _) => (Permit::ANYBODY, Some(violation)),
         (None, Ok(permit)) => (permit, None),
-        (None, Err(Halt::Refuse(refusal, _))) => {
-            (Permit::ANYBODY, Some(Violation::new(refusal.code, refusal.message)))
-        }
+        (None, Err(Halt::Refuse(refusal, _))) => (Permit::ANYBODY, Some(Violation::new(refusal.code, refusal.message))),
         (None, Err(Halt::Preflight)) => (Permit::ANYBODY, None),
     };
     let (opening, subscription) = match ruled {
@@ -434,7 +435,11 @@ impl RuledHandshake {
     }
 
     /// What the connection begins with, and the subscription that decides whether it does.
-    fn open(self, is_known: bool, context: &mut Context<'_>) -> (Option<Box<ByRules>>, Option<Box<(String, Continuation)>>) {
+    fn open(
+        self,
+        is_known: bool,
+        context: &mut Context<'_>,
+    ) -> (Option<Box<ByRules>>, Option<Box<(String, Continuation)>>) {
         if let Some(rule) = ruled::rule_of(&self.outcome) {
             context.telemetry.count_rule(rule.index());
         }
@@ -485,7 +490,7 @@ fn admit_upgrade(
         Some(false) => Need::Nothing,
         Some(true) | None => Need::Token,
     };
-    let permit = edge::permit(caller.identity, need, context.policy)?;
+    let permit = credentials::permit(caller.identity, need, context.policy)?;
     if let Some(rate) = rule.and_then(|rule| rule.rate().map(|rate| (rule.index() as u32, *rate))) {
         edge.admit_to_rule(caller, rate.0, &rate.1, context)?;
     }

@@ -52,7 +52,8 @@ impl RecentHead {
         if head.len() > HEAD_BYTES_MAX || length.is_empty() {
             return recent;
         }
-        let mut recent = recent.unwrap_or_else(|| Box::new(Self { bytes: Vec::new(), length: 0..0, reply, known, noted: Vec::new() }));
+        let mut recent = recent
+            .unwrap_or_else(|| Box::new(Self { bytes: Vec::new(), length: 0..0, reply, known, noted: Vec::new() }));
         recent.bytes.clear();
         recent.bytes.extend_from_slice(head);
         recent.length = length;
@@ -99,8 +100,9 @@ impl RecentHead {
         }
         let head_bytes = self.bytes.len() - self.length.len() + digits;
         let is_same = digits > 0 && rest_from_length[digits..].starts_with(after_length);
-        let is_within_limits =
-            body_bytes > 0 && body_bytes <= bytes_max.min(limits.body_bytes_max as u64) && head_bytes <= limits.head_bytes_max;
+        let is_within_limits = body_bytes > 0
+            && body_bytes <= bytes_max.min(limits.body_bytes_max as u64)
+            && head_bytes <= limits.head_bytes_max;
         (is_same && is_within_limits).then_some(Repeated { head_bytes, body_bytes, reply: self.reply })
     }
 }

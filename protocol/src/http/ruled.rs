@@ -2,7 +2,8 @@
 //! [`crate::rules`]; its steps recur here by their numbers.
 
 use super::body::Kept;
-use super::edge::{self, Caller, Edge, Halt, Permit};
+use super::credentials;
+use super::edge::{Caller, Edge, Halt, Permit};
 use super::handshake::Upgrade;
 use super::plan::Action;
 use super::response::{Extra, Outcome, Reply};
@@ -106,7 +107,7 @@ pub(super) fn enforce(
     context: &mut Context<'_>,
 ) -> Result<(), Halt> {
     if rule.auth_required() == Some(true) && !matches!(caller.identity, Identity::Known(_)) {
-        edge::permit(caller.identity, Need::Token, context.policy)?;
+        credentials::permit(caller.identity, Need::Token, context.policy)?;
     }
     match rule.rate() {
         Some(rate) => edge.admit_to_rule(caller, rule.index() as u32, rate, context),
@@ -139,7 +140,14 @@ impl Pending {
             Action::Refuse(refusal, extra) => Native::Refuse(refusal, extra),
             other => return Err(other),
         };
-        Ok(Box::new(Self { candidates, head: KeptHead::of(head), native, caller: *caller, scope: permit.scope, has_key }))
+        Ok(Box::new(Self {
+            candidates,
+            head: KeptHead::of(head),
+            native,
+            caller: *caller,
+            scope: permit.scope,
+            has_key,
+        }))
     }
 }
 
@@ -173,7 +181,8 @@ impl HttpSession {
         let body = match decode(reply.request_encoding, &self.body, context) {
             Ok(None) => Body::Absent,
             Ok(Some(value)) => {
-                text = (reply.request_encoding == Encoding::Json).then(|| std::str::from_utf8(&self.body).ok()).flatten();
+                text =
+                    (reply.request_encoding == Encoding::Json).then(|| std::str::from_utf8(&self.body).ok()).flatten();
                 Body::Decoded { value, json: text }
             }
             Err(violation) => Body::Broken(RuleError::from(violation)),
@@ -262,7 +271,9 @@ impl HttpSession {
                 let token = self.answers.push(reply);
                 Turn::Settings { token, tenant, encoding: reply.request_encoding, place: Place::Gathered }
             }
-            Native::Query(route, query) => Turn::KeptQuery { token: self.answers.push(reply), tenant, scope, route, query },
+            Native::Query(route, query) => {
+                Turn::KeptQuery { token: self.answers.push(reply), tenant, scope, route, query }
+            }
             Native::Ask(command) => Turn::Ask { token: self.answers.push(reply), tenant, command },
             Native::Refuse(refusal, extra) => {
                 let token = self.answers.push(reply);
@@ -336,7 +347,11 @@ impl HttpSession {
             FrameRequest::Snapshot { view } => match View::of_name(&view) {
                 Some(view) => {
                     ruled.waiting.extend(continuation.map(|continuation| (token, continuation)));
-                    return Step::Command { token, tenant, command: Command::Report { report: Report::Snapshot(view), scope } };
+                    return Step::Command {
+                        token,
+                        tenant,
+                        command: Command::Report { report: Report::Snapshot(view), scope },
+                    };
                 }
                 None => {
                     let error = RuleError::new(ErrorCode::NotFound, format!("View not found: {view}"));
@@ -412,12 +427,9 @@ impl HttpSession {
 
 impl Upgrade {
     /// A rule has asked for the subscription that the handshake waited for: its answer is said first.
-    pub(super) fn finish_rule(&mut self, continuation: Continuation, answer: &Answer<'_>) {
+    pub(super) fn finish_rule(&mut self, stream: &str, continuation: Continuation, answer: &Answer<'_>) {
         let result = match answer {
-            Answer::Subscribed(_) => {
-                let stream = self.subject.as_ref().map(|subject| &subject.0);
-                Ok(json!({"subscribed": stream}))
-            }
+            Answer::Subscribed(_) => Ok(json!({"subscribed": stream})),
             other => result_of(other),
         };
         let finished = continuation.finish(result);

@@ -13,8 +13,8 @@ use crate::inbox::Inbox;
 use crate::limiter::Charge;
 use crate::policy::Scope;
 use crate::rules::{Continuation, FrameRequest};
-use crate::trace_context::TraceContext;
 use crate::surface::http::Route;
+use crate::trace_context::TraceContext;
 use std::ops::Range;
 
 /// The outcome of one look at the inbox.
@@ -23,12 +23,38 @@ pub(super) enum Turn {
     Wait,
     Again,
     Close,
-    Publish { token: Token, tenant: TenantId, encoding: Encoding, place: Place },
-    Line { token: Token, line: Range<usize> },
-    Settings { token: Token, tenant: TenantId, encoding: Encoding, place: Place },
-    Query { token: Token, tenant: TenantId, scope: Scope, route: Route, head_bytes: usize, query: Range<usize> },
+    Publish {
+        token: Token,
+        tenant: TenantId,
+        encoding: Encoding,
+        place: Place,
+    },
+    Line {
+        token: Token,
+        line: Range<usize>,
+    },
+    Settings {
+        token: Token,
+        tenant: TenantId,
+        encoding: Encoding,
+        place: Place,
+    },
+    Query {
+        token: Token,
+        tenant: TenantId,
+        scope: Scope,
+        route: Route,
+        head_bytes: usize,
+        query: Range<usize>,
+    },
     /// A query whose text the session has kept.
-    KeptQuery { token: Token, tenant: TenantId, scope: Scope, route: Route, query: String },
+    KeptQuery {
+        token: Token,
+        tenant: TenantId,
+        scope: Scope,
+        route: Route,
+        query: String,
+    },
     /// What a rule says to the broker.
     Frame {
         token: Token,
@@ -39,9 +65,22 @@ pub(super) enum Turn {
         continuation: Option<Continuation>,
     },
     Charge(Charge),
-    Ask { token: Token, tenant: TenantId, command: Box<StreamCommand<'static>> },
-    Live { reply: Reply, after: Option<Seq>, head_bytes: usize, query: Range<usize> },
-    Subscribe { upgrade: Box<Upgrade>, head_bytes: usize, query: Range<usize> },
+    Ask {
+        token: Token,
+        tenant: TenantId,
+        command: Box<StreamCommand<'static>>,
+    },
+    Live {
+        reply: Reply,
+        after: Option<Seq>,
+        head_bytes: usize,
+        query: Range<usize>,
+    },
+    Subscribe {
+        upgrade: Box<Upgrade>,
+        head_bytes: usize,
+        query: Range<usize>,
+    },
 }
 
 /// Where a complete body is.

@@ -155,7 +155,10 @@ pub(crate) fn query_command<'q>(
         Route::Report(report) => document(report),
         Route::Snapshot => {
             let view = parameter(query, "view")?.and_then(|name| View::of_name(&name));
-            view.map_or_else(|| Err(Violation::new(ErrorCode::NotFound, NO_SUCH_VIEW)), |view| document(Report::Snapshot(view)))
+            view.map_or_else(
+                || Err(Violation::new(ErrorCode::NotFound, NO_SUCH_VIEW)),
+                |view| document(Report::Snapshot(view)),
+            )
         }
         Route::AdminReload => Ok(Command::Admin(AdminAction::Reload)),
         Route::AdminDrain => {

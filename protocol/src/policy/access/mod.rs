@@ -197,8 +197,10 @@ impl Access {
     /// # Errors
     /// A token that cannot be told apart, sent, or kept; a tenant that does not exist; a key that cannot be used.
     pub fn new(parts: &AccessParts, tenants: &Tenants) -> Result<Self, AccessError> {
-        let has_any =
-            !parts.tokens.is_empty() || !parts.tenant_tokens.is_empty() || parts.control_token.is_some() || parts.jwt.is_some();
+        let has_any = !parts.tokens.is_empty()
+            || !parts.tenant_tokens.is_empty()
+            || parts.control_token.is_some()
+            || parts.jwt.is_some();
         let tokens = if has_any { Some(Arc::new(Tokens::new(parts, tenants)?)) } else { None };
         let jwt = parts.jwt.as_ref().map(Jwt::new).transpose()?.map(Arc::new);
         let has_control_token = parts.control_token.is_some();

@@ -1,0 +1,124 @@
+//! Who sends a request, and whether that is enough for what it asks for. Functions of the head and the policy, no state.
+
+use super::edge::{Caller, Halt, Permit};
+use super::head::RequestHead;
+use super::response::Extra;
+use super::target::parameter;
+use crate::context::Context;
+use crate::error::{ErrorCode, Violation};
+use crate::policy::{Denial, Identity, Need, Policy, Refused, Scope};
+use crate::surface::http::Route;
+use crate::telemetry::Endpoint;
+
+/// Who has sent a request. `may_hide`: the token may stand in the query or among the subprotocols, since browsers let a page
+/// set no header fields there.
+///
+/// # Errors
+/// `BadFraming` when there are two tokens, `InvalidField` for a query that cannot be read.
+pub(super) fn caller(
+    head: &RequestHead<'_, '_>,
+    may_hide: bool,
+    context: &mut Context<'_>,
+) -> Result<Caller, Violation> {
+    let policy = context.policy;
+    let address = if policy.proxies.trusts(context.peer) {
+        let values = head.headers.iter().filter(|header| header.name.eq_ignore_ascii_case("x-forwarded-for"));
+        policy.proxies.client(context.peer, values.map(|header| header.value))
+    } else {
+        context.peer
+    };
+    if policy.access.is_absent() {
+        return Ok(Caller { address, identity: Identity::Anonymous });
+    }
+    let now = context.now;
+    let identify = |token| policy.access.identify(token, &policy.tenants, now);
+    let shown = shown_token(head)?;
+    let identity = match shown {
+        Shown::Token(token) => identify(Some(token)),
+        Shown::Nothing if may_hide => match parameter(head.target.query, "access_token")? {
+            Some(token) => identify(Some(token.as_bytes())),
+            None => identify(head.fields.handshake.offered.bearer()),
+        },
+        Shown::Nothing => identify(None),
+        Shown::Another => Identity::Denied(Denial::Unknown),
+    };
+    // The control shard fetches the set anew.
+    context.telemetry.unknown_keys += u64::from(identity == Identity::Denied(Denial::UnknownKey));
+    Ok(Caller { address, identity })
+}
+
+/// The token in the header fields.
+enum Shown<'b> {
+    Nothing,
+    Token(&'b [u8]),
+    /// A credential of another scheme.
+    Another,
+}
+
+fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
+    let mut authorization = None;
+    let mut x_token = None;
+    for header in head.headers {
+        let slot = match header.name.len() {
+            13 if header.name.eq_ignore_ascii_case("authorization") => &mut authorization,
+            7 if header.name.eq_ignore_ascii_case("x-token") => &mut x_token,
+            _ => continue,
+        };
+        if slot.replace(header.value).is_some() {
+            return Err(Violation::new(ErrorCode::BadFraming, "there are two Authorization or two X-Token fields"));
+        }
+    }
+    Ok(match (authorization, x_token) {
+        (Some(value), _) => match value.split_at_checked(7) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case(b"bearer ") => Shown::Token(token.trim_ascii()),
+            _ => Shown::Another,
+        },
+        (None, Some(token)) => Shown::Token(token),
+        (None, None) => Shown::Nothing,
+    })
+}
+
+/// What a path asks of those who come.
+pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Policy) -> Need {
+    let Some(route) = route else {
+        // They come with a later version, and are not open before they do anything.
+        let is_to_come = matches!(head.target.path, "/v1/upload" | "/v1/queue");
+        return if is_to_come { Need::Token } else { Need::Nothing };
+    };
+    match route.endpoint() {
+        Endpoint::Health | Endpoint::Other => Need::Nothing,
+        Endpoint::Metrics | Endpoint::Histograms if policy.access.protects_metrics => Need::Token,
+        Endpoint::Metrics | Endpoint::Histograms => Need::Nothing,
+        Endpoint::Admin => Need::Admin,
+        // Heartbeats are for everybody, messages are not.
+        Endpoint::Live if parameter(head.target.query, "stream").is_ok_and(|stream| stream.is_none()) => Need::Nothing,
+        _ => Need::Token,
+    }
+}
+
+/// Lets somebody in.
+///
+/// # Errors
+/// 401 or 403, in a sentence that says how to send a token.
+pub(super) fn permit(identity: Identity, need: Need, policy: &Policy) -> Result<Permit, Halt> {
+    const HOW: &str = "send a valid token: `Authorization: Bearer TOKEN` or `X-Token: TOKEN`";
+    let refused = match policy.access.admit(identity, need) {
+        Ok(principal) => {
+            let scope = if let Identity::Known(_) = identity { principal.scope() } else { Scope::Server };
+            return Ok(Permit { principal, scope });
+        }
+        Err(refused) => refused,
+    };
+    Err(match refused {
+        Refused::Missing => Halt::because(ErrorCode::Unauthorized, HOW, Extra::Challenge("Bearer")),
+        Refused::Denied(denial) => {
+            let message = format!("{}; {HOW}", denial.sentence());
+            Halt::because(ErrorCode::Unauthorized, message, Extra::Challenge("Bearer error=\"invalid_token\""))
+        }
+        Refused::NoTenant => Halt::because(ErrorCode::Forbidden, Denial::Tenant.sentence(), Extra::None),
+        Refused::NotAdmin => {
+            let message = "this token may not look at the whole server or change it: use the control token";
+            Halt::because(ErrorCode::Forbidden, message, Extra::None)
+        }
+    })
+}
