@@ -37,7 +37,7 @@ fn a_subscription_completes_the_handshake_when_the_shard_agrees() {
         peer.commands,
         ["Subscribe(Subscribe { stream: \"agents/a\", encoding: MessagePack, credit: 5, refill_on_ack: true, \
           ack_wait_ms: Some(100), max_inflight: Some(9), group: None, \
-          from: First, ephemeral: false, hello: false, max_deliver: None })"]
+          from: First, ephemeral: false, auto_ack: false, hello: false, max_deliver: None })"]
     );
     assert!(peer.out.is_empty() && peer.is_waiting && !peer.session.is_idle());
     peer.answer_at(0);
