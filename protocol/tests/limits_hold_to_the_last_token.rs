@@ -253,9 +253,12 @@ fn a_tenant_has_all_of_its_connections_and_not_one_more() {
     assert!(connect(Peer { policy, accounts: gone.accounts, ..Peer::new() }).1);
 }
 
+/// A way for a connection to end, in words and in deeds.
+type Way = (&'static str, fn(&mut Peer));
+
 #[test]
 fn a_slot_comes_back_on_every_way_that_a_connection_ends() {
-    let ways: [(&str, fn(&mut Peer)); 6] = [
+    let ways: [Way; 6] = [
         ("the shard refuses the subscription", |peer| {
             peer.refusal = Some(conduit_protocol::Refusal {
                 code: ErrorCode::TooManyGroups,

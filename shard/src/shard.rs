@@ -107,6 +107,12 @@ impl Shard {
         }
     }
 
+    /// Its bounds.
+    #[must_use]
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
     /// The shard that owns a stream: ask before handing a command to `handle`.
     #[must_use]
     pub fn owner_of(&self, tenant: TenantId, stream: &str) -> ShardId {
@@ -150,13 +156,9 @@ impl Shard {
             Command::Nack(nack) => self.nack(now, origin.connection, nack, effects),
             Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),
             Command::Stream(command) => self.administer(now, origin, tenant, command, effects),
-            Command::Report(_) => refuse(
-                effects,
-                origin,
-                ErrorCode::Internal,
-                "reports are written by the control shard and never reach a data shard",
-                None,
-            ),
+            Command::Report { .. } | Command::Admin(_) | Command::Charge(_) => {
+                refuse(effects, origin, ErrorCode::Internal, "reports and charges are not for the core", None);
+            }
         }
     }
 
