@@ -136,7 +136,7 @@ fn lines_of_requests_allocate_nothing() {
 
 #[test]
 fn lines_of_messages_allocate_nothing() {
-    let frames: Vec<u8> = (0..60)
+    let frames: Vec<u8> = (1..=60)
         .flat_map(|n| {
             let ack = ws_wire::text(format!(r#"{{"ack":{n}}}"#));
             [ack, ws_wire::text(r#"{"ack":"m"}"#), ws_wire::text(r#"{"credit":1}"#), ws_wire::text(r#"{"nack":3}"#)]
