@@ -191,7 +191,7 @@ fn append_error(out: &mut Vec<u8>, code: ErrorCode, outcome: &Outcome<'_>) {
     append_text(out, "code", code.code().as_bytes());
     if !outcome.reason.is_empty() {
         let cut = outcome.reason.floor_char_boundary(REASON_BYTES_MAX);
-        append_text(out, "reason", outcome.reason[..cut].as_bytes());
+        append_text(out, "reason", &outcome.reason.as_bytes()[..cut]);
     }
     let Some((limit, actual)) = outcome.cap else { return };
     let violation = if code == ErrorCode::DepthExceeded { "depth" } else { "size" };

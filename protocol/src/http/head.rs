@@ -144,6 +144,7 @@ pub(super) fn offset(whole: &[u8], part: &[u8]) -> usize {
     (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what it borrows outlives it, and it is not needed again")]
 fn read<'h, 'b>(request: httparse::Request<'h, 'b>, len: usize) -> Result<RequestHead<'h, 'b>, Violation> {
     let target = target::parse(request.path.unwrap_or_default())?;
     let method = match request.method.unwrap_or_default() {

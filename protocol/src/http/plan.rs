@@ -407,6 +407,9 @@ fn decide_upgrade(
     Action::Upgrade { upgrade, query: asks_shard.then_some(query) }
 }
 
+/// The query of the subscription that a rule asks for, and what it does afterwards.
+type Subscription = Option<Box<(String, Continuation)>>;
+
 /// What rules make of a handshake.
 struct RuledHandshake {
     outcome: rules::Outcome,
@@ -435,11 +438,7 @@ impl RuledHandshake {
     }
 
     /// What the connection begins with, and the subscription that decides whether it does.
-    fn open(
-        self,
-        is_known: bool,
-        context: &mut Context<'_>,
-    ) -> (Option<Box<ByRules>>, Option<Box<(String, Continuation)>>) {
+    fn open(self, is_known: bool, context: &mut Context<'_>) -> (Option<Box<ByRules>>, Subscription) {
         if let Some(rule) = ruled::rule_of(&self.outcome) {
             context.telemetry.count_rule(rule.index());
         }

@@ -204,9 +204,8 @@ impl WsSession {
             if let Some(step) = admit(&mut self.party, payload, &mut self.link, context) {
                 return step;
             }
-            match ruled.decide(kind == Kind::Text, payload, &mut self.link, context) {
-                Some(Decided) => return Step::Again,
-                None => {}
+            if let Some(Decided) = ruled.decide(kind == Kind::Text, payload, &mut self.link, context) {
+                return Step::Again;
             }
             let Self { party, link, unanswered, last_stream, .. } = self;
             return operate(party, kind, payload, link, unanswered, last_stream, context);
