@@ -159,7 +159,8 @@ fn write_lines(file: &mut impl Write, torn: &mut Vec<u8>, lines: &[u8]) -> Resul
     let Err(error) = result else { return Ok(()) };
     let rest = &lines[written..];
     let is_torn = written > 0 && lines[written - 1] != b'\n';
-    let line_end = if is_torn { rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1) } else { 0 };
+    let line_end =
+        if is_torn { rest.iter().position(|byte| *byte == b'\n').map_or(rest.len(), |at| at + 1) } else { 0 };
     torn.extend_from_slice(&rest[..line_end]);
     Err((error, count_lines(&rest[line_end..])))
 }

@@ -134,7 +134,10 @@ impl LogWriter {
         while !self.thread.is_finished() {
             if patience.elapsed() > FINISH_MAX {
                 let bytes = self.shared.waiting_bytes.load(Ordering::Relaxed);
-                tracing::error!(bytes, "the last lines of the access logs were not written: the disk does not take them");
+                tracing::error!(
+                    bytes,
+                    "the last lines of the access logs were not written: the disk does not take them"
+                );
                 return;
             }
             thread::sleep(Duration::from_millis(1));

@@ -9,6 +9,7 @@ const OUTCOME: Outcome<'static> = Outcome {
     error: None,
     reason: "",
     cap: None,
+    is_admin: false,
     rule: "",
     decoded_ns: 0,
     bytes_in: 0,

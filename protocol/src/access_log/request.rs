@@ -9,7 +9,7 @@ use crate::codec::Encoding;
 use crate::error::ErrorCode;
 use crate::time::Now;
 use crate::trace::TraceParent;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// Bytes of a URL that a line shows. Of a longer one it says how long it was, in `urlBytes`.
 pub const URL_BYTES_MAX: usize = 1_024;
@@ -130,6 +130,8 @@ pub struct Outcome<'a> {
     pub reason: &'a str,
     /// What was exceeded, and by what: (limit, bytes or depth that came, when that is known).
     pub cap: Option<(u64, Option<u64>)>,
+    /// It went to the administration.
+    pub is_admin: bool,
     /// The rule that answered it; empty when none did.
     pub rule: &'a str,
     /// When its head was read, in `Now::mono_ns`.
@@ -146,7 +148,7 @@ impl AccessLog {
     /// Writes the line of a request. `note`: what is known of it; without one, `ip` is. Only while the log is on.
     pub fn request(&mut self, now: Now, note: Option<&[u8]>, ip: IpAddr, outcome: &Outcome<'_>) {
         let Some(share) = self.requests.admit_unnumbered(now) else { return };
-        self.line(LogFile::Http, now, event(outcome), |out| {
+        self.line(LogFile::Http, now, event(note, outcome), |out| {
             match note {
                 Some(note) => out.extend_from_slice(note),
                 None => append_unread(out, ip),
@@ -175,12 +177,14 @@ impl AccessLog {
 }
 
 /// The event of the earlier implementation that says what happened.
-fn event(outcome: &Outcome<'_>) -> &'static str {
+fn event(note: Option<&[u8]>, outcome: &Outcome<'_>) -> &'static str {
+    let asks_for = |path: &[u8]| note.is_some_and(|note| memchr::memmem::find(note, path).is_some());
     match (outcome.status, outcome.error) {
         (_, Some(ErrorCode::RequestTimeout)) => "http_timeout",
         (401, _) => "http_auth_failed",
         (429, Some(code)) if code.code().starts_with("Tenant") => "http_tenant_rate_limited",
         (403 | 413 | 414 | 417 | 426 | 429 | 431 | 501 | 503 | 505, _) => "http_request_rejected",
+        _ if outcome.is_admin && asks_for(b"\"path\":\"/v1/admin/reload\"") => "http_admin_reload",
         _ => "http_request_complete",
     }
 }

@@ -3,7 +3,7 @@ use crate::access_log::LogSettings;
 use serde_json::{Value, json};
 
 const REQUEST: Request<'static> = Request {
-    ip: IpAddr::V4(std::net::Ipv4Addr::new(192, 168, 1, 100)),
+    ip: IpAddr::V4(core::net::Ipv4Addr::new(192, 168, 1, 100)),
     method: b"POST",
     path: "/v1/enqueue",
     query: "",
@@ -16,6 +16,7 @@ const OUTCOME: Outcome<'static> = Outcome {
     error: None,
     reason: "",
     cap: None,
+    is_admin: false,
     rule: "",
     decoded_ns: 1_000_000,
     bytes_in: 1_024,
@@ -92,6 +93,18 @@ fn every_refusal_says_what_kind_it_is() {
     for code in ErrorCode::ALL {
         assert!(of(*code)["error"].as_str().is_some_and(|error| !error.is_empty()));
     }
+}
+
+#[test]
+fn a_reload_that_was_asked_for_has_a_name_of_its_own() {
+    let of = |path, status| {
+        let outcome = Outcome { is_admin: true, status, ..OUTCOME };
+        line(Some(&Request { path, ..REQUEST }), &outcome)["event"].as_str().unwrap().to_owned()
+    };
+    assert_eq!([of("/v1/admin/reload", 200), of("/v1/admin/reload", 207)], ["http_admin_reload"; 2]);
+    assert_eq!(of("/v1/admin/reload", 401), "http_auth_failed");
+    assert_eq!(of("/v1/admin/drain", 202), "http_request_complete");
+    assert_eq!(noted(&Request { path: "/v1/admin/reload", ..REQUEST })["event"], "http_request_complete");
 }
 
 #[test]

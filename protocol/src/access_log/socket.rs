@@ -11,7 +11,7 @@ use crate::error::ErrorCode;
 use crate::ids::Seq;
 use crate::time::{NS_PER_MS, Now};
 use crate::trace::TRACE_ID;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5).
 const ABNORMAL: u16 = 1006;

@@ -1,8 +1,8 @@
 use super::*;
 use crate::access_log::{LineFigures, LogBudget, LogBudgets, LogSettings};
+use core::net::Ipv4Addr;
 use serde_json::{Value, json};
 use smallvec::smallvec;
-use std::net::Ipv4Addr;
 
 const OPENING: Opening<'static> = Opening {
     ip: IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,7 +1,7 @@
 //! JSON by hand: members of one line, appended to bytes. Whatever a client sent, a line stays one line and valid JSON.
 
+use core::net::IpAddr;
 use std::io::Write;
-use std::net::IpAddr;
 
 /// Appends a JSON string without its quotation marks.
 #[inline]

@@ -215,6 +215,7 @@ fn log(
         Outcome::Answer(_) | Outcome::Batch(_) | Outcome::Ruled(_) | Outcome::EventStream | Outcome::Preflight => None,
     };
     let cap = match refusal.map(|refusal| refusal.code) {
+        _ if let Outcome::Refusal(_, Extra::Size { size, limit }) = outcome => Some((limit, Some(size))),
         Some(ErrorCode::PayloadTooLarge) => Some((context.limits.body_bytes_max as u64, None)),
         Some(ErrorCode::DepthExceeded) => Some((context.limits.depth_max as u64, None)),
         _ => None,
@@ -222,8 +223,10 @@ fn log(
     let line = access_log::Outcome {
         status,
         error: refusal.map(|refusal| refusal.code),
-        reason: refusal.map_or("", |refusal| &refusal.message),
+        // A rule's own words may hold what a client sent.
+        reason: refusal.filter(|_| reply.rule.is_none()).map_or("", |refusal| &refusal.message),
         cap,
+        is_admin: reply.endpoint == Endpoint::Admin,
         rule: reply.rule.and_then(|rule| context.policy.rules.id_at(rule)).unwrap_or_default(),
         decoded_ns: reply.decoded_ns,
         bytes_in: reply.body_bytes.into(),
