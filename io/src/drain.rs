@@ -84,7 +84,10 @@ impl Host {
                 let mut context = context!(self, connection);
                 connection.session.announce_drain(&mut context);
                 self.settle(id);
-            } else if connection.session.is_idle() {
+            } else if connection.session.is_idle()
+                && connection.opened_ns.saturating_add(SILENCE_NS) <= self.now.mono_ns
+            {
+                // A connection that has only just come may have its first request on the way.
                 self.close(id, &Violation::new(ErrorCode::ServerDraining, LEAVING));
             }
         }

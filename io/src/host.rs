@@ -13,8 +13,8 @@ use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report,
-    ShardId, Step, Telemetry, Violation,
+    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report, ShardId, Step,
+    Telemetry, Violation,
 };
 use conduit_shard::{Effect, Effects, Input, Limiter, Shard};
 use std::collections::VecDeque;
@@ -136,9 +136,7 @@ macro_rules! context {
             date: &mut $host.date,
             // A reload may let load balancers rest; then nothing at all is taken on, except by WebSockets.
             draining: $host.draining
-                || ($host.reload.is_resting
-                    && $host.policy.drain.rejects_all
-                    && !$connection.session.is_websocket()),
+                || ($host.reload.is_resting && $host.policy.drain.rejects_all && !$connection.session.is_websocket()),
         }
     }};
 }
@@ -492,7 +490,10 @@ impl Host {
         self.stats.handed_over_total += 1;
         // What earlier requests of this connection were answered leaves before the new owner writes.
         let earlier = outbox[written..].to_vec();
-        self.mesh.send(owner, MeshMessage::HandOver(Box::new(HandOver { fd: socket, peer, opened_ns, bytes, earlier, carried })));
+        self.mesh.send(
+            owner,
+            MeshMessage::HandOver(Box::new(HandOver { fd: socket, peer, opened_ns, bytes, earlier, carried })),
+        );
         self.tell_if_drained();
     }
 

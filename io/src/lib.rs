@@ -43,6 +43,6 @@ pub use data::check_data_dir;
 pub use disk::Files;
 pub use disk::directory::{DirectoryError, DirectoryView};
 pub use disk::layout::Layout;
-pub use error::ServeError;
 pub use egress::{Operation, Reloaded, Reloader};
+pub use error::ServeError;
 pub use serve::{Bound, serve};

@@ -146,10 +146,7 @@ mod tests {
         let sender = first.senders[1].as_ref().expect("a link");
         assert!(sender.try_send(MeshMessage::Drain { timeout_ms: 0 }).is_ok());
         assert!(sender.try_send(MeshMessage::Stop).is_ok());
-        assert!(matches!(
-            sender.try_send(wanted(3)),
-            Err(MeshMessage::SnapshotWanted { ticket: 3, .. })
-        ));
+        assert!(matches!(sender.try_send(wanted(3)), Err(MeshMessage::SnapshotWanted { ticket: 3, .. })));
         assert!(matches!(second.inbound.take(), Some(MeshMessage::Drain { .. })));
         assert!(matches!(second.inbound.take(), Some(MeshMessage::Stop)));
         assert!(second.inbound.take().is_none());

@@ -7,8 +7,8 @@ use crate::egress::{Egress, Operation};
 use crate::error::ServeError;
 use crate::host::Host;
 use crate::link::{Inbound, Links};
-use crate::log_writer::LogWriter;
 use crate::listener::{Listeners, bind_all};
+use crate::log_writer::LogWriter;
 use crate::mesh::Mesh;
 use crate::placement::place;
 use crate::preflight;
@@ -79,7 +79,18 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
         let beginning = beginning(config, index as u16, data.as_ref())?;
         let failed = log_failed.clone();
         let policy = policy.clone();
-        threads.push(start_shard(config, beginning, policy, writer.as_ref(), cpu, zero, links, sockets, ready.clone(), failed)?);
+        threads.push(start_shard(
+            config,
+            beginning,
+            policy,
+            writer.as_ref(),
+            cpu,
+            zero,
+            links,
+            sockets,
+            ready.clone(),
+            failed,
+        )?);
     }
     let links = links.next().expect("the last set is control's");
     threads.push(start_control(config, zero, links, egress, policy, signals, ready)?);

@@ -7,7 +7,7 @@ use crate::limits::Limits;
 use crate::policy::Policy;
 use crate::telemetry::Telemetry;
 use crate::time::Now;
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 /// The surroundings of one call into a session.
 #[derive(Debug)]

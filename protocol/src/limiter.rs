@@ -13,8 +13,8 @@ use crate::ids::{ShardId, TenantId};
 use crate::policy::TokenTag;
 use crate::telemetry::Endpoint;
 use crate::time::Now;
+use core::net::{IpAddr, Ipv6Addr};
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
 
 /// Whose allowance it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -311,8 +311,13 @@ fn answers_are_documents_and_what_is_new_is_created() {
 #[test]
 fn looking_at_messages_shows_their_envelopes_as_they_are() {
     let envelope = serde_json::value::RawValue::from_string(r#"{ "n": 1.0 }"#.into()).unwrap();
-    let message =
-        PeekedMessage { seq: 7, id: "m".into(), ts: "2026-01-01T00:00:00.000Z".into(), traceparent: None, envelope: RawJson(envelope) };
+    let message = PeekedMessage {
+        seq: 7,
+        id: "m".into(),
+        ts: "2026-01-01T00:00:00.000Z".into(),
+        traceparent: None,
+        envelope: RawJson(envelope),
+    };
     let answer = StreamAnswer::Messages(Messages { stream: "s".into(), messages: vec![message], next: Some(8) });
     let response = answered("", &answer);
     let wanted = r#"{"stream":"s","messages":[{"seq":7,"id":"m","ts":"2026-01-01T00:00:00.000Z","envelope":{ "n": 1.0 }}],"next":8}"#;

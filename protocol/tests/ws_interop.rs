@@ -73,7 +73,15 @@ impl Client {
 }
 
 fn delivery(encoding: Encoding, envelope: &[u8]) -> Delivery<'_> {
-    Delivery { id: b"m1", seq: Seq(3), attempt: 1, published: conduit_protocol::Now::default(), trace: None, encoding, envelope }
+    Delivery {
+        id: b"m1",
+        seq: Seq(3),
+        attempt: 1,
+        published: conduit_protocol::Now::default(),
+        trace: None,
+        encoding,
+        envelope,
+    }
 }
 
 #[test]

@@ -9,7 +9,12 @@ use conduit_shard::Input;
 fn bench() -> Bench {
     let mut bench = Bench::new(limits());
     bench.subscribe(1, "s", 5);
-    let named = Subscribe { group: Some("audit".into()), refill_on_ack: true, ack_wait_ms: Some(9_000), ..subscription("s", 3) };
+    let named = Subscribe {
+        group: Some("audit".into()),
+        refill_on_ack: true,
+        ack_wait_ms: Some(9_000),
+        ..subscription("s", 3)
+    };
     bench.command(2, Command::Subscribe(named));
     let own = Subscribe { ephemeral: true, ..subscription("s", 1) };
     bench.command(3, Command::Subscribe(own));
@@ -25,8 +30,11 @@ fn every_consumer_has_a_row() {
     let bench = bench();
     let rows = bench.shard.consumer_rows(None, 10);
     assert_eq!(rows.omitted, 0);
-    let seen: Vec<_> =
-        rows.rows.iter().map(|row| (row.connection, row.tenant.0, &*row.group, row.credit, row.inflight, row.is_ephemeral)).collect();
+    let seen: Vec<_> = rows
+        .rows
+        .iter()
+        .map(|row| (row.connection, row.tenant.0, &*row.group, row.credit, row.inflight, row.is_ephemeral))
+        .collect();
     assert_eq!(
         seen,
         [

@@ -112,7 +112,10 @@ mod tests {
 
     #[test]
     fn cells_fit_a_table() {
-        assert_eq!((cell(&json!(null)), cell(&json!("a\u{1b}")), cell(&json!(7))), ("-".into(), "a\\u{1b}".into(), "7".into()));
+        assert_eq!(
+            (cell(&json!(null)), cell(&json!("a\u{1b}")), cell(&json!(7))),
+            ("-".into(), "a\\u{1b}".into(), "7".into())
+        );
         assert_eq!(cell(&json!("x".repeat(48))).len(), 48);
         let cut = cell(&json!("x".repeat(49)));
         assert!(cut.len() == 48 && cut.ends_with("x..."), "{cut}");

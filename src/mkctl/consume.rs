@@ -133,7 +133,8 @@ fn tell(notice: &Notice, out: &mut Output) -> Result<(), Failure> {
             Ok(())
         }
         Notice::Drain(DrainNotice { retry_after_ms, alternates }) => {
-            let elsewhere: String = alternates.iter().map(|address| format!(", or go to {}", printable(address))).collect();
+            let elsewhere: String =
+                alternates.iter().map(|address| format!(", or go to {}", printable(address))).collect();
             out.remark(&format!("the server is going away: connect again in {retry_after_ms} ms{elsewhere}"));
             Ok(())
         }

@@ -22,7 +22,8 @@ fn told(socket: &mut Ws) -> Value {
 #[test]
 fn everybody_is_told_and_the_idle_are_closed_with_1001() {
     for shards in [1, 2] {
-        let mut server = Start::new().shards(shards).flags("--drain-alternates wss://b.example.com/v1/subscribe").serve();
+        let mut server =
+            Start::new().shards(shards).flags("--drain-alternates wss://b.example.com/v1/subscribe").serve();
         let mut sockets: Vec<Ws> = (0..12).map(|n| server.consume(&format!("s{n}"), "credit=1")).collect();
         sockets.extend((0..12).map(|_| server.publisher()));
         server.terminate();
@@ -95,7 +96,11 @@ fn reading_is_refused_too_when_that_is_wanted() {
     let refused = server.get("/v1/stats?stream=jobs");
     assert_eq!((refused.status, refused.code().as_str()), (503, "ServerDraining"));
     let health = server.get("/health");
-    assert_eq!((health.status, &health.json()["status"]), (503, &json!("draining")), "health always answers for itself");
+    assert_eq!(
+        (health.status, &health.json()["status"]),
+        (503, &json!("draining")),
+        "health always answers for itself"
+    );
     drop(consumer);
     assert_eq!(server.process.exit_code(), 0);
 }
@@ -154,9 +159,13 @@ fn mkctl_drains_and_waits() {
 #[test]
 fn a_consumer_that_mkctl_shows_is_told_where_to_go() {
     let mut server = Start::new().shards(1).flags("--drain-alternates wss://b.example.com").serve();
-    let mut consumer = crate::common::Process::start(
-        crate::common::foreign::mkctl_command(&server).args(["sub", "jobs", "--json", "--idle-ms", "19000"]),
-    );
+    let mut consumer = crate::common::Process::start(crate::common::foreign::mkctl_command(&server).args([
+        "sub",
+        "jobs",
+        "--json",
+        "--idle-ms",
+        "19000",
+    ]));
     eventually("a consumer", || {
         let rows = server.json("/v1/snapshot?view=consumers");
         (rows["rows"].as_array().is_some_and(|rows| rows.len() == 1)).then_some(())

@@ -21,8 +21,7 @@ impl Site {
     fn with(start: Start, files: &[(&str, &str)]) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{}-{number}", std::process::id()));
+        let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("reload-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).expect("a folder");
         for (name, text) in files {
             fs::write(folder.join(name), text).expect("a file");
@@ -46,7 +45,9 @@ impl Site {
     fn ask(&self, method: &str, target: &str, fields: &str) -> Response {
         let mut client = Http::connect(self.server.http);
         let fields = if fields.is_empty() { String::new() } else { format!("{fields}\r\n") };
-        client.send(format!("{method} {target} HTTP/1.1\r\nhost: conduit\r\n{fields}content-length: 0\r\n\r\n").as_bytes());
+        client.send(
+            format!("{method} {target} HTTP/1.1\r\nhost: conduit\r\n{fields}content-length: 0\r\n\r\n").as_bytes(),
+        );
         client.response()
     }
 
@@ -114,9 +115,9 @@ fn a_hundred_websockets_and_every_message_outlive_many_reloads() {
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for stream in 0..STREAMS {
-            let (server, is_over) = (&site.server, &is_over);
+            let (address, is_over) = (site.server.http, &is_over);
             scope.spawn(move || {
-                let mut client = Http::connect(server.http);
+                let mut client = Http::connect(address);
                 for n in 0..MESSAGES {
                     let answer = client.enqueue(&format!("s{stream}"), &json!({"n": n}));
                     assert_eq!(answer.status, 200, "{}", answer.text());
@@ -160,7 +161,10 @@ fn what_cannot_be_used_changes_nothing_and_is_told_everywhere() {
     let answer = site.reload();
     assert_eq!((answer.status, &answer.json()["status"]), (207, &json!("partial")));
     let errors = answer.json()["errors"].clone();
-    assert!(errors[0].as_str().is_some_and(|text| text.contains("tenants.yaml:4") && text.contains("limit")), "{errors}");
+    assert!(
+        errors[0].as_str().is_some_and(|text| text.contains("tenants.yaml:4") && text.contains("limit")),
+        "{errors}"
+    );
     assert_eq!(answer.json()["tenantsCount"], 2, "what was in force still is");
     assert_eq!((site.with_token("acme-1"), site.with_token("globex-1")), (404, 404));
     let metrics = site.json("/v1/metrics");
@@ -188,7 +192,10 @@ fn tokens_tenants_rules_and_settings_reload() {
     assert_eq!((site.with_token("acme-2"), site.ask("GET", "/hello", "").status), (401, 404));
     site.write("tenants.yaml", "tenants:\n  acme:\n    tokens: [acme-2]\n");
     site.write("rules.yaml", RULES);
-    site.write("conduit.yaml", "access: {corsOrigins: [\"https://console.example.com\"]}\nprocess: {logLevel: debug}\n");
+    site.write(
+        "conduit.yaml",
+        "access: {corsOrigins: [\"https://console.example.com\"]}\nprocess: {logLevel: debug}\n",
+    );
     let answer = site.reloaded();
     for changed in ["tenants", "rules", "cors-origins", "log-level"] {
         let list = answer["changed"].as_array().expect("a list");
@@ -199,7 +206,7 @@ fn tokens_tenants_rules_and_settings_reload() {
     let fields = "origin: https://console.example.com";
     let allowed = site.ask("GET", "/health", fields);
     assert_eq!(allowed.field("access-control-allow-origin"), Some("https://console.example.com"));
-    site.write("conduit.yaml", "rates: {http: {enabled: true, stats: 1, burstStats: 1}}\n");
+    site.write("conduit.yaml", "rates: {http: {enabled: true, stats: 1, burst: {stats: 1}}}\n");
     site.reloaded();
     let statuses: Vec<u16> = (0..3).map(|_| site.with_token("acme-2")).collect();
     assert!(statuses.contains(&429), "a rate was set: {statuses:?}");
@@ -246,7 +253,9 @@ fn many_who_ask_at_once_all_get_an_answer() {
     let site = Site::with(Start::new().shards(2), &[("rules.yaml", RULES)]);
     let mut clients: Vec<Http> = (0..40).map(|_| Http::connect(site.server.http)).collect();
     for client in &mut clients {
-        client.send(b"POST /v1/admin/reload HTTP/1.1\r\nhost: c\r\nauthorization: Bearer boss\r\ncontent-length: 0\r\n\r\n");
+        client.send(
+            b"POST /v1/admin/reload HTTP/1.1\r\nhost: c\r\nauthorization: Bearer boss\r\ncontent-length: 0\r\n\r\n",
+        );
     }
     for client in &mut clients {
         let answer = client.response();
@@ -318,7 +327,9 @@ fn a_tenant_sees_its_own_and_nothing_of_others() {
     assert_eq!(metrics["tenants"]["acme"]["messagesDelivered"], 2);
     assert_eq!(metrics["tenants"]["acme"]["activeConnections"], 1);
     assert!(!metrics.to_string().contains("globex"), "{metrics}");
-    let rows = |token: &str, view: &str| seen(token, &format!("/v1/snapshot?view={view}"))["rows"].as_array().map_or(0, Vec::len);
+    let rows = |token: &str, view: &str| {
+        seen(token, &format!("/v1/snapshot?view={view}"))["rows"].as_array().map_or(0, Vec::len)
+    };
     assert_eq!((rows("acme-1", "streams"), rows("acme-1", "consumers"), rows("acme-1", "groups")), (1, 1, 1));
     assert_eq!((rows("globex-1", "streams"), rows("globex-1", "consumers"), rows("globex-1", "tenants")), (1, 0, 1));
     for target in ["/v1/snapshot?view=shards", "/v1/snapshot?view=limits", "/v1/histograms"] {

@@ -24,7 +24,8 @@ fn every_view_has_rows_that_say_what_there_is() {
     assert_eq!((said(&streams[0], "stream"), said(&streams[0], "inflight")), (json!("jobs"), json!(2)));
 
     let consumers = rows(&server, "consumers");
-    let of: Vec<_> = consumers.iter().map(|row| (said(row, "group"), said(row, "inflight"), said(row, "credit"))).collect();
+    let of: Vec<_> =
+        consumers.iter().map(|row| (said(row, "group"), said(row, "inflight"), said(row, "credit"))).collect();
     assert_eq!(of, [(json!(""), json!(2), json!(0)), (json!("audit"), json!(0), json!(0))]);
     for row in &consumers {
         assert_eq!((said(row, "stream"), said(row, "ip")), (json!("jobs"), json!("127.0.0.1")));
@@ -37,7 +38,10 @@ fn every_view_has_rows_that_say_what_there_is() {
     assert_eq!(of, [(json!(""), json!(3)), (json!("audit"), json!(0))]);
 
     let tenants = rows(&server, "tenants");
-    assert_eq!((tenants.len(), said(&tenants[0], "tenant"), said(&tenants[0], "streams")), (1, json!("default"), json!(1)));
+    assert_eq!(
+        (tenants.len(), said(&tenants[0], "tenant"), said(&tenants[0], "streams")),
+        (1, json!("default"), json!(1))
+    );
     assert_eq!((said(&tenants[0], "activeConnections"), said(&tenants[0], "messagesDelivered")), (json!(2), json!(2)));
 
     let shards: Vec<_> = rows(&server, "shards").iter().map(|row| said(row, "shard")).collect();

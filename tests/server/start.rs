@@ -80,8 +80,8 @@ fn variables_that_mean_nothing_are_refused() {
         &["CONDUIT_HTP_PORT", "there is no such setting", "did you mean CONDUIT_HTTP_PORT?"],
     );
     // What would protect the server must not be ignored, and a secret must not be shown.
-    let start = Start::new().variable("CONDUIT_TOKENS", "hush-hush");
-    fails(&start, 78, &["CONDUIT_TOKENS", "which this version does not have", "remedy:"]);
+    let start = Start::new().variable("CONDUIT_BLOB_S3_SECRET_ACCESS_KEY", "hush-hush");
+    fails(&start, 78, &["CONDUIT_BLOB_S3_SECRET_ACCESS_KEY", "which this version does not have", "remedy:"]);
     assert!(!Ran::of(start.process()).stderr.contains("hush-hush"));
 }
 

@@ -137,7 +137,9 @@ pub(crate) fn stream_rows(server: &Server<'_>, scope: Scope) -> (Vec<Value>, u64
             rows.push(row);
         }
     }
-    rows.sort_by(|a, b| (a["stream"].as_str(), a["tenant"].as_str()).cmp(&(b["stream"].as_str(), b["tenant"].as_str())));
+    rows.sort_by(|a, b| {
+        (a["stream"].as_str(), a["tenant"].as_str()).cmp(&(b["stream"].as_str(), b["tenant"].as_str()))
+    });
     let omitted: u64 = server.reports.iter().map(|report| report.snapshot.totals.streams_omitted).sum();
     (rows, omitted)
 }

@@ -67,7 +67,10 @@ impl Merged {
 fn access_logs(merged: &Merged) -> Value {
     let of = |file: LogFile| {
         let (LineFigures { lines, left_out, dropped }, is_failing) = merged.host.lines.of(file);
-        (file.name().to_owned(), json!({"lines": lines, "dropped": dropped, "leftOut": left_out, "failing": is_failing}))
+        (
+            file.name().to_owned(),
+            json!({"lines": lines, "dropped": dropped, "leftOut": left_out, "failing": is_failing}),
+        )
     };
     Value::Object(LogFile::ALL.map(of).into_iter().collect())
 }

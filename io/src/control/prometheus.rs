@@ -49,7 +49,12 @@ pub(crate) fn write(server: &Server<'_>) -> String {
 fn reloads(page: &mut Page, server: &Server<'_>) {
     let reloads = server.reloads;
     let works = u8::from(reloads.status.phase != super::Phase::Error);
-    page.one("conduit_config_reload_success", "gauge", "1 unless the last reload found something wrong.", &[(&[], works)]);
+    page.one(
+        "conduit_config_reload_success",
+        "gauge",
+        "1 unless the last reload found something wrong.",
+        &[(&[], works)],
+    );
     page.one(
         "conduit_config_reloads_total",
         "counter",
@@ -133,12 +138,16 @@ fn access_logs(page: &mut Page, merged: &Merged) {
         }
     };
     counter("conduit_log_lines_total", "Lines of the access logs.", |figures| figures.lines);
-    counter("conduit_log_lines_dropped_total", "Lines for which there was no room, or that the file did not take.", |figures| {
-        figures.dropped
-    });
-    counter("conduit_log_lines_left_out_total", "Messages without a line, beyond the budget and the sample.", |figures| {
-        figures.left_out
-    });
+    counter(
+        "conduit_log_lines_dropped_total",
+        "Lines for which there was no room, or that the file did not take.",
+        |figures| figures.dropped,
+    );
+    counter(
+        "conduit_log_lines_left_out_total",
+        "Messages without a line, beyond the budget and the sample.",
+        |figures| figures.left_out,
+    );
     page.head("conduit_log_lines_failing", "gauge", "1 while a file does not take lines.");
     for (log, (_, is_failing)) in &figures {
         page.value("conduit_log_lines_failing", &[("log", log)], u8::from(*is_failing));

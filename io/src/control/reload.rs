@@ -97,7 +97,9 @@ impl Control {
             self.reloads.status.phase = Phase::Reloading;
             self.tell_reload_status();
         } else {
-            self.end_reload(Err(Failed { problems: vec!["the server is reading its configuration already".to_owned()] }));
+            self.end_reload(Err(Failed {
+                problems: vec!["the server is reading its configuration already".to_owned()],
+            }));
         }
     }
 

@@ -98,11 +98,7 @@ pub(super) fn write(view: View, scope: Scope, server: &Server<'_>) -> Value {
 type Listed = Option<(Vec<Value>, u64)>;
 
 /// The rows of all shards, by stream, then by whatever comes first in them.
-fn listed(
-    view: View,
-    server: &Server<'_>,
-    of: impl Fn(u16, &Details) -> Listed,
-) -> Value {
+fn listed(view: View, server: &Server<'_>, of: impl Fn(u16, &Details) -> Listed) -> Value {
     let (mut rows, mut omitted) = (Vec::new(), 0);
     for report in server.reports {
         if let Some((more, left_out)) = of(report.shard.0, &report.details) {

@@ -61,7 +61,13 @@ mod tests {
         for good in ["https://id.example.com/keys", "http://127.0.0.1:1/k", "http://[::1]/k", "http://localhost/k"] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
-        for bad in ["http://id.example.com/keys", "http://10.0.0.1/k", "ftp://127.0.0.1/k", "keys", "http://localhost.example.com/"] {
+        for bad in [
+            "http://id.example.com/keys",
+            "http://10.0.0.1/k",
+            "ftp://127.0.0.1/k",
+            "keys",
+            "http://localhost.example.com/",
+        ] {
             assert!(check(bad).is_err(), "{bad}");
         }
     }

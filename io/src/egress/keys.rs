@@ -85,21 +85,23 @@ fn run(mut source: Option<String>, orders: &Receiver<Order>, keeper: &Sender<Job
             (Ok(Order::Refresh), _) => schedule.hasten(Instant::now()),
             (Err(RecvTimeoutError::Disconnected), _) => return,
             (Err(RecvTimeoutError::Timeout), None) => {}
-            (Err(RecvTimeoutError::Timeout), Some(uri)) => match fetch::text(client.get_or_insert_with(fetch::client), uri) {
-                Ok(text) => {
-                    schedule.fetched(Instant::now());
-                    if text != known {
-                        known.clone_from(&text);
-                        if keeper.send(Job::Keys(text)).is_err() {
-                            return;
+            (Err(RecvTimeoutError::Timeout), Some(uri)) => {
+                match fetch::text(client.get_or_insert_with(fetch::client), uri) {
+                    Ok(text) => {
+                        schedule.fetched(Instant::now());
+                        if text != known {
+                            known.clone_from(&text);
+                            if keeper.send(Job::Keys(text)).is_err() {
+                                return;
+                            }
                         }
                     }
+                    Err(error) => {
+                        schedule.failed(Instant::now());
+                        tell(control, News::KeysFailed(error));
+                    }
                 }
-                Err(error) => {
-                    schedule.failed(Instant::now());
-                    tell(control, News::KeysFailed(error));
-                }
-            },
+            }
         }
     }
 }

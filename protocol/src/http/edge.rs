@@ -21,8 +21,8 @@ use crate::rules::{RateBy, RuleRate};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
 use crate::time::{NS_PER_MS, Now};
+use core::net::IpAddr;
 use std::borrow::Cow;
-use std::net::IpAddr;
 
 /// Names a charge: no request and no line of a batch has this token. A connection has one at a time.
 pub(super) const CHARGE_TOKEN: Token = Token(super::answers::TOKENS);

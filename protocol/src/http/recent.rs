@@ -118,7 +118,7 @@ mod tests {
         generation: 0,
         expires_unix_ms: u64::MAX,
         tenant: TenantId::DEFAULT,
-        address: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+        address: core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST),
     };
 
     fn recent() -> Box<RecentHead> {

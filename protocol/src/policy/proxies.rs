@@ -1,6 +1,6 @@
 //! Proxies whose word about a client's address is believed.
 
-use std::net::{IpAddr, Ipv6Addr};
+use core::net::{IpAddr, Ipv6Addr};
 
 /// A network in CIDR form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

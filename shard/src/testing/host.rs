@@ -104,7 +104,7 @@ macro_rules! context {
             policy: &$host.policy,
             gate: &mut $host.gate,
             log: &mut $host.log,
-            peer: std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+            peer: core::net::IpAddr::V4(core::net::Ipv4Addr::LOCALHOST),
             telemetry: &mut $host.telemetry,
             out: &mut $connection.outbox,
             date: &mut $host.date,

@@ -151,7 +151,12 @@ impl Ledger {
                     }
                 }
             }
-            Command::Publish(_) | Command::Stats { .. } | Command::Stream(_) | Command::Report(_) => {}
+            Command::Publish(_)
+            | Command::Stats { .. }
+            | Command::Stream(_)
+            | Command::Report { .. }
+            | Command::Admin(_)
+            | Command::Charge(_) => {}
         }
     }
 

@@ -306,7 +306,7 @@ mod tests {
                     policy: &conduit_protocol::Policy::default(),
                     gate: &mut conduit_protocol::OpenGate,
                     log: &mut conduit_protocol::AccessLog::default(),
-                    peer: std::net::Ipv4Addr::LOCALHOST.into(),
+                    peer: core::net::Ipv4Addr::LOCALHOST.into(),
                     telemetry: &mut self.telemetry,
                     out: &mut out,
                     date: &mut self.date,
