@@ -4,6 +4,7 @@ use super::{Filled, Shared};
 use crate::host::Host;
 use conduit_protocol::AccessLog;
 use conduit_protocol::access_log::{LineFigures, LogFile};
+use crossbeam_queue::ArrayQueue;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -70,7 +71,7 @@ impl Lane {
             return;
         }
         let spares = self.shared.spares.get(usize::from(self.shard));
-        let Some(batch) = log.take(file, || spares.and_then(|spares| spares.pop()).unwrap_or_default()) else {
+        let Some(batch) = log.take(file, || spares.and_then(ArrayQueue::pop).unwrap_or_default()) else {
             self.shared.release(bytes);
             return;
         };
