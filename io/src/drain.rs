@@ -1,8 +1,8 @@
 //! How one shard lets its clients go: everybody is told at once, and connections are closed one after the other, so that
 //! those who come back elsewhere do not come all at the same moment.
 //!
-//! In the first half of the time WebSockets without work in flight are closed with 1001, each as soon as it is idle and its
-//! turn has come; then the others with 1012. A tenth of the time is left for the last closing handshakes. A few
+//! In the first half of the time WebSockets without work in flight are closed with 1001 (and readers of events end), each as
+//! soon as it is idle and its turn has come; then the others with 1012. A tenth of the time is left for the last closing handshakes. A few
 //! connections do not take the whole time: at least a hundred are closed in a second.
 
 use crate::host::{Host, context};
@@ -70,10 +70,15 @@ impl Host {
             self.announce_drain();
         }
         let is_told = self.drain.as_ref().is_some_and(|drain| drain.is_told);
-        let drain = Drain::new(self.now.mono_ns, timeout_ms, self.telemetry.ws.connections_active);
+        let drain = Drain::new(self.now.mono_ns, timeout_ms, self.lasting_connections());
         self.drain = Some(Drain { is_told, ..drain });
         self.drain_some();
         self.tell_if_drained();
+    }
+
+    /// Connections that are closed one after the other: WebSockets and readers of events.
+    const fn lasting_connections(&self) -> u64 {
+        self.telemetry.ws.connections_active + self.telemetry.live.connections_active
     }
 
     fn announce_drain(&mut self) {
@@ -85,6 +90,7 @@ impl Host {
                 connection.session.announce_drain(&mut context);
                 self.settle(id);
             } else if connection.session.is_idle()
+                && !connection.session.is_live()
                 && connection.opened_ns.saturating_add(SILENCE_NS) <= self.now.mono_ns
             {
                 // A connection that has only just come may have its first request on the way.
@@ -105,7 +111,7 @@ impl Host {
         if !drain.is_second && now_ns >= drain.first_ends_ns {
             drain.is_second = true;
             let time_ns = drain.ends_ns.saturating_sub(now_ns);
-            drain.step_ns = step_ns(time_ns, self.telemetry.ws.connections_active);
+            drain.step_ns = step_ns(time_ns, self.lasting_connections());
         }
         // A turn that could not be taken in time is taken now.
         while drain.next_ns <= now_ns || drain.ends_ns <= now_ns {
@@ -131,7 +137,7 @@ impl Host {
                 continue;
             }
             let is_idle = connection.session.is_idle();
-            if connection.session.is_websocket() {
+            if connection.session.is_websocket() || connection.session.is_live() {
                 if is_idle && self.shard.inflight_of(id) == 0 {
                     return Some((id, ErrorCode::ServerDraining, LEAVING));
                 }

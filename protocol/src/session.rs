@@ -231,6 +231,12 @@ impl Session {
         }
     }
 
+    /// This is a reader of events.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.state, State::Live(_))
+    }
+
     /// The handshake is done and this is a WebSocket.
     #[must_use]
     pub const fn is_websocket(&self) -> bool {

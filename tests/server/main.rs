@@ -15,6 +15,7 @@ mod durable;
 mod garbage;
 mod half_closed;
 mod histograms;
+mod jwks;
 mod live;
 mod load;
 mod metrics;
