@@ -155,8 +155,9 @@ Output:
   message is ever logged.
 
 Signals:
-  SIGTERM, SIGINT  stop accepting, answer /health with 503, close WebSockets
-                   with 1001, answer what is in progress, exit as soon as idle
+  SIGTERM, SIGINT  take no new work, answer /health with 503, tell WebSockets
+                   and close them one after the other (1001 when nothing is in
+                   flight, else 1012 in the end), exit as soon as nobody is left
                    and at the latest after --shutdown-timeout-ms. A second one
                    ends the server at once.
   SIGHUP           read the configuration files again, as `mkctl reload` does:
