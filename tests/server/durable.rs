@@ -1,6 +1,7 @@
 //! A server with a data directory is killed and started again: what it promised holds, with any number of shards.
 
 use crate::common::foreign::{Ran, mkctl};
+use crate::common::process::eventually;
 use crate::common::{Http, Server, Start};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -104,7 +105,12 @@ fn groups_go_on_where_they_were_and_a_dead_letter_is_redriven_once() {
     consumer.deliveries(5);
     consumer.send(json!({"ackUpTo": 3}));
     consumer.send(json!({"nack": 4, "dead": true, "error": "broken"}));
-    // The answer to a publish that came after them says that they are in the log too: acks join the next batch.
+    // A message is given up once its letter is in the log. The answer to a publish that came after says that all of this is in
+    // the log too: acks join the next batch.
+    eventually("the letter", || {
+        let stats = server.get("/v1/stats?stream=jobs.dlq");
+        (stats.status == 200 && stats.json()["depth"] == 1).then_some(())
+    });
     consumer.send(json!({"enqueue": {"to": "after", "envelope": {}}, "ref": 1}));
     assert_eq!(consumer.next()["ok"]["durable"], true);
     kill(server);
