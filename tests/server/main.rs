@@ -27,6 +27,7 @@ mod python_websockets;
 mod reload;
 mod rules;
 mod rules_command;
+mod runbook_metrics;
 mod shutdown;
 mod slow_reader;
 mod slow_writer;
