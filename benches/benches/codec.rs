@@ -6,7 +6,7 @@ use conduit_protocol::Encoding::{self, Json, MessagePack};
 use conduit_protocol::codec::{
     decode_frame, decode_publish, delivery_len, encode_delivery, encode_ok, insert_id, transcode,
 };
-use conduit_protocol::{Delivery, Limits, Promise, Receipt, Seq};
+use conduit_protocol::{Delivery, Limits, Now, Promise, Receipt, Seq};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 

@@ -76,7 +76,7 @@ fn allocations(opening: &[u8], wire: &[u8]) -> (u64, u64) {
             loop {
                 match session.next(&mut inbox, &mut context) {
                     Step::Command { token, command, .. } => {
-                        tokens.push((token, matches!(command, Command::Subscribe(_))))
+                        tokens.push((token, matches!(command, Command::Subscribe(_))));
                     }
                     Step::Again => {}
                     Step::NeedBytes => break,

@@ -114,7 +114,7 @@ impl Control {
             News::Keys(policy) => {
                 tracing::info!("the issuer's keys have come");
                 self.reloads.keys_taken += 1;
-                self.put_in_force(policy);
+                self.put_in_force(&policy);
             }
             News::KeysFailed(error) => {
                 self.reloads.keys_failed += 1;
@@ -149,7 +149,7 @@ impl Control {
         self.reloads.succeeded += 1;
         self.reloads.status.phase = Phase::Idle;
         self.reloads.status.last_unix_ms = Some(self.clock.now().unix_ms);
-        self.put_in_force(policy.clone());
+        self.put_in_force(policy);
         for warning in warnings {
             tracing::warn!("reload: {warning}");
         }
@@ -194,7 +194,7 @@ impl Control {
     }
 
     /// From now on this is allowed, and nothing else.
-    fn put_in_force(&mut self, policy: Arc<Policy>) {
+    fn put_in_force(&mut self, policy: &Arc<Policy>) {
         self.policy = policy.clone();
         self.broadcast(|| MeshMessage::Policy(policy.clone()));
     }
