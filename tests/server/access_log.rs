@@ -138,7 +138,7 @@ fn every_filter_of_the_runbook_says_something_sensible() {
         (
             "jq -r '.url' reports/gateway-http.log.jsonl | sort | uniq -c | sort -rn | head -10",
             Box::new(|output| {
-                assert!(output.lines().next().is_some_and(|top| top.ends_with("/v1/enqueue")), "{output}")
+                assert!(output.lines().next().is_some_and(|top| top.ends_with("/v1/enqueue")), "{output}");
             }),
         ),
         (
@@ -280,7 +280,6 @@ fn nothing_secret_is_ever_written() {
     let _ = send(request("/v1/enqueue?access_token=tok-in-a-url&a=1", "", &body));
     let _ = send(request("/v1/enqueue?access%5Ftoken=tok-in-a-url", header, "{\"payload-of-http\":"));
     assert_eq!(send(request("/nowhere?token=tok-in-a-url", header, &body)), 404);
-    drop(send);
     let mut consumer = server.consume("s", "credit=9&access_token=tok-in-a-url");
     consumer.send(json!({"enqueue": {"to": "s", "envelope": {"payload": "payload-of-ws"}}}));
     assert_eq!(consumer.deliveries(2).len(), 2);
