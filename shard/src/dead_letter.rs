@@ -142,6 +142,23 @@ impl Shard {
         self.set_letter_timer(now);
     }
 
+    /// Messages of a stream were read from the log: letters that waited for them are written at once, before memory that is
+    /// short gives them up again.
+    pub(crate) fn write_letters_of(&mut self, now: Now, stream: u32, effects: &mut Effects) {
+        if self.given_ups.later.iter().all(|(_, given_up)| given_up.of.stream != stream) {
+            return;
+        }
+        let is_of = |(_, given_up): &(u64, GivenUp)| given_up.of.stream == stream;
+        let (due, later) = std::mem::take(&mut self.given_ups.later).into_iter().partition(is_of);
+        self.given_ups.later = later;
+        let due: VecDeque<(u64, GivenUp)> = due;
+        for (_, GivenUp { of, reason }) in due {
+            self.give_up(of.stream, of.group, of.seq, reason);
+        }
+        let mut work = self.limits.work_max;
+        self.write_letters(now, &mut work, effects);
+    }
+
     fn set_letter_timer(&mut self, now: Now) {
         if let Some((due_ns, _)) = self.given_ups.later.front()
             && !self.given_ups.is_timed

@@ -63,7 +63,7 @@ pub(crate) struct Group {
     pub(crate) consumers: u32,
     /// Credit that they hold.
     pub(crate) credit: u64,
-    /// The cursor has passed messages that the group was done with before: they may be needed by nobody now.
+    /// The cursor has passed a gap, or messages that the group was done with before: what is below may be needed by nobody.
     pub(crate) has_passed: bool,
     /// It is in the shard's queue of groups with deliveries left to make.
     pub(crate) is_queued: bool,
@@ -320,6 +320,7 @@ impl Group {
                 let from = gap.from.max(self.cursor);
                 // A gap is never held, so the cursor stays at or below the next message.
                 self.cursor = gap.to.saturating_add(1).min(next);
+                self.has_passed = true;
                 return Some(SeqRange { from, to: gap.to });
             }
             self.cursor = next;

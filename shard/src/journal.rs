@@ -203,7 +203,7 @@ impl Shard {
         let Some(in_log) = &stream.log else { return Ok(None) };
         let class = match stream.durability {
             // It is what a full log can be worked empty with: until it is there, its message stays.
-            _ if message.is_letter => Class::Upkeep,
+            _ if message.is_letter => Class::Letter,
             Durability::Interval(interval_ms) if !stream.waits_for_commit() => Class::PublishWithin(interval_ms),
             _ => Class::Publish,
         };
@@ -292,9 +292,7 @@ impl Shard {
                 return;
             }
             // It was never durable, or may be, and nobody knows: what is told of a failed log must not be a promise.
-            (Some(journal), Some(stream))
-                if journal.log.state() == LogState::Failed && stream.durability == Durability::Commit =>
-            {
+            (Some(journal), Some(stream)) if journal.log.state() == LogState::Failed && stream.log.is_some() => {
                 let (code, message) = FAILED;
                 refuse(effects, origin, code, message, None);
                 return;

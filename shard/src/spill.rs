@@ -130,7 +130,10 @@ impl Shard {
                     || group.flights.at(seq).is_some_and(|flight| flight.consumer().is_some())
             };
             let is_near = stream.groups.iter().any(near);
-            if !is_near && stream.held.spill(seq, &mut self.memory) {
+            // What is written within an interval is visible before it is on the disk, where it is looked for later.
+            let is_on_disk = |at| self.journal.as_ref().is_some_and(|journal| journal.log.is_written_at(at));
+            let may_leave = !is_near && stream.held.location(seq).is_some_and(is_on_disk);
+            if may_leave && stream.held.spill(seq, &mut self.memory) {
                 self.totals.spilled += 1;
                 *work -= 1;
             } else if newest_first {
@@ -173,6 +176,7 @@ impl Shard {
         let Some(position) = journal.reads.under_way.iter().position(|(of, _)| *of == ticket) else { return };
         let (_, wanted) = journal.reads.under_way.swap_remove(position);
         self.take_read(now, &wanted, bytes.unwrap_or_default(), bytes.is_some());
+        self.write_letters_of(now, wanted.stream, effects);
         self.unpark(now, wanted.stream, effects);
         self.deliver_all(now, wanted.stream, effects);
         self.feed_hungry(now, effects);

@@ -66,6 +66,8 @@ pub struct Log {
     next_ticket: u64,
     state: LogState,
     clean_end: CleanEnd,
+    /// Of a failed log: where what was never written begins.
+    lost_from: Option<(SegmentId, u64)>,
     figures: LogFigures,
     /// The last reading of the clocks, to tell a time of one as a time of the other.
     now: Now,
@@ -111,6 +113,7 @@ impl Log {
             next_ticket: 1,
             state: LogState::Open,
             clean_end,
+            lost_from: None,
             figures: LogFigures::default(),
             now: Now::default(),
             limits,
@@ -132,7 +135,7 @@ impl Log {
         let due_ns = match class {
             Class::Publish => now.mono_ns,
             Class::PublishWithin(ms) => now.mono_ns.saturating_add(ms.saturating_mul(NS_PER_MS)),
-            Class::Upkeep | Class::CarryOver => now.mono_ns + self.limits.upkeep_ms * NS_PER_MS,
+            Class::Upkeep | Class::Letter | Class::CarryOver => now.mono_ns + self.limits.upkeep_ms * NS_PER_MS,
         };
         let salt = Salt(self.identity.salt);
         let batch = self.filling.as_mut().ok_or(Refused::Busy)?;
@@ -207,8 +210,12 @@ impl Log {
             } else {
                 batch.end() + bytes
             };
-            let is_last = class == Class::Upkeep && self.room.ready() == 0;
-            if end <= if is_last { room - room / 4 } else { room } {
+            let kept = match class {
+                Class::Upkeep if self.room.ready() == 0 => room / 4,
+                Class::Letter if self.room.ready() == 0 => room / 8,
+                _ => 0,
+            };
+            if end <= room - kept {
                 if self.room.ready() < reserve {
                     return Err(self.out_of_room());
                 }
@@ -472,6 +479,7 @@ impl Log {
     /// What was not durable is given up; nothing is tried again.
     #[cold]
     fn fail(&mut self) -> Completed {
+        self.lost_from = self.first_unwritten();
         self.state = LogState::Failed;
         self.commit = None;
         self.queue.clear();
@@ -489,6 +497,18 @@ impl Log {
         let ticket = self.ticket();
         self.reads.push(Read { ticket, segment, offset, len, is_issued: false });
         Some(ticket)
+    }
+
+    /// The record at this place is on the disk. What was appended and not committed when the log failed never will be.
+    #[must_use]
+    pub fn is_written_at(&self, at: Location) -> bool {
+        self.first_unwritten().is_none_or(|first| (at.segment(), at.offset()) < first)
+    }
+
+    fn first_unwritten(&self) -> Option<(SegmentId, u64)> {
+        let queued = self.queue.front().map(|sealed| (sealed.segment, sealed.offset));
+        let filling = || self.filling.as_ref().map(|batch| (batch.segment, batch.offset));
+        self.lost_from.or(queued).or_else(filling)
     }
 
     /// The record at this place is needed: its segment, and every newer one, stays. Counts.

@@ -137,7 +137,7 @@ impl Consumer {
             Heard::Message(message) if message.get("error").is_some() => {}
             Heard::Message(message) if message.get("gap").is_some() => {
                 sometimes!(around.marks, "a consumer is told of a gap", true);
-                if self.life == around.life {
+                if self.life == around.life || !around.oracle.is_forgotten(self.plan.stream) {
                     around.oracle.gap(self.plan.stream, self.plan.group, &message["gap"]);
                 }
             }

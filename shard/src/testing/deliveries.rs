@@ -67,11 +67,20 @@ impl Oracle {
             self.violations.push(format!("a gap of {name} without ends: {gap}"));
             return;
         };
-        if let Some((_, _, seq)) = self.owed.range((stream, group, from)..=(stream, group, to)).next()
-            && !self.are_reads_failing
-        {
+        if self.are_reads_failing {
+            // What the disk does not give is told, and the group goes on without it, for good.
+            for seq in from..=to.min(from + (1 << 16)) {
+                self.acked(stream, group, seq);
+            }
+        } else if let Some((_, _, seq)) = self.owed.range((stream, group, from)..=(stream, group, to)).next() {
             self.violations.push(format!("seq {seq} of {name} was promised, and is lost: {gap}"));
         }
+    }
+
+    /// See [`Self::reads_may_fail`].
+    #[must_use]
+    pub const fn may_reads_fail(&self) -> bool {
+        self.are_reads_failing
     }
 
     /// Reads of some disk may fail from now on: what they would have found is told as lost until a restart finds it.

@@ -64,6 +64,8 @@ pub struct Drive {
     fails: std::ops::Range<u64>,
     /// Reads are among those that fail.
     reads_fail: bool,
+    /// So many of the next reads fail.
+    bad_reads: u64,
     /// Operations that failed so.
     failures: u64,
     random: Random,
@@ -80,6 +82,7 @@ impl Drive {
             operations: 0,
             fails: 0..0,
             reads_fail: false,
+            bad_reads: 0,
             failures: 0,
             random,
         }
@@ -116,15 +119,23 @@ impl Drive {
         self.reads_fail = reads_fail;
     }
 
+    /// So many of the next reads fail, and nothing else.
+    pub const fn fail_reads(&mut self, count: u64) {
+        self.bad_reads = count;
+    }
+
     /// The device works again.
     pub const fn mend(&mut self) {
         self.fails = 0..0;
+        self.bad_reads = 0;
     }
 
     /// Counts an operation: does it fail?
     pub fn begin(&mut self, is_read: bool) -> Option<DiskError> {
         self.operations += 1;
-        let fails = self.fails.contains(&self.operations) && (self.reads_fail || !is_read);
+        let is_bad_read = is_read && self.bad_reads > 0;
+        self.bad_reads -= u64::from(is_bad_read);
+        let fails = is_bad_read || (self.fails.contains(&self.operations) && (self.reads_fail || !is_read));
         self.failures += u64::from(fails);
         fails.then_some(DiskError::Broken)
     }

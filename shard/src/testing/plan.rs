@@ -94,6 +94,13 @@ pub enum Fault {
         /// Reads fail too.
         reads: bool,
     },
+    /// Some reads of a disk fail.
+    BadReads {
+        /// Whose.
+        shard: usize,
+        /// How many.
+        count: u64,
+    },
     /// A disk has no more room than this.
     DiskFull {
         /// Whose.
@@ -208,6 +215,7 @@ impl Plan {
             // Credit beyond the server's maximum is lost: whoever counts on it waits for ever.
             consumer.credit_max = consumer.credit_max.min(limits.credit_max).min(wire_limits.credit_max);
         }
+        let log_limits = log_limits(random, has_clock_jumps);
         let is_killed = kinds.iter().any(|kind| [KILL, POWER_CUT].contains(kind));
         Self {
             shards,
@@ -231,9 +239,10 @@ impl Plan {
             link_messages_max: random.magnitude(1, 64) as usize,
             link_latency_ns_max: random.magnitude(1_000, 2 * NS_PER_MS),
             is_durable,
-            log_limits: log_limits(random, has_clock_jumps),
+            // As the real one, a disk takes everything that a log asks for at a time: a commit, a step, and its reads.
+            requests_max: log_limits.reads_max + 2,
+            log_limits,
             room_bytes: 1 << 30,
-            requests_max: random.magnitude(1, 16) as usize,
             recovery_end_per_mille: if is_killed { *random.pick(&[0, 300, 700]) } else { 0 },
             moves_per_mille: *random.pick(&[0, 0, 500]),
             repeat_ns: if has_clock_jumps { u64::MAX } else { WINDOW_MS / 2 * NS_PER_MS },
@@ -400,11 +409,12 @@ const CUT: u64 = 4;
 const RESTART: u64 = 5;
 const DISK_ERROR: u64 = 6;
 const DISK_FULL: u64 = 7;
+const BAD_READS: u64 = 8;
 
 /// Most runs have a few kinds of faults, so that some have one kind alone.
 fn kinds_of_faults(random: &mut Random, is_durable: bool) -> Vec<u64> {
     const ALL: &[u64] = &[
-        KILL, POWER_CUT, PAUSE, CLOCK_JUMP, CUT, RESTART, KILL, POWER_CUT, DISK_ERROR, DISK_ERROR, DISK_FULL, DISK_FULL,
+        KILL, POWER_CUT, PAUSE, CLOCK_JUMP, CUT, RESTART, KILL, POWER_CUT, DISK_ERROR, BAD_READS, DISK_FULL, DISK_FULL,
     ];
     let kinds = if is_durable { ALL } else { &ALL[..6] };
     (0..random.below(5)).map(|_| *random.pick(kinds)).collect()
@@ -415,7 +425,7 @@ fn faults(random: &mut Random, kinds: &[u64], shards: usize, end_ns: u64) -> Vec
     if kinds.is_empty() {
         return faults;
     }
-    let reads = random.chance(500);
+    let reads = random.chance(200);
     for _ in 0..random.magnitude(1, 12) {
         let at_ns = random.below(end_ns);
         let shard = random.below(shards as u64) as usize;
@@ -430,6 +440,7 @@ fn faults(random: &mut Random, kinds: &[u64], shards: usize, end_ns: u64) -> Vec
                 let skipped = random.magnitude(1, if reads { 8 } else { 40 }) - 1;
                 Fault::DiskError { shard, skipped, count, reads }
             }
+            BAD_READS => Fault::BadReads { shard, count: random.magnitude(1, 20) },
             DISK_FULL => {
                 faults.push((at_ns + random.magnitude(NS_PER_MS, end_ns), Fault::DiskRoom { shard }));
                 Fault::DiskFull { shard, spare_bytes: random.below(200_000) }

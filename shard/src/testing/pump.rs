@@ -107,6 +107,10 @@ impl Host {
         sometimes!(around.marks, "backlog is read back", totals.read_back > 0);
         sometimes!(around.marks, "a message becomes a dead letter", totals.dead_lettered > 0);
         sometimes!(around.marks, "a message cannot be read", totals.unreadable > 0);
+        let is_disk_well = around.drive.as_ref().is_some_and(|drive| drive.failures() == 0);
+        if totals.unreadable > 0 && is_disk_well {
+            around.ledger.violation(format!("shard {} cannot read back what its disk has", self.id));
+        }
         self.pump.was_full |= log.figures.refused_full > 0;
         self.pump.was_unreadable |= totals.unreadable > 0;
     }

@@ -85,6 +85,8 @@ pub struct Server {
     is_calm: bool,
     /// It was killed with its log full: what it needs to go on may have to come from outside.
     was_killed_full: bool,
+    /// Its log was full in some life.
+    was_full: bool,
 }
 
 impl Server {
@@ -105,6 +107,7 @@ impl Server {
             starts: 0,
             is_calm: false,
             was_killed_full: false,
+            was_full: false,
         }
     }
 
@@ -317,7 +320,10 @@ impl Server {
         let are_acks_kept = end == End::Orderly && !self.hosts.iter().any(|host| host.pump.was_full());
         let are_acks_kept = are_acks_kept && !self.hosts.iter().any(|host| host.shard.has_log_failed());
         sometimes!(grounds.marks, "the server ends as it should", end == End::Orderly && grounds.plan.is_durable);
-        self.was_killed_full |= end != End::Orderly && self.hosts.iter().any(|host| host.pump.was_full());
+        self.was_full |= self.hosts.iter().any(|host| host.pump.was_full());
+        // An unclean end uses a segment up, so that a bounded log may have none left without ever having refused anything.
+        let is_bounded = grounds.plan.log_limits.log_bytes_max > 0;
+        self.was_killed_full |= end != End::Orderly && (self.was_full || is_bounded);
         self.hosts.clear();
         self.end_by_ns = None;
         self.life += 1;
