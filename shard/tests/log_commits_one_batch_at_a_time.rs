@@ -41,6 +41,13 @@ fn what_comes_while_the_disk_works_shares_the_next_commit() {
 }
 
 #[test]
+fn a_dead_letter_waits_for_nothing_but_the_disk() {
+    let mut rig = started();
+    rig.append(&message(2, b"a letter"), Class::Letter).unwrap();
+    assert!(matches!(rig.poll(), Some(Asked::Commit(..))), "until it is visible, its message is nowhere to be seen");
+}
+
+#[test]
 fn upkeep_waits_for_company_and_not_longer() {
     let mut rig = started();
     rig.append(&ack(), Class::Upkeep).unwrap();

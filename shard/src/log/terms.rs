@@ -12,7 +12,8 @@ pub enum Class {
     /// Acks, releases, streams and groups: waits `LogLimits::upkeep_ms` for company, and may be written when there is no
     /// room for publishes. The last quarter of the last segment is not for it.
     Upkeep,
-    /// A dead letter: as `Upkeep`, and half of that quarter too. It lets its message go.
+    /// A dead letter: written at once as a publish is, where there is room for upkeep, and in half of that quarter too. It
+    /// lets its message go.
     Letter,
     /// What must be written before an old segment can go. As `Upkeep`, and to the last byte: were there no room for it,
     /// there would never be any again.

@@ -133,9 +133,10 @@ impl Log {
         }
         self.find_room(now, bytes, false, class)?;
         let due_ns = match class {
-            Class::Publish => now.mono_ns,
+            // A letter is due at once: until it is visible, its message is nowhere to be seen.
+            Class::Publish | Class::Letter => now.mono_ns,
             Class::PublishWithin(ms) => now.mono_ns.saturating_add(ms.saturating_mul(NS_PER_MS)),
-            Class::Upkeep | Class::Letter | Class::CarryOver => now.mono_ns + self.limits.upkeep_ms * NS_PER_MS,
+            Class::Upkeep | Class::CarryOver => now.mono_ns + self.limits.upkeep_ms * NS_PER_MS,
         };
         let salt = Salt(self.identity.salt);
         let batch = self.filling.as_mut().ok_or(Refused::Busy)?;
