@@ -295,7 +295,9 @@ impl Host {
             Command::Report { report: Report::Health, .. } => return Next::Health(origin),
             Command::Report { .. } | Command::Admin(_) => self.control,
             Command::Charge(charge) => charge.home(self.control.0),
-            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => self.id,
+            Command::Credit(_) | Command::Ack(_) | Command::AckSeq(_) | Command::AckUpTo(_) | Command::Nack(_) => {
+                self.id
+            }
         };
         if owner == self.id {
             connection.consumer |= matches!(command, Command::Subscribe(_));

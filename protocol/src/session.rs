@@ -80,7 +80,9 @@ impl Session {
     /// Decodes the next unit. See the contract at the top of the crate.
     pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
         // A connection that only publishes, and one that gets only heartbeats, leaves HTTP without asking the shard.
-        self.leave_http(context);
+        if let State::Http(_) = self.state {
+            self.leave_http(context);
+        }
         match &mut self.state {
             State::Http(http) => http.next(inbox, context),
             State::Ws(ws) => ws.next(inbox, context),
@@ -89,7 +91,6 @@ impl Session {
     }
 
     /// Becomes what the last request asked for, if it was answered so.
-    #[inline]
     fn leave_http(&mut self, context: &mut Context<'_>) {
         let State::Http(http) = &mut self.state else { return };
         if http.is_upgraded() {

@@ -83,10 +83,10 @@ impl Held {
         self.messages.at(seq)
     }
 
-    /// A message in memory that may be delivered.
+    /// A message of this seq may be delivered, if it is held.
     #[inline(always)]
-    pub(crate) fn deliverable(&self, seq: u64) -> Option<&Message> {
-        if seq < self.visible && seq >= self.trim_to { self.messages.at(seq) } else { None }
+    pub(crate) const fn may_deliver(&self, seq: u64) -> bool {
+        seq < self.visible && seq >= self.trim_to
     }
 
     /// A message in memory, to be changed.

@@ -94,14 +94,27 @@ impl Flags {
 
 impl Message {
     /// The buffer for an id, an envelope and what else there is: its bytes are what counts against the limits.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn size_for(id: &str, envelope: &[u8], extras: &Extras) -> Size {
         Size::of(id.len() + envelope.len() + extras.flags().bytes())
     }
 
     /// Copies id and envelope. `None` when one of them is longer than the record can say (64 KiB, 4 GiB).
-    #[inline(always)]
     pub(crate) fn new(
+        now: Now,
+        id: &str,
+        encoding: Encoding,
+        envelope: &[u8],
+        extras: &Extras,
+        buffers: &mut Buffers,
+    ) -> Option<Self> {
+        Self::of_size(Self::size_for(id, envelope, extras), now, id, encoding, envelope, extras, buffers)
+    }
+
+    /// The same where [`Self::size_for`] has been asked already.
+    #[inline(always)]
+    pub(crate) fn of_size(
+        size: Size,
         now: Now,
         id: &str,
         encoding: Encoding,
@@ -111,7 +124,6 @@ impl Message {
     ) -> Option<Self> {
         let id_len = u16::try_from(id.len()).ok()?;
         let envelope_len = u32::try_from(envelope.len()).ok()?;
-        let size = Self::size_for(id, envelope, extras);
         let mut buffer = buffers.take(size);
         let (id_part, rest) = buffer.split_at_mut(id.len());
         id_part.copy_from_slice(id.as_bytes());
@@ -166,15 +178,19 @@ impl Message {
     }
 
     /// Which trace it belongs to.
-    #[inline]
     pub(crate) fn trace(&self) -> Option<TraceContext> {
-        if self.flags.0 & Flags::TRACE == 0 { None } else { self.kept_trace() }
+        self.trace_bytes().copied().map(TraceContext::from_bytes)
+    }
+
+    /// The bytes of its trace context.
+    #[inline]
+    pub(crate) fn trace_bytes(&self) -> Option<&[u8; TraceContext::BYTES]> {
+        if self.flags.0 & Flags::TRACE == 0 { None } else { self.kept_trace_bytes() }
     }
 
     #[cold]
-    fn kept_trace(&self) -> Option<TraceContext> {
-        let bytes = self.behind_envelope(self.flags.time_bytes())?.first_chunk()?;
-        Some(TraceContext::from_bytes(*bytes))
+    fn kept_trace_bytes(&self) -> Option<&[u8; TraceContext::BYTES]> {
+        self.behind_envelope(self.flags.time_bytes())?.first_chunk()
     }
 
     /// It may be delivered at this time, in milliseconds since 1970: it need not wait any more, and has not expired.

@@ -159,7 +159,8 @@ impl<T> SeqRing<T> {
         if slot.is_some() {
             return false;
         }
-        *slot = Some(value);
+        // There is nothing to drop, which the compiler does not see of an assignment.
+        std::mem::forget(slot.replace(value));
         block.mask |= 1 << slot_of(seq);
         self.len += 1;
         true

@@ -152,6 +152,7 @@ impl Shard {
             Command::Subscribe(subscribe) => self.subscribe(now, origin, tenant, subscribe, effects),
             Command::Credit(credit) => self.grant(now, origin.connection, *credit, effects),
             Command::Ack(targets) => self.ack(now, origin.connection, targets, effects),
+            Command::AckSeq(seq) => self.ack_seq(now, origin.connection, *seq, effects),
             Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, *seq, effects),
             Command::Nack(nack) => self.nack(now, origin.connection, nack, effects),
             Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),

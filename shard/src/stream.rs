@@ -188,6 +188,12 @@ impl Stream {
         }
     }
 
+    /// What its group acks is needed by nobody: it is the one group of a work stream.
+    #[inline(always)]
+    pub(crate) fn ack_releases(&self, seq: u64) -> bool {
+        self.groups.is_single_keeper() && seq >= self.leftovers_below && !self.settings.is_log()
+    }
+
     /// A message is in flight in some group.
     pub(crate) fn is_in_flight(&self, seq: u64) -> bool {
         self.groups.iter().any(|group| group.flights.at(seq).is_some_and(|flight| flight.consumer().is_some()))

@@ -11,6 +11,7 @@ use crate::error::ErrorCode;
 use crate::ids::Seq;
 use crate::time::{NS_PER_MS, Now};
 use crate::trace::TRACE_ID;
+use crate::trace_context::TraceContext;
 use core::net::IpAddr;
 
 /// The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5).
@@ -107,8 +108,8 @@ impl Socket {
             append_number(out, "seq", delivery.seq.0);
             append_number(out, "attempt", delivery.attempt.into());
             append_ms(out, "latencyMs", age_ns(now, delivery.published));
-            if let Some(trace) = &delivery.trace {
-                let text = trace.text();
+            if let Some(trace) = delivery.trace {
+                let text = TraceContext::from_bytes(*trace).text();
                 append_text(out, "traceparent", &text);
                 append_text(out, "traceId", &text[TRACE_ID]);
             }
@@ -127,8 +128,15 @@ impl Socket {
         });
     }
 
-    /// The client is done with these messages.
+    /// The client is done with one message.
     #[inline]
+    pub fn ack_seq(&self, now: Now, seq: Seq, log: &mut AccessLog) {
+        if let Some(share) = log.admit(now, seq) {
+            log.message_line(now, "ack", &self.members, share, |out| append_number(out, "seq", seq.0));
+        }
+    }
+
+    /// The client is done with these messages.
     pub fn ack(&self, now: Now, targets: &Targets<'_>, log: &mut AccessLog) {
         for target in targets {
             self.settle(now, "ack", target, log, |_| {});

@@ -42,7 +42,11 @@ fn the_life_of_a_connection_is_told_line_by_line() {
     let mut socket = log.connect(NOW, &OPENING).unwrap();
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let trace = crate::TraceContext::parse(parent.as_bytes());
-    socket.deliver(NOW, &Delivery { trace, ..delivery(7, br#"{"secret":"payload"}"#) }, &mut log);
+    socket.deliver(
+        NOW,
+        &Delivery { trace: trace.as_ref().map(TraceContext::bytes), ..delivery(7, br#"{"secret":"payload"}"#) },
+        &mut log,
+    );
     socket.credit(NOW, 10, &mut log);
     socket.ack(NOW, &smallvec![MessageRef::Seq(Seq(7))], &mut log);
     socket.ack(NOW, &smallvec![MessageRef::Id("m-1".into())], &mut log);

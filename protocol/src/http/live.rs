@@ -19,6 +19,7 @@ use crate::streams::{Gap, Subscribed};
 use crate::surface::http::{self as surface, Live};
 use crate::telemetry::Telemetry;
 use crate::time::NS_PER_MS;
+use crate::trace_context::TraceContext;
 use serde::Serialize;
 use std::ops::Range;
 
@@ -183,9 +184,9 @@ impl LiveSession {
             tenant.bytes_delivered += delivery.envelope.len() as u64;
         });
         let out = &mut *context.out;
-        if let Some(trace) = &delivery.trace {
+        if let Some(trace) = delivery.trace {
             out.extend_from_slice(b": traceparent ");
-            out.extend_from_slice(&trace.text());
+            out.extend_from_slice(&TraceContext::from_bytes(*trace).text());
             out.push(b'\n');
         }
         if delivery.seq.0 > self.last_id {

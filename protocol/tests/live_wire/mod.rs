@@ -109,7 +109,7 @@ impl Reader {
             seq: Seq(seq),
             attempt: 1,
             published: Now::default(),
-            trace,
+            trace: trace.as_ref().map(TraceContext::bytes),
             encoding: Encoding::Json,
             envelope,
         };

@@ -337,7 +337,9 @@ impl Host {
             Command::Report { .. } => return Next::Report(origin),
             // The simulated server has no limits, and nobody to change it.
             Command::Admin(_) | Command::Charge(_) => return Next::More,
-            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => origin.shard,
+            Command::Credit(_) | Command::Ack(_) | Command::AckSeq(_) | Command::AckUpTo(_) | Command::Nack(_) => {
+                origin.shard
+            }
         };
         if usize::from(owner.0) == self.id {
             connection.consumer |= matches!(command, Command::Subscribe(_));
