@@ -13,10 +13,10 @@ use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report, ShardId, Step,
-    Telemetry, Violation,
+    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report, Seq, ShardId,
+    Step, Telemetry, Violation,
 };
-use conduit_shard::{Effect, Effects, Input, Limiter, Shard};
+use conduit_shard::{Effect, Effects, Input, Limiter, Shard, StreamKey};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -340,26 +340,40 @@ impl Host {
         }
         self.is_executing = true;
         let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain() {
-            self.execute(effect);
+        // Nearly all are deliveries, which are read where they lie: an effect that has just been written field by field is
+        // slow to move as a whole.
+        let mut delivered = 0;
+        while let Some(&Effect::Deliver { connection, stream, seq, attempt }) = effects.at(delivered) {
+            self.deliver(connection, stream, seq, attempt);
+            delivered += 1;
         }
+        if delivered < effects.len() {
+            for effect in effects.drain_from(delivered) {
+                self.execute(effect);
+            }
+        }
+        effects.clear();
         self.effects = effects;
         self.is_executing = false;
         self.release_departed();
     }
 
+    #[inline(always)]
+    fn deliver(&mut self, id: ConnectionId, stream: StreamKey, seq: Seq, attempt: u32) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let delivery = self.shard.delivery(id, stream, seq, attempt);
+        let mut context = context!(self, connection);
+        connection.session.deliver(&delivery, &mut context);
+        connection.delivered = true;
+        if !connection.dirty {
+            self.mark_dirty(id);
+        }
+    }
+
+    #[inline(never)]
     fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Deliver { connection: id, stream, seq, attempt } => {
-                let Some(connection) = self.connections.find(id) else { return };
-                let delivery = self.shard.delivery(id, stream, seq, attempt);
-                let mut context = context!(self, connection);
-                connection.session.deliver(&delivery, &mut context);
-                connection.delivered = true;
-                if !connection.dirty {
-                    self.mark_dirty(id);
-                }
-            }
+            Effect::Deliver { connection, stream, seq, attempt } => self.deliver(connection, stream, seq, attempt),
             Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
             Effect::Answer { origin, answer } => self.answer_peer(origin, answer),
             Effect::Gap { connection: id, from, to } => {

@@ -80,9 +80,7 @@ impl Session {
     /// Decodes the next unit. See the contract at the top of the crate.
     pub fn next<'s>(&'s mut self, inbox: &'s mut Inbox<'_>, context: &mut Context<'_>) -> Step<'s> {
         // A connection that only publishes, and one that gets only heartbeats, leaves HTTP without asking the shard.
-        if let State::Http(_) = self.state {
-            self.leave_http(context);
-        }
+        self.leave_http(context);
         match &mut self.state {
             State::Http(http) => http.next(inbox, context),
             State::Ws(ws) => ws.next(inbox, context),
@@ -91,7 +89,17 @@ impl Session {
     }
 
     /// Becomes what the last request asked for, if it was answered so.
+    #[inline(always)]
     fn leave_http(&mut self, context: &mut Context<'_>) {
+        if let State::Http(http) = &self.state
+            && http.is_over()
+        {
+            self.become_what_was_asked_for(context);
+        }
+    }
+
+    #[cold]
+    fn become_what_was_asked_for(&mut self, context: &mut Context<'_>) {
         let State::Http(http) = &mut self.state else { return };
         if http.is_upgraded() {
             self.state = State::Ws(Box::new(http.upgrade(context)));

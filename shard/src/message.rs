@@ -108,10 +108,17 @@ impl Message {
         extras: &Extras,
         buffers: &mut Buffers,
     ) -> Option<Self> {
-        Self::of_size(Self::size_for(id, envelope, extras), now, id, encoding, envelope, extras, buffers)
+        let size = Self::size_for(id, envelope, extras);
+        Self::can_be(id, envelope).then(|| Self::of_size(size, now, id, encoding, envelope, extras, buffers))
     }
 
-    /// The same where [`Self::size_for`] has been asked already.
+    /// Id and envelope are not longer than the record can say (64 KiB, 4 GiB).
+    #[inline(always)]
+    pub(crate) fn can_be(id: &str, envelope: &[u8]) -> bool {
+        u16::try_from(id.len()).is_ok() && u32::try_from(envelope.len()).is_ok()
+    }
+
+    /// The same as [`Self::new`] where [`Self::size_for`] and [`Self::can_be`] have been asked already.
     #[inline(always)]
     pub(crate) fn of_size(
         size: Size,
@@ -121,9 +128,9 @@ impl Message {
         envelope: &[u8],
         extras: &Extras,
         buffers: &mut Buffers,
-    ) -> Option<Self> {
-        let id_len = u16::try_from(id.len()).ok()?;
-        let envelope_len = u32::try_from(envelope.len()).ok()?;
+    ) -> Self {
+        debug_assert!(Self::can_be(id, envelope), "what is longer was refused");
+        let (id_len, envelope_len) = (id.len() as u16, envelope.len() as u32);
         let mut buffer = buffers.take(size);
         let (id_part, rest) = buffer.split_at_mut(id.len());
         id_part.copy_from_slice(id.as_bytes());
@@ -133,7 +140,7 @@ impl Message {
         if flags.0 != 0 {
             write_extras(extras, rest);
         }
-        Some(Self {
+        Self {
             buffer,
             transcoded: Box::default(),
             published: now,
@@ -144,7 +151,7 @@ impl Message {
             class: size.class(),
             transcoded_class: 0,
             flags,
-        })
+        }
     }
 
     /// Its id as bytes.

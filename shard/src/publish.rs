@@ -199,27 +199,21 @@ impl Shard {
         if !new.dedup_id.is_empty() {
             self.check_dedup_room(now, found, new.dedup_id)?;
         }
-        let buffers = &mut self.memory.buffers;
-        let Some(message) = Message::of_size(size, now, new.id, new.encoding, new.envelope, &new.extras, buffers)
-        else {
+        if !Message::can_be(new.id, new.envelope) {
             return Err(TOO_LARGE);
-        };
+        }
         let key = match found {
             Some(key) => key,
             None => self.create(now, tenant, name)?,
         };
-        let location = match if LOGS { self.log_message(now, key, new) } else { Ok(None) } {
-            Ok(location) => location,
-            Err(refused) => {
-                message.release(&mut self.memory.buffers);
-                return Err(refused);
-            }
-        };
+        let location = if LOGS { self.log_message(now, key, new)? } else { None };
         let Some(stream) = self.streams.at_mut(key) else {
             return Err((ErrorCode::Internal, "the stream is gone"));
         };
         let (waits, is_log) = (LOGS && stream.waits_for_commit(), stream.settings.is_log());
-        let seq = stream.append(now, message, waits, &mut self.memory);
+        let seq = stream.append(now, size, waits, &mut self.memory, |buffers| {
+            Message::of_size(size, now, new.id, new.encoding, new.envelope, &new.extras, buffers)
+        });
         if let Some(location) = location {
             self.note_logged(key, seq, location, waits);
         }

@@ -254,6 +254,13 @@ impl HttpSession {
         self.note_answered(context);
     }
 
+    /// The connection speaks HTTP no longer: it is a WebSocket, or only events follow.
+    #[must_use]
+    #[inline]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Upgraded(_) | Phase::Live(_))
+    }
+
     /// The 101 response is in the outbox: the connection is a WebSocket from here on.
     #[must_use]
     pub const fn is_upgraded(&self) -> bool {
