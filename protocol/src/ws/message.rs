@@ -111,19 +111,19 @@ pub(super) fn operate<'s>(
             Step::Command { token: Token::NONE, tenant, command: Command::Credit(n) }
         }
         Ok(codec::Frame::Ack(targets)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack(context.now, &targets, context.log);
             }
             Step::Command { token: Token::NONE, tenant, command: Command::Ack(targets) }
         }
         Ok(codec::Frame::AckUpTo(seq)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack_up_to(context.now, seq, context.log);
             }
             Step::Command { token: Token::NONE, tenant, command: Command::AckUpTo(seq) }
         }
         Ok(codec::Frame::Nack(nack)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.nack(context.now, &nack, context.log);
             }
             Step::Command { token: Token::NONE, tenant, command: Command::Nack(nack) }
@@ -146,7 +146,10 @@ fn end_for_rate<'s>(rate: Rate, wait_ms: u32, link: &mut Link, context: &mut Con
         "one connection may send {} messages in {seconds} s, {} of them at once: wait {wait_ms} ms before the next",
         rate.per_window, rate.burst
     );
-    end(ErrorCode::RateLimitExceeded, message, link, context)
+    let refusal =
+        Refusal { code: ErrorCode::RateLimitExceeded, message: message.into(), retry_after_ms: Some(wait_ms) };
+    link.close_for(&refusal, context);
+    Step::Again
 }
 
 /// Answers an `enqueue` that cannot be accepted; the connection goes on.
