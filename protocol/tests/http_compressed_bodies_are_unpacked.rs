@@ -8,6 +8,7 @@ use conduit_protocol::{AccessLog, Limits};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http_wire::{Answering, Peer, get, post, request};
+use proptest::prelude::*;
 use std::io::Write as _;
 
 const GZIP: &str = "Content-Encoding: gzip\r\n";
@@ -180,4 +181,28 @@ fn a_line_of_the_log_says_what_came_and_which_limit_it_passed() {
     assert_eq!((&lines[0]["gzipped"], &lines[0]["bytes"]), (&true.into(), &packed.len().into()));
     assert_eq!((lines[4].get("capViolation"), &lines[5]["capActual"]), (None, &4.into()));
     assert!(lines[2..].iter().all(|line| line.get("gzipped").is_none()));
+}
+
+proptest! {
+    #[test]
+    fn arbitrary_and_damaged_bodies_are_answered_and_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 1..200),
+        damage in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 1..4),
+        step in 1..64_usize,
+    ) {
+        let mut damaged = gzip(MESSAGE);
+        for (at, value) in &damage {
+            let at = at.index(damaged.len());
+            damaged[at] = *value;
+        }
+        for body in [bytes.clone(), [&gzip("")[..10], &bytes].concat(), damaged] {
+            let mut peer = Peer::new();
+            post("/v1/enqueue", GZIP, &body).chunks(step).for_each(|piece| peer.feed(piece));
+            let statuses = peer.statuses();
+            prop_assert!(matches!(statuses[..], [200 | 400 | 413]), "{:?}", statuses);
+            // Whatever came through is what was meant.
+            prop_assert!(peer.commands.iter().all(|command| command == STORED), "{:?}", peer.commands);
+            prop_assert_eq!(peer.ask_one(post("/v1/enqueue", "", MESSAGE)).status, 200);
+        }
+    }
 }

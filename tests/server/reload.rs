@@ -393,3 +393,18 @@ fn connections_whose_token_or_tenant_is_gone_end_and_the_others_stay() {
         assert_eq!(connections, 15);
     }
 }
+
+#[test]
+fn a_reload_asks_every_connection_however_many_there_are() {
+    const EACH: usize = 300;
+    let site = Site::with(Start::new().shards(1), &[("tenants.yaml", TENANTS)]);
+    let connect = |token: &str| Ws::connect(site.server.ws, &format!("/v1/publish?access_token={token}"));
+    let mut pairs: Vec<(Ws, Ws)> = (0..EACH).map(|_| (connect("acme-1"), connect("globex-1"))).collect();
+    site.write("tenants.yaml", "tenants:\n  globex:\n    tokens: [globex-1]\n");
+    site.reloaded();
+    for (gone, kept) in &mut pairs {
+        assert_eq!(gone.end().1, 1008);
+        kept.send(json!({"enqueue": {"to": "s", "envelope": {}}, "ref": 1}));
+    }
+    assert!(pairs.iter_mut().all(|(_, kept)| kept.next()["ok"].is_object()));
+}
