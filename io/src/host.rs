@@ -82,6 +82,8 @@ pub(crate) struct Host {
     pub(crate) draining: bool,
     /// How far the drain is, once it has begun.
     pub(crate) drain: Option<Drain>,
+    /// The policy has changed, and connections from this slot on have not been asked whether they may stay.
+    pub(crate) recheck_from: Option<usize>,
     /// How the last reload went.
     pub(crate) reload: ReloadStatus,
     /// Tokens signed with unknown keys that the control shard has been told of.
@@ -194,6 +196,7 @@ impl Host {
             held: Vec::new(),
             draining: false,
             drain: None,
+            recheck_from: None,
             reload: ReloadStatus::default(),
             unknown_keys_told: 0,
             rows_max,

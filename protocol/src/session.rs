@@ -150,6 +150,15 @@ impl Session {
         }
     }
 
+    /// Another policy is in force: ends what lasts if it would not be let in any more (then [`Self::is_closing`]).
+    pub fn recheck(&mut self, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(_) => {}
+            State::Ws(ws) => ws.recheck(context),
+            State::Live(live) => live.recheck(context),
+        }
+    }
+
     /// Ends the session from our side: the last words go to the outbox. After it, [`Self::is_closing`].
     pub fn close(&mut self, violation: &Violation, context: &mut Context<'_>) {
         match &mut self.state {
@@ -230,13 +239,13 @@ impl Session {
     }
 
     /// The socket is gone, whichever side ended it: gauges of open connections go down, and the access log
-    /// gets the last line of a WebSocket. Owners call it once they drop the
+    /// gets the last line of one that lasted. Owners call it once they drop the
     /// connection; calling it again, or after the session finished by itself, changes nothing.
     pub fn disconnected(&mut self, now: Now, telemetry: &mut Telemetry, log: &mut AccessLog, gate: &mut dyn Gate) {
         match &mut self.state {
             State::Http(http) => http.disconnected(telemetry, gate),
             State::Ws(ws) => ws.disconnected(now, telemetry, log, gate),
-            State::Live(live) => live.disconnected(telemetry, gate),
+            State::Live(live) => live.disconnected(now, telemetry, log, gate),
         }
     }
 

@@ -12,6 +12,7 @@ use crate::memory::Memory;
 use crate::message_id::MessageIds;
 use crate::pause::{Marks, Paused};
 use crate::snapshot::{Snapshot, StreamSnapshot, Totals};
+use crate::stream::Stream;
 use crate::streams::Streams;
 use crate::wheel::Wheel;
 use crate::{AnswerValue, Effect, Effects, Input, Limits, StreamKey, shard_of};
@@ -215,10 +216,21 @@ impl Shard {
 
     /// Figures of now.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        self.snapshot_for(now, None)
+    }
+
+    /// Figures of now, and the streams of one tenant if one is named: those of others do not take their places in the list.
+    pub fn snapshot_for(&mut self, now: Now, tenant: Option<TenantId>) -> Snapshot {
         let listed = self.limits.snapshot_streams_max;
+        let is_wanted = |stream: &Stream| tenant.is_none_or(|tenant| stream.tenant == tenant);
+        let wanted = match tenant {
+            None => self.streams.len(),
+            Some(_) => self.streams.iter().filter(|stream| is_wanted(stream)).count(),
+        };
         let streams = self
             .streams
             .iter_mut()
+            .filter(|stream| is_wanted(stream))
             .take(listed)
             .map(|stream| StreamSnapshot {
                 tenant: stream.tenant,
@@ -235,7 +247,7 @@ impl Shard {
         Snapshot {
             shard: self.id,
             streams,
-            totals: self.totals(),
+            totals: Totals { streams_omitted: wanted.saturating_sub(listed) as u64, ..self.totals() },
             publish_to_deliver_ns: self.publish_to_deliver.copy(),
             deliver_to_ack_ns: self.deliver_to_ack.copy(),
             commit_ns: self.commit_latency.copy(),

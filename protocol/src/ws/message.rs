@@ -90,7 +90,7 @@ pub(super) fn operate<'s>(
         Err(unusual) => operate_in_any_form(party, kind, unusual, payload, link, unanswered, context),
         Ok(_) if role == Role::Publisher => end(ErrorCode::UnknownOp, ONLY_ENQUEUE, link, context),
         Ok(Usual::Ack(seq)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack_seq(context.now, seq, context.log);
             }
             Step::Command { token: Token::NONE, tenant, command: Command::AckSeq(seq) }
@@ -132,19 +132,19 @@ fn operate_in_any_form<'s>(
             Command::Credit(n)
         }
         Ok(codec::Frame::Ack(targets)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack(context.now, &targets, context.log);
             }
             Command::Ack(targets)
         }
         Ok(codec::Frame::AckUpTo(seq)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack_up_to(context.now, seq, context.log);
             }
             Command::AckUpTo(seq)
         }
         Ok(codec::Frame::Nack(nack)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.nack(context.now, &nack, context.log);
             }
             Command::Nack(nack)
@@ -187,7 +187,10 @@ fn end_for_rate<'s>(rate: Rate, wait_ms: u32, link: &mut Link, context: &mut Con
         "one connection may send {} messages in {seconds} s, {} of them at once: wait {wait_ms} ms before the next",
         rate.per_window, rate.burst
     );
-    end(ErrorCode::RateLimitExceeded, message, link, context)
+    let refusal =
+        Refusal { code: ErrorCode::RateLimitExceeded, message: message.into(), retry_after_ms: Some(wait_ms) };
+    link.close_for(&refusal, context);
+    Step::Again
 }
 
 /// Answers an `enqueue` that cannot be accepted; the connection goes on.
