@@ -267,7 +267,7 @@ impl HttpSession {
     /// Takes the body of a publish with a repeated head if all of it is here, as it nearly always is.
     #[inline(always)]
     fn take_whole(&mut self, repeated: &Repeated, inbox: &Inbox<'_>, context: &Context<'_>) -> Option<Turn> {
-        if (inbox.len() as u64) < repeated.body_bytes || !self.body.is_empty() {
+        if (inbox.len() as u64) < repeated.body_bytes || !self.body.is_empty() || repeated.reply.is_gzip {
             return None;
         }
         // It is within the bound on bodies.
