@@ -60,6 +60,7 @@ impl Answers {
     }
 
     /// Queues a request.
+    #[inline(always)]
     pub(super) fn push(&mut self, reply: Reply) -> Token {
         self.is_stopped |= reply.closes;
         let token = (u64::from(self.first) + self.waiting.len() as u64) % u64::from(TOKENS);
@@ -95,7 +96,7 @@ impl Answers {
             waiting.reply.closes = true;
             self.is_stopped = true;
         }
-        let reply = waiting.reply;
+        let reply = &waiting.reply;
         if index == 0 {
             response::write(reply, self.origins.text(reply.origin), self.notes.as_deref(), outcome, context);
             self.waiting.pop_front();
@@ -105,6 +106,7 @@ impl Answers {
             self.squeeze();
             let start = self.early.len();
             std::mem::swap(context.out, &mut self.early);
+            let reply = &self.waiting[index].reply;
             response::write(reply, self.origins.text(reply.origin), self.notes.as_deref(), outcome, context);
             std::mem::swap(context.out, &mut self.early);
             let end = self.early.len();
@@ -165,7 +167,7 @@ impl Answers {
             let reply = Reply { closes: true, ..first.reply };
             let refusal = Refusal { code: violation.code, message: violation.message.clone(), retry_after_ms: None };
             response::write(
-                reply,
+                &reply,
                 self.origins.text(reply.origin),
                 self.notes.as_deref(),
                 Outcome::Refusal(&refusal, Extra::None),

@@ -105,7 +105,7 @@ pub(super) fn too_large(violation: &Violation, bytes_max: usize) -> Extra {
 /// Whom a response goes to.
 #[derive(Clone, Copy)]
 struct To<'a> {
-    reply: Reply,
+    reply: &'a Reply,
     /// The origin whose page may read it.
     origin: Option<&'a str>,
 }
@@ -127,7 +127,7 @@ pub(super) enum Outcome<'a> {
 /// Appends the response to `context.out`, counts it, and writes its line of the access log. `origin` is the text of the
 /// reply's origin.
 pub(super) fn write(
-    reply: Reply,
+    reply: &Reply,
     origin: Option<&str>,
     notes: Option<&Notes>,
     outcome: Outcome<'_>,
@@ -218,7 +218,7 @@ pub(super) fn write(
 
 /// Writes the line of a request.
 fn log(
-    reply: Reply,
+    reply: &Reply,
     notes: Option<&Notes>,
     status: u16,
     outcome: Outcome<'_>,
@@ -320,7 +320,7 @@ const fn retry_after_s(ms: u32) -> u32 {
     if seconds == 0 { 1 } else { seconds }
 }
 
-fn count(reply: Reply, status: u16, start: usize, context: &mut Context<'_>) {
+fn count(reply: &Reply, status: u16, start: usize, context: &mut Context<'_>) {
     let bytes_out = (context.out.len() - start) as u64;
     let telemetry = &mut *context.telemetry;
     let endpoint = &mut telemetry.endpoints[reply.endpoint as usize];
