@@ -60,7 +60,8 @@ impl Broker {
         self.now = self.now.plus_ns(1_000);
         let stream = &self.streams[self.turn];
         self.turn = if self.turn + 1 < self.streams.len() { self.turn + 1 } else { 0 };
-        let envelope = Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(ID.into()) };
+        let envelope =
+            Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(ID.as_bytes().into()) };
         let publish =
             Publish { stream: stream.as_str().into(), envelope, pausable: false, options: PublishOptions::default() };
         let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(u32::MAX, 1), token: Token(1) };
@@ -72,7 +73,8 @@ impl Broker {
     /// Publishes with an id of its own, as clients that ack by id do.
     fn publish_as(&mut self, id: &str) {
         self.now = self.now.plus_ns(1_000);
-        let envelope = Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(id.into()) };
+        let envelope =
+            Envelope { encoding: Encoding::Json, bytes: &ENVELOPE, id: EnvelopeId::Given(id.as_bytes().into()) };
         let stream = self.streams[0].as_str().into();
         let origin = Origin { shard: ShardId(0), connection: ConnectionId::new(u32::MAX, 1), token: Token(1) };
         let command =

@@ -185,7 +185,7 @@ impl Batch {
         let stream = self.put(publish.stream.as_bytes());
         let envelope = self.put(publish.envelope.bytes);
         let id = match &publish.envelope.id {
-            EnvelopeId::Given(id) => ItemId::Given(self.put(id.as_bytes())),
+            EnvelopeId::Given(id) => ItemId::Given(self.put(id)),
             EnvelopeId::Absent => ItemId::Absent,
             EnvelopeId::Unusable => ItemId::Unusable,
         };
@@ -223,7 +223,7 @@ impl Batch {
         options: Option<&PublishOptions<'static>>,
     ) -> Publish<'_> {
         let id = match id {
-            ItemId::Given(span) => EnvelopeId::Given(Cow::Borrowed(self.text_at(span))),
+            ItemId::Given(span) => EnvelopeId::Given(Cow::Borrowed(self.bytes_at(span))),
             ItemId::Absent => EnvelopeId::Absent,
             ItemId::Unusable => EnvelopeId::Unusable,
         };

@@ -139,8 +139,9 @@ pub struct Envelope<'a> {
 /// The `id` of an envelope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvelopeId<'a> {
-    /// A string of 1 to 256 bytes: it is the message's id.
-    Given(Cow<'a, str>),
+    /// A string of 1 to 256 bytes, in UTF-8: it is the message's id. As bytes, since it only passes by; whoever wants it as
+    /// text checks them again.
+    Given(Cow<'a, [u8]>),
     /// No `id`: the server makes one and adds it as the first member.
     Absent,
     /// An `id` of another type or length: the envelope stays as it is, the server-made id stands beside it.

@@ -128,7 +128,7 @@ proptest! {
         let id = match id {
             None => EnvelopeId::Absent,
             Some(id) if id.is_empty() || id.len() > 256 => EnvelopeId::Unusable,
-            Some(id) => EnvelopeId::Given(id.into()),
+            Some(id) => EnvelopeId::Given(id.into_bytes().into()),
         };
         prop_assert_eq!(publish.envelope.id, id);
     }

@@ -214,7 +214,7 @@ fn an_enqueue_carries_a_message_and_a_reference() {
             let reference_bytes = reference.as_ref().map(|reference| encode(encoding, reference));
             let publish = Publish {
                 stream: "a/b".into(),
-                envelope: Envelope { encoding, bytes: &envelope_bytes, id: EnvelopeId::Given("m".into()) },
+                envelope: Envelope { encoding, bytes: &envelope_bytes, id: EnvelopeId::Given(b"m".into()) },
                 pausable: false,
                 options: conduit_protocol::PublishOptions::default(),
             };
@@ -295,7 +295,7 @@ fn members_that_count_may_not_repeat() {
 fn of_two_envelope_ids_the_last_counts() {
     let bytes = br#"{"to":"s","envelope":{"id":"a","\u0069d":"b"}}"#;
     let publish = decode_publish(Encoding::Json, bytes, &Limits::default()).unwrap();
-    assert_eq!(publish.envelope.id, EnvelopeId::Given("b".into()));
+    assert_eq!(publish.envelope.id, EnvelopeId::Given(b"b".into()));
     let bytes = br#"{"to":"s","envelope":{"id":"a","id":1}}"#;
     let publish = decode_publish(Encoding::Json, bytes, &Limits::default()).unwrap();
     assert_eq!(publish.envelope.id, EnvelopeId::Unusable);
@@ -305,9 +305,9 @@ fn of_two_envelope_ids_the_last_counts() {
 fn an_envelope_id_is_given_absent_or_unusable() {
     let max = Limits::default().message_id_bytes_max;
     let longest = "x".repeat(max);
-    assert_eq!(id_of(&json!({"id": "m-1"})), EnvelopeId::Given("m-1".into()));
-    assert_eq!(id_of(&json!({"id": "tab\t"})), EnvelopeId::Given("tab\t".into()));
-    assert_eq!(id_of(&json!({"id": longest})), EnvelopeId::Given(longest.clone().into()));
+    assert_eq!(id_of(&json!({"id": "m-1"})), EnvelopeId::Given(b"m-1".into()));
+    assert_eq!(id_of(&json!({"id": "tab\t"})), EnvelopeId::Given(b"tab\t".into()));
+    assert_eq!(id_of(&json!({"id": longest})), EnvelopeId::Given(longest.clone().into_bytes().into()));
     assert_eq!(id_of(&json!({"id": format!("{longest}x")})), EnvelopeId::Unusable);
     assert_eq!(id_of(&json!({})), EnvelopeId::Absent);
     assert_eq!(id_of(&json!({"payload": {"id": "inner"}, "ID": "other"})), EnvelopeId::Absent);
@@ -471,6 +471,6 @@ fn messagepack_ids_are_text_and_payloads_may_be_anything() {
     // {"to":"s","envelope":{1:bin,nil:ext,[1]:{..},"id":"m"}}
     let bytes = b"\x82\xa2to\xa1s\xa8envelope\x84\x01\xc4\x02\xff\xfe\xc0\xd6\xff\0\0\0\0\x91\x01\x81\xc4\x01\xff\x01\xa2id\xa1m";
     let publish = decode_publish(Encoding::MessagePack, bytes, &Limits::default()).unwrap();
-    assert_eq!(publish.envelope.id, EnvelopeId::Given("m".into()));
+    assert_eq!(publish.envelope.id, EnvelopeId::Given(b"m".into()));
     assert_eq!(publish.envelope.bytes, &bytes[15..]);
 }

@@ -256,7 +256,8 @@ impl Shard {
             envelope: message.envelope(),
         };
         codec::encode_dead_letter(&letter, &mut envelope);
-        let letter = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "", is_letter: true };
+        let letter =
+            NewMessage { id: id.as_bytes(), encoding, envelope: &envelope, extras, dedup_id: "", is_letter: true };
         let stored = self.append_message(now, tenant, &name, letters, &letter);
         self.keep_scratch(envelope);
         let (letters, _) = stored.map_err(|_full| NoRoom)?;

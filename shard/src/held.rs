@@ -411,7 +411,7 @@ mod tests {
         for seq in 1..=last {
             let extras = Extras::default();
             let new = NewMessage {
-                id: "m",
+                id: b"m",
                 encoding: Encoding::Json,
                 envelope: b"{}",
                 extras,

@@ -10,6 +10,7 @@ use crate::log::{
     Class, Completed, DiskOutcome, DiskRequest, Durable, Location, Log, LogState, MessageRecord, Record, Refused,
     SegmentId, StreamNumber, Ticket, encoded_bytes,
 };
+use crate::message::text_of;
 use crate::placement::DEAD_LETTERS;
 use crate::publish::NewMessage;
 use crate::shard::{Shard, refuse};
@@ -210,7 +211,7 @@ impl Shard {
             expires_unix_ms: extras.expires_unix_ms,
             trace: extras.trace,
             dedup_id: message.dedup_id,
-            id: message.id,
+            id: text_of(message.id),
             envelope: message.envelope,
         });
         self.name_in_log(now, key, encoded_bytes(&record), class)?;

@@ -29,6 +29,11 @@ pub(crate) struct Message {
 // Messages lie side by side in the blocks of a ring: one cache line each.
 const _: () = assert!(size_of::<Message>() <= 64 && size_of::<Option<Message>>() <= 64);
 
+/// The text of an id. What decoded it has seen that it is one; to see it again is cheaper than a second allocation.
+pub(crate) fn text_of(id: &[u8]) -> &str {
+    std::str::from_utf8(id).unwrap_or_default()
+}
+
 /// What a message has besides id and envelope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Extras {
@@ -96,14 +101,14 @@ impl Flags {
 impl Message {
     /// The buffer for an id, an envelope and what else there is: its bytes are what counts against the limits.
     #[inline(always)]
-    pub(crate) const fn size_for(id: &str, envelope: &[u8], extras: &Extras) -> Size {
+    pub(crate) const fn size_for(id: &[u8], envelope: &[u8], extras: &Extras) -> Size {
         Size::of(id.len() + envelope.len() + extras.flags().bytes())
     }
 
     /// Copies id and envelope. `None` when one of them is longer than the record can say (64 KiB, 4 GiB).
     pub(crate) fn new(
         now: Now,
-        id: &str,
+        id: &[u8],
         encoding: Encoding,
         envelope: &[u8],
         extras: &Extras,
@@ -116,7 +121,7 @@ impl Message {
 
     /// Id and envelope are not longer than the record can say (64 KiB, 4 GiB).
     #[inline(always)]
-    pub(crate) fn can_be(id: &str, envelope: &[u8]) -> bool {
+    pub(crate) fn can_be(id: &[u8], envelope: &[u8]) -> bool {
         u16::try_from(id.len()).is_ok() && u32::try_from(envelope.len()).is_ok()
     }
 
@@ -128,7 +133,7 @@ impl Message {
         let (id_len, envelope_len) = (id.len() as u16, envelope.len() as u32);
         let mut buffer = buffers.take(size);
         let (id_part, rest) = buffer.split_at_mut(id.len());
-        id_part.copy_from_slice(id.as_bytes());
+        id_part.copy_from_slice(id);
         let (envelope_part, rest) = rest.split_at_mut(envelope.len());
         envelope_part.copy_from_slice(envelope);
         let flags = extras.flags();
@@ -157,8 +162,7 @@ impl Message {
 
     /// Its id.
     pub(crate) fn id(&self) -> &str {
-        // The bytes came from a `str`; checking them again is cheaper than keeping a second allocation.
-        std::str::from_utf8(self.id_bytes()).unwrap_or_default()
+        text_of(self.id_bytes())
     }
 
     /// The encoding it was published in.
@@ -304,14 +308,14 @@ mod tests {
                 let envelope = vec![b'x'; length];
                 let extras = Extras { priority: 3, not_before_unix_ms, expires_unix_ms, trace };
                 let message =
-                    Message::new(Now::default(), "id", Encoding::Json, &envelope, &extras, &mut buffers).unwrap();
+                    Message::new(Now::default(), b"id", Encoding::Json, &envelope, &extras, &mut buffers).unwrap();
                 assert_eq!(message.trace(), trace);
                 assert_eq!((message.id(), message.envelope()), ("id", &envelope[..]));
                 assert_eq!(message.not_before_unix_ms(), not_before_unix_ms);
                 let expires = if expires_unix_ms == 0 { u64::MAX } else { expires_unix_ms };
                 assert_eq!(message.expires_unix_ms(), expires);
                 assert_eq!(message.has_times(), not_before_unix_ms > 0 || expires_unix_ms > 0);
-                assert_eq!(message.held_bytes(), Message::size_for("id", &envelope, &extras).bytes());
+                assert_eq!(message.held_bytes(), Message::size_for(b"id", &envelope, &extras).bytes());
                 // The next message gets the same buffer, full of what this one left there.
                 message.release(&mut buffers);
             }
@@ -321,12 +325,12 @@ mod tests {
     #[test]
     fn a_message_without_extras_takes_no_byte_more() {
         let extras = Extras { priority: 3, ..Extras::default() };
-        assert_eq!(Message::size_for("ab", &[0; 62], &extras).bytes(), 64);
+        assert_eq!(Message::size_for(b"ab", &[0; 62], &extras).bytes(), 64);
         let extras = Extras { expires_unix_ms: 1, ..Extras::default() };
-        assert_eq!(Message::size_for("ab", &[0; 54], &extras).bytes(), 64);
-        assert_eq!(Message::size_for("ab", &[0; 55], &extras).bytes(), 80);
+        assert_eq!(Message::size_for(b"ab", &[0; 54], &extras).bytes(), 64);
+        assert_eq!(Message::size_for(b"ab", &[0; 55], &extras).bytes(), 80);
         let extras = Extras::of_trace(Some(TraceContext::from_bytes([1; TraceContext::BYTES])));
-        assert_eq!(Message::size_for("ab", &[0; 37], &extras).bytes(), 64);
-        assert_eq!(Message::size_for("ab", &[0; 38], &extras).bytes(), 80);
+        assert_eq!(Message::size_for(b"ab", &[0; 37], &extras).bytes(), 64);
+        assert_eq!(Message::size_for(b"ab", &[0; 38], &extras).bytes(), 80);
     }
 }

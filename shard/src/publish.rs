@@ -3,7 +3,7 @@
 use crate::agenda::Agenda;
 use crate::dedup::{First, Repeated};
 use crate::group::Group;
-use crate::message::{Extras, Message};
+use crate::message::{Extras, Message, text_of};
 use crate::pause::marks_of;
 use crate::shard::{Shard, refuse};
 use crate::stream::Stream;
@@ -14,8 +14,8 @@ use conduit_protocol::{Encoding, Envelope, EnvelopeId, ErrorCode, Now, Origin, P
 /// Everything that is stored of a message: what the log writes of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NewMessage<'a> {
-    /// Its id.
-    pub(crate) id: &'a str,
+    /// Its id, in UTF-8.
+    pub(crate) id: &'a [u8],
     /// How the envelope is encoded.
     pub(crate) encoding: Encoding,
     /// Its envelope, which has the id as a member unless that was impossible.
@@ -132,11 +132,11 @@ impl Shard {
                 made = self.ids.next(now.unix_ms);
                 scratch.clear();
                 codec::insert_id(encoding, publish.envelope.bytes, made.as_str(), &mut scratch);
-                (made.as_str(), scratch.as_slice())
+                (made.as_str().as_bytes(), scratch.as_slice())
             }
             EnvelopeId::Unusable => {
                 made = self.ids.next(now.unix_ms);
-                (made.as_str(), publish.envelope.bytes)
+                (made.as_str().as_bytes(), publish.envelope.bytes)
             }
         };
         let message = NewMessage { id, encoding, envelope, extras, dedup_id, is_letter: false };
@@ -219,7 +219,7 @@ impl Shard {
             self.note_extras(now, key, seq, &new.extras);
         }
         if !new.dedup_id.is_empty() {
-            self.remember(now, key, new.dedup_id, First { seq, id: new.id });
+            self.remember(now, key, new.dedup_id, First { seq, id: text_of(new.id) });
         }
         if is_log {
             self.trim_log(now, key);

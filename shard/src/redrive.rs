@@ -80,7 +80,8 @@ impl Shard {
         let mut envelope = std::mem::take(&mut self.scratch);
         envelope.clear();
         envelope.extend_from_slice(original);
-        let original = NewMessage { id: &id, encoding, envelope: &envelope, extras, dedup_id: "", is_letter: false };
+        let original =
+            NewMessage { id: id.as_bytes(), encoding, envelope: &envelope, extras, dedup_id: "", is_letter: false };
         let found = self.streams.find(tenant, origin, &self.seeded);
         let stored = self.append_message(now, tenant, origin, found, &original);
         self.keep_scratch(envelope);

@@ -218,8 +218,14 @@ impl Shard {
             let mono_ns = now.mono_ns.saturating_sub(age_ms.saturating_mul(NS_PER_MS));
             let published = Now { mono_ns, unix_ms: record.unix_ms };
             let extras = Extras::of_record(&record);
-            let message =
-                Message::new(published, record.id, record.encoding, record.envelope, &extras, &mut self.memory.buffers);
+            let message = Message::new(
+                published,
+                record.id.as_bytes(),
+                record.encoding,
+                record.envelope,
+                &extras,
+                &mut self.memory.buffers,
+            );
             let Some(message) = message else { continue };
             loaded_bytes += message.held_bytes();
             loaded += 1;

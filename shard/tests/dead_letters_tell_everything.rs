@@ -209,7 +209,7 @@ fn a_lower_maximum_counts_from_the_next_delivery_on() {
 fn a_messagepack_message_becomes_a_messagepack_letter() {
     let mut bench = Bench::new(limits());
     let bytes = b"\x81\xa1n\xca\x3f\xc0\x00\x00";
-    let envelope = Envelope { encoding: Encoding::MessagePack, bytes, id: EnvelopeId::Given("m".into()) };
+    let envelope = Envelope { encoding: Encoding::MessagePack, bytes, id: EnvelopeId::Given(b"m".into()) };
     bench.command(900, Command::Publish(conduit_protocol::Publish { envelope, ..common::message("s", "", b"") }));
     bench.subscribe(1, "s", 1);
     bench.command(1, Command::Nack(Nack { dead: true, ..nack(seqs(&[1]), 0) }));

@@ -8,7 +8,7 @@ use conduit_protocol::{Command, Encoding, Envelope, EnvelopeId, ErrorCode, Publi
 
 /// Publishes an envelope to `s` and gives it up.
 fn bury(bench: &mut Bench, id: &str, encoding: Encoding, bytes: &[u8]) {
-    let envelope = Envelope { encoding, bytes, id: EnvelopeId::Given(id.into()) };
+    let envelope = Envelope { encoding, bytes, id: EnvelopeId::Given(id.as_bytes().into()) };
     bench.command(900, Command::Publish(Publish { envelope, ..common::message("s", "", b"") }));
     let seq = bench.subscribe(70, "s", 1).seqs()[0];
     bench.command(70, Command::Nack(Nack { dead: true, ..nack(seqs(&[seq]), 0) }));

@@ -129,7 +129,7 @@ fn allocations(mut round: impl FnMut(&mut Broker)) -> u64 {
 #[test]
 fn publish_deliver_ack_by_seq() {
     let round = |broker: &mut Broker| {
-        (0..500).for_each(|_| broker.publish("s", EnvelopeId::Given("an id of the publisher".into())));
+        (0..500).for_each(|_| broker.publish("s", EnvelopeId::Given(b"an id of the publisher".into())));
         broker.ack_all();
     };
     assert_eq!(allocations(round), 0);
@@ -227,7 +227,7 @@ fn ids_made_by_the_server() {
 fn ack_by_id() {
     let ids: Vec<String> = (0..500).map(|n| format!("id {n}")).collect();
     let round = |broker: &mut Broker| {
-        ids.iter().for_each(|id| broker.publish("s", EnvelopeId::Given(id.as_str().into())));
+        ids.iter().for_each(|id| broker.publish("s", EnvelopeId::Given(id.as_bytes().into())));
         for (n, id) in ids.iter().enumerate() {
             let slot = broker.delivered[n].0;
             let id = MessageRef::Id(id.as_str().into());

@@ -231,7 +231,7 @@ fn a_look_into_a_stream_changes_nothing() {
 fn a_look_shows_the_message_as_json_whatever_it_came_as() {
     let mut bench = Bench::new(limits());
     let mut publish = |encoding, bytes: &[u8]| {
-        let envelope = Envelope { encoding, bytes, id: EnvelopeId::Given("an id".into()) };
+        let envelope = Envelope { encoding, bytes, id: EnvelopeId::Given(b"an id".into()) };
         let publish = Publish { stream: "s".into(), envelope, pausable: false, options: PublishOptions::default() };
         bench.command(9, Command::Publish(publish));
     };

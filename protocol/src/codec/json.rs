@@ -296,6 +296,14 @@ impl<'a> Reader<'a> for JsonReader<'a> {
     }
 
     #[inline(always)]
+    fn text_bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, Broken> {
+        Ok(self.text()?.map(|text| match text {
+            Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+            Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+        }))
+    }
+
+    #[inline(always)]
     fn plain_text(&mut self) -> Option<&'a [u8]> {
         let text = self.string().ok().filter(|text| !text.escaped)?;
         self.text.as_bytes().get(text.start..text.end)

@@ -93,6 +93,21 @@ impl<'a> MsgPackReader<'a> {
         self.take_slice(u32::from(marker & 0x1f)).map(Some)
     }
 
+    /// Reads a text of any length. What it is, is not looked at.
+    #[inline(always)]
+    fn any_text(&mut self) -> Result<Option<&'a [u8]>, Broken> {
+        if let Some(text) = self.short_text()? {
+            return Ok(Some(text));
+        }
+        if !matches!(self.marker(), Some(0xd9..=0xdb)) {
+            return Ok(None);
+        }
+        match self.head()? {
+            Head::Text(text) => Ok(Some(text)),
+            _ => Ok(None),
+        }
+    }
+
     /// The bytes at `start` are at most eight and ASCII, as nearly all names are: one look at a word tells. (Not when
     /// the input ends within that word: then `false`.)
     #[inline(always)]
@@ -341,17 +356,16 @@ impl<'a> Reader<'a> for MsgPackReader<'a> {
         Ok(true)
     }
 
-    #[inline]
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken> {
-        let text = match self.short_text()? {
-            Some(text) => text,
-            None if !matches!(self.marker(), Some(0xd9..=0xdb)) => return Ok(None),
-            None => match self.head()? {
-                Head::Text(text) => text,
-                _ => return Ok(None),
-            },
-        };
+        let Some(text) = self.any_text()? else { return Ok(None) };
         utf8(text).map(|text| Some(Cow::Borrowed(text)))
+    }
+
+    #[inline(always)]
+    fn text_bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, Broken> {
+        let Some(text) = self.any_text()? else { return Ok(None) };
+        check_utf8(text)?;
+        Ok(Some(Cow::Borrowed(text)))
     }
 
     #[inline(always)]

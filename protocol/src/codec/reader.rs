@@ -110,6 +110,9 @@ pub(super) trait Reader<'a> {
     /// Reads a text. Borrows unless it has escapes.
     fn text(&mut self) -> Result<Option<Cow<'a, str>>, Broken>;
 
+    /// Reads a text as its bytes, which are UTF-8. Borrows unless it has escapes.
+    fn text_bytes(&mut self) -> Result<Option<Cow<'a, [u8]>>, Broken>;
+
     /// Reads a text as the bytes that it is, which may not be UTF-8 yet. `None` (and somewhere within the text) when it has
     /// escapes or is of an unusual length.
     fn plain_text(&mut self) -> Option<&'a [u8]>;

@@ -145,7 +145,7 @@ pub(super) fn read_envelope<'a, R: Reader<'a>>(
             reader.skip()?;
             continue;
         }
-        *found = match reader.text()? {
+        *found = match reader.text_bytes()? {
             Some(id) if is_message_id(&id, limits) => EnvelopeId::Given(id),
             Some(_) => EnvelopeId::Unusable,
             None => {
@@ -157,7 +157,7 @@ pub(super) fn read_envelope<'a, R: Reader<'a>>(
     Ok(true)
 }
 
-const fn is_message_id(id: &str, limits: &Limits) -> bool {
+const fn is_message_id(id: &[u8], limits: &Limits) -> bool {
     !id.is_empty() && id.len() <= limits.message_id_bytes_max
 }
 
@@ -423,7 +423,7 @@ fn read_target<'a, R: Reader<'a>>(reader: &mut R, limits: &Limits) -> Result<Opt
         return Ok((seq >= 1).then_some(MessageRef::Seq(Seq(seq))));
     }
     if let Some(id) = reader.text()? {
-        return Ok(is_message_id(&id, limits).then_some(MessageRef::Id(id)));
+        return Ok(is_message_id(id.as_bytes(), limits).then_some(MessageRef::Id(id)));
     }
     reader.skip()?;
     Ok(None)

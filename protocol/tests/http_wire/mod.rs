@@ -315,7 +315,7 @@ fn asked(command: &Command<'_>) -> Asked {
     match command {
         Command::Publish(publish) => {
             let id = match &publish.envelope.id {
-                EnvelopeId::Given(id) => id.to_string(),
+                EnvelopeId::Given(id) => String::from_utf8_lossy(id).into_owned(),
                 EnvelopeId::Absent | EnvelopeId::Unusable => "made".to_owned(),
             };
             Asked::Publish { id, stream: publish.stream.to_string() }

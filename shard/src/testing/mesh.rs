@@ -76,7 +76,7 @@ impl Forwarded {
                 encoding: publish.envelope.encoding,
                 bytes: publish.envelope.bytes.to_vec(),
                 id: match &publish.envelope.id {
-                    EnvelopeId::Given(id) => EnvelopeId::Given(Cow::Owned(id.to_string())),
+                    EnvelopeId::Given(id) => EnvelopeId::Given(Cow::Owned(id.to_vec())),
                     EnvelopeId::Absent => EnvelopeId::Absent,
                     EnvelopeId::Unusable => EnvelopeId::Unusable,
                 },

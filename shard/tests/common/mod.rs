@@ -242,7 +242,7 @@ impl Bench {
 }
 
 pub fn message<'a>(stream: &'a str, id: &'a str, bytes: &'a [u8]) -> Publish<'a> {
-    let envelope = Envelope { encoding: Encoding::Json, bytes, id: EnvelopeId::Given(id.into()) };
+    let envelope = Envelope { encoding: Encoding::Json, bytes, id: EnvelopeId::Given(id.as_bytes().into()) };
     Publish { stream: stream.into(), envelope, pausable: false, options: PublishOptions::default() }
 }
 
