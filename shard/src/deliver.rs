@@ -1,6 +1,6 @@
 //! Deliver: while a group has a backlog and a consumer that can take it, they are brought together.
 
-use crate::dead_letter::is_last;
+use crate::dead_letter::{is_last, is_log_full};
 use crate::expire::{Timer, tick_at, tick_of};
 use crate::group::{Next, Source};
 use crate::pool::Size;
@@ -118,7 +118,8 @@ impl Shard {
             *work -= 1;
             if (message.has_times() && !message.may_be_delivered(now.unix_ms))
                 || (attempt.get() > 1
-                    && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits))
+                    && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits)
+                    && !is_log_full(self.journal.as_deref()))
             {
                 return Some((seq, source));
             }

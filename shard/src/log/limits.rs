@@ -19,7 +19,8 @@ pub struct LogLimits {
     /// Bytes appended and not yet durable. More: publishes get `Refused::Busy`; upkeep does at twice as many.
     pub unsynced_bytes_max: u64,
     /// Bytes of all segments of the shard, prepared ones included; 0 for no bound. At the bound nothing is prepared, and
-    /// when room runs out publishes get `Refused::Full`.
+    /// when room runs out publishes get `Refused::Full`. Up to four segments more are made, one at a time, where nothing else
+    /// could be written that lets old ones go; publishes get none of it.
     pub log_bytes_max: u64,
     /// Milliseconds that a batch of nothing but upkeep waits for company before it is committed by itself.
     pub upkeep_ms: u64,

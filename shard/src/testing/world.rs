@@ -113,6 +113,7 @@ impl World {
         let deadline_ns = self.now.mono_ns + CALM_NS;
         self.run_until(deadline_ns, Self::is_settled);
         if self.violations.is_empty() && !self.is_settled() && !self.is_excused() {
+            self.violations.push("no progress, although nothing goes wrong any more".to_owned());
             self.tell_what_is_missing();
         }
         let quiet_ns = self.now.mono_ns + QUIET_NS;
@@ -142,6 +143,8 @@ impl World {
             self.steps += 1;
             if self.steps > STEPS_MAX {
                 self.violations.push(format!("{STEPS_MAX} steps and no end"));
+                self.tell_what_is_missing();
+                return;
             }
             self.step();
             self.collect_violations();
@@ -347,7 +350,6 @@ impl World {
     }
 
     fn tell_what_is_missing(&mut self) {
-        self.violations.push("no progress, although nothing goes wrong any more".to_owned());
         self.violations.extend(self.oracle.owed(5));
         for (at, host) in self.server.hosts.iter_mut().enumerate() {
             for stream in host.shard.snapshot(self.now).streams {
