@@ -84,6 +84,9 @@ impl GroupState {
     }
 }
 
+/// A message at a client that reads a group: client, stream, group, and the message's id.
+pub(super) type OnItsWay = (usize, usize, usize, String);
+
 #[derive(Debug)]
 pub(super) struct StreamState {
     pub(super) facts: StreamFacts,
@@ -110,6 +113,11 @@ pub struct Oracle {
     /// Nanoseconds after its first try in which a publish may be repeated.
     pub(super) repeat_ns: u64,
     pub(super) are_reads_failing: bool,
+    /// Written to a reader that sends no acks, and not seen by it yet. The group is done with it, and the reader is owed it as
+    /// long as its connection lasts.
+    pub(super) on_its_way: BTreeMap<OnItsWay, u64>,
+    /// Seen by such a reader, and still in flight as the server sees it: something else behind it is not written yet.
+    pub(super) ahead: BTreeSet<OnItsWay>,
     pub(super) violations: Vec<String>,
 }
 
@@ -133,6 +141,8 @@ impl Oracle {
             crashes: 0,
             repeat_ns,
             are_reads_failing: false,
+            on_its_way: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             violations: Vec::new(),
         }
     }
@@ -401,7 +411,7 @@ impl Oracle {
     /// Nothing is owed any more.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.owed.is_empty()
+        self.owed.is_empty() && self.on_its_way.is_empty()
     }
 
     /// What is still owed, in words: at most `count` of it.
@@ -412,7 +422,11 @@ impl Oracle {
             let number = self.streams[*stream].seqs.get(seq);
             format!("seq {seq} of {} (message {number:?}) is owed to group '{}'", facts.name, facts.groups[*group])
         });
-        told.collect()
+        let on_its_way = self.on_its_way.iter().take(count).map(|((client, stream, _, id), seq)| {
+            let name = self.stream_name(*stream);
+            format!("seq {seq} ({id}) of {name} was written to client {client}, which has not got it")
+        });
+        told.chain(on_its_way).collect()
     }
 
     /// Deliveries that all groups of all streams have had.

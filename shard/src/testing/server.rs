@@ -18,8 +18,9 @@ use crate::log::{LogIdentity, LogLimits, Storage};
 use crate::{DurabilityOf, Limits, MovePlan, RecoverPlan, Recovered, Shard, move_streams};
 use conduit_protocol::streams::Durability;
 use conduit_protocol::time::NS_PER_MS;
-use conduit_protocol::{Now, ShardId};
+use conduit_protocol::{Now, Policy, ShardId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How long a server that ended stays away, at most.
 const DOWN_NS_MAX: u64 = 500 * NS_PER_MS;
@@ -83,6 +84,7 @@ pub struct Server {
     starts: u64,
     /// Nothing goes wrong any more.
     is_calm: bool,
+    policy: Arc<Policy>,
     /// It was killed with its log full: what it needs to go on may have to come from outside.
     was_killed_full: bool,
     /// Its log was full in some life.
@@ -106,6 +108,7 @@ impl Server {
             life: 0,
             starts: 0,
             is_calm: false,
+            policy: plan.quotas.as_ref().map_or_else(Arc::default, |quotas| quotas.policy(false)),
             was_killed_full: false,
             was_full: false,
         }
@@ -182,7 +185,8 @@ impl Server {
         self.mesh = Mesh::new(shards, plan.link_messages_max, plan.link_latency_ns_max, grounds.random.fork());
         for (at, core) in cores.into_iter().enumerate() {
             let pump = self.drives.get(at).map(|drive| Pump::new(&drive.disk, plan.requests_max)).unwrap_or_default();
-            self.hosts.push(Host::new(at, shards, core, plan.wire_limits.clone(), plan.bounds, pump));
+            let policy = Arc::clone(&self.policy);
+            self.hosts.push(Host::new(at, shards, core, plan.wire_limits.clone(), plan.bounds, policy, pump));
         }
     }
 
@@ -343,6 +347,10 @@ impl Server {
     /// Nothing goes wrong any more: disks work and have room, and whoever lost trust in his disk is started again.
     pub fn become_calm(&mut self, grounds: &mut Grounds<'_>) {
         self.is_calm = true;
+        if let Some(quotas) = &grounds.plan.quotas {
+            self.policy = quotas.policy(true);
+            self.hosts.iter_mut().for_each(|host| host.reload(Arc::clone(&self.policy)));
+        }
         for drive in &mut self.drives {
             drive.mend();
             drive.disk.set_room(u64::MAX);

@@ -5,9 +5,9 @@
 //! another shard is on its way for a while, and what is handed out in advance is spent within a moment. So the judge allows
 //! what comes back to the account within [`Tolls::slack_ns`], and no more.
 
-use crate::Limiter;
-use conduit_protocol::Now;
+use crate::{Limiter, Planted};
 use conduit_protocol::limiter::{Allowance, Category, Charge, Gate, Rate, Subject, Verdict};
+use conduit_protocol::{Now, ShardId};
 use std::collections::HashMap;
 
 /// An account, as charges name it.
@@ -18,6 +18,8 @@ type Account = (Subject, Category);
 pub enum Passage {
     /// A session was granted this.
     Granted(Charge),
+    /// The same, out of what another shard has handed out in advance.
+    Leased(Charge),
     /// It was refused.
     Refused(Charge),
     /// A session gave a slot back.
@@ -29,14 +31,16 @@ pub enum Passage {
 pub struct Tollgate {
     /// The limiter.
     pub limiter: Limiter,
+    here: ShardId,
+    shards: u16,
     passages: Vec<Passage>,
 }
 
 impl Tollgate {
-    /// Writes down what this limiter says.
+    /// The gate of one of so many shards, with a bug if one is planted.
     #[must_use]
-    pub const fn new(limiter: Limiter) -> Self {
-        Self { limiter, passages: Vec::new() }
+    pub fn new(here: ShardId, shards: u16, planted: Planted) -> Self {
+        Self { limiter: Limiter::new(here, shards).with(planted), here, shards, passages: Vec::new() }
     }
 
     /// The home of an account has granted something to a session here.
@@ -54,6 +58,7 @@ impl Gate for Tollgate {
     fn charge(&mut self, now: Now, charge: &Charge) -> Verdict {
         let verdict = self.limiter.charge(now, charge);
         match verdict {
+            Verdict::Granted if charge.home(self.shards) != self.here => self.passages.push(Passage::Leased(*charge)),
             Verdict::Granted => self.passages.push(Passage::Granted(*charge)),
             Verdict::Refused(_) => self.passages.push(Passage::Refused(*charge)),
             Verdict::Away => {}
@@ -127,7 +132,7 @@ impl Tolls {
                 self.refused += 1;
                 Ok(())
             }
-            Passage::Granted(charge) => {
+            Passage::Granted(charge) | Passage::Leased(charge) => {
                 self.granted += 1;
                 match charge.allowance {
                     Allowance::Rate(rate) => self.spend(now, &charge, rate),
@@ -143,7 +148,8 @@ impl Tolls {
             }
             Passage::Released(charge) => {
                 let held = self.held.entry((charge.subject, charge.category)).or_insert(0);
-                *held = held.checked_sub(1).ok_or_else(|| format!("a slot that nobody has is given back: {charge:?}"))?;
+                *held =
+                    held.checked_sub(1).ok_or_else(|| format!("a slot that nobody has is given back: {charge:?}"))?;
                 Ok(())
             }
         }
