@@ -9,6 +9,10 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 * BLOCK;
 /// The largest segment, so that offsets in it stay small numbers.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Segments by which a log may go beyond its bound when it has no place left to write what would make room. It is left
+/// without one by an end that was not orderly, or by one that was when the last segment was full to the end.
+pub const SPARE_SEGMENTS: u64 = 4;
+
 /// Bounds of the log of one shard. Maxima are inclusive.
 #[derive(Debug, Clone)]
 pub struct LogLimits {

@@ -27,7 +27,8 @@ impl Logged {
         Self::on(MemoryDisk::default(), now, (limits, log_limits.clone(), durability))
     }
 
-    fn on(mut disk: MemoryDisk, now: Now, settings: (Limits, LogLimits, Durability)) -> Self {
+    /// On a disk that may have a log.
+    pub fn on(mut disk: MemoryDisk, now: Now, settings: (Limits, LogLimits, Durability)) -> Self {
         let (limits, log_limits, durability) = settings.clone();
         let plan = RecoverPlan {
             id: ShardId(0),

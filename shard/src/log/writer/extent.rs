@@ -1,12 +1,9 @@
 //! How many segments there may be: what keeps the old ones, and when another one is wanted.
 
 use super::Log;
+use crate::log::limits::SPARE_SEGMENTS;
 use crate::log::{Location, SegmentId};
 use conduit_protocol::Now;
-
-/// Segments by which a log may go beyond its bound when it has no place left to write what would make room. It is left
-/// without one by an end that was not orderly, or by one that was when the last segment was full to the end.
-const SPARE_SEGMENTS: u64 = 4;
 
 impl Log {
     /// The record at this place is needed: its segment, and every newer one, stays. Counts.
