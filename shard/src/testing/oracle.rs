@@ -39,7 +39,8 @@ pub(super) struct Message {
     pub(super) first_sent_ns: u64,
     /// How often the server had been stopped by then.
     pub(super) first_crashes: u64,
-    /// When it was sent last, counted in sends and subscriptions.
+    /// When it was sent first and last, counted in sends and subscriptions: it was stored at one of its sends.
+    pub(super) first_order: u64,
     pub(super) sent_order: u64,
     /// The connection that it was sent on last, and its place among what was sent there.
     pub(super) sent_on: (u32, u64),
@@ -199,6 +200,7 @@ impl Oracle {
             sends: 0,
             first_sent_ns: 0,
             first_crashes: 0,
+            first_order: 0,
             sent_order: 0,
             sent_on: (0, 0),
             above_seq: 0,
@@ -244,6 +246,7 @@ impl Oracle {
         message.sends += 1;
         if message.sends == 1 {
             (message.first_sent_ns, message.first_crashes) = (now_ns, self.crashes);
+            message.first_order = self.order;
         }
         message.sent_order = self.order;
         message.sent_on = (wire, place);
@@ -335,7 +338,7 @@ impl Oracle {
             return;
         }
         for (at, group) in self.streams[message.stream].groups.iter_mut().enumerate() {
-            if group.is_known_at(message.sent_order) {
+            if group.is_known_at(message.first_order) && group.is_known_at(message.sent_order) {
                 group.is_durable = true;
                 if !group.acked.contains(&seq) {
                     self.owed.insert((message.stream, at, seq));

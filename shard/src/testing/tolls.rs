@@ -88,6 +88,8 @@ pub struct Tolls {
     slack_ns: u64,
     levels: HashMap<Account, Level>,
     held: HashMap<Account, u32>,
+    /// The highest limit under which slots were granted.
+    most: HashMap<Account, u32>,
     granted: u64,
     refused: u64,
 }
@@ -103,6 +105,7 @@ impl Tolls {
     pub fn restart(&mut self) {
         self.levels.clear();
         self.held.clear();
+        self.most.clear();
     }
 
     /// Charges granted and refused so far.
@@ -137,10 +140,13 @@ impl Tolls {
                 match charge.allowance {
                     Allowance::Rate(rate) => self.spend(now, &charge, rate),
                     Allowance::Slots(slots) => {
-                        let held = self.held.entry((charge.subject, charge.category)).or_insert(0);
+                        let account = (charge.subject, charge.category);
+                        let (held, most) = (self.held.entry(account).or_insert(0), self.most.entry(account).or_insert(0));
                         *held += 1;
-                        if *held > slots {
-                            return Err(format!("{held} slots are taken of {slots}: {charge:?}"));
+                        // A limit that was raised holds for others while an answer under the old one is on its way.
+                        *most = slots.max(*most);
+                        if held > most {
+                            return Err(format!("{held} slots are taken of {most}: {charge:?}"));
                         }
                         Ok(())
                     }
