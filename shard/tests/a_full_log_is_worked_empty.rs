@@ -98,7 +98,8 @@ fn a_restart_that_finds_no_place_to_write_makes_one() {
             logged = logged.restart();
         }
         let again = logged.bench.subscribe(1, "s", 1_000);
-        let again: Vec<u64> = again.deliveries.iter().chain(&logged.run_ms(1_000).deliveries).map(|one| one.seq).collect();
+        let again: Vec<u64> =
+            again.deliveries.iter().chain(&logged.run_ms(1_000).deliveries).map(|one| one.seq).collect();
         assert!(again.contains(&1));
         for seq in again {
             logged.bench.ack(1, seq);

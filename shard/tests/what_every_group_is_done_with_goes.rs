@@ -60,8 +60,8 @@ fn urgent(seq: u64) -> Record<'static> {
     Record::Message(MessageRecord { priority: 2, ..plain })
 }
 
-fn join(logged: &mut Logged, slot: u32, group: &'static str) -> Vec<u64> {
-    let subscribe = Subscribe { group: Some(group.into()), ..subscription("s", 10) };
+fn join(logged: &mut Logged, slot: u32, group: &'static str, credit: u64) -> Vec<u64> {
+    let subscribe = Subscribe { group: Some(group.into()), ..subscription("s", credit) };
     let mut outcome = logged.bench.command(slot, Command::Subscribe(subscribe));
     outcome.merge(logged.run_ms(100));
     outcome.seqs()
@@ -82,8 +82,21 @@ fn when_the_last_one_that_kept_it_is_acked() {
     let messages = [message(1, b"{}"), message(2, b"{}"), message(3, b"{}")];
     let mut logged = begun(&[&messages[..], &[acked(1, 2, 3), acked(2, 1, 3)]].concat());
     assert_eq!(held(&logged), 3);
-    assert_eq!(join(&mut logged, 1, "a"), [1]);
+    assert_eq!(join(&mut logged, 1, "a", 10), [1]);
     logged.bench.ack(1, 1);
+    logged.run_ms(100);
+    assert_eq!(held(&logged), 0);
+}
+
+#[test]
+fn when_its_group_comes_past_it_without_an_ack() {
+    let messages = [message(1, b"{}"), message(2, b"{}"), message(3, b"{}")];
+    let mut logged = begun(&[&messages[..], &[acked(1, 2, 3), acked(2, 1, 3)]].concat());
+    assert_eq!(join(&mut logged, 1, "a", 1), [1]);
+    logged.bench.ack(1, 1);
+    logged.run_ms(100);
+    assert_eq!(held(&logged), 2, "it has not looked at them: nobody asks it for more");
+    logged.bench.credit(1, 1);
     logged.run_ms(100);
     assert_eq!(held(&logged), 0);
 }
@@ -92,14 +105,15 @@ fn when_the_last_one_that_kept_it_is_acked() {
 fn behind_a_gap_that_its_groups_had_to_be_told_of() {
     let mut logged = begun(&[message(1, b"{}"), urgent(3)]);
     for (slot, group) in [(1, "a"), (2, "b")] {
-        assert_eq!(join(&mut logged, slot, group), [3, 1]);
-    }
-    for slot in [1, 2] {
+        assert_eq!(join(&mut logged, slot, group, 2), [3, 1]);
         logged.bench.ack(slot, 3);
-    }
-    for slot in [1, 2] {
         logged.bench.ack(slot, 1);
     }
-    logged.run_ms(100);
+    // Both come past the gap now, and past what is done behind it.
+    for slot in [1, 2] {
+        let mut outcome = logged.bench.credit(slot, 1);
+        outcome.merge(logged.run_ms(100));
+        assert_eq!(outcome.gaps.iter().map(|(from, to, _)| (*from, *to)).collect::<Vec<_>>(), [(2, 2)]);
+    }
     assert_eq!(held(&logged), 0);
 }

@@ -354,8 +354,8 @@ impl Server {
         if is_cornered {
             self.log_limits.log_bytes_max = 0;
         }
-        let needs_restart = is_cornered
-            || self.hosts.iter().any(|host| host.shard.has_log_failed() || host.pump.was_unreadable());
+        let needs_restart =
+            is_cornered || self.hosts.iter().any(|host| host.shard.has_log_failed() || host.pump.was_unreadable());
         if needs_restart && !self.hosts.is_empty() {
             self.end(End::Kill, grounds);
         }

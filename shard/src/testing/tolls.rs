@@ -141,7 +141,8 @@ impl Tolls {
                     Allowance::Rate(rate) => self.spend(now, &charge, rate),
                     Allowance::Slots(slots) => {
                         let account = (charge.subject, charge.category);
-                        let (held, most) = (self.held.entry(account).or_insert(0), self.most.entry(account).or_insert(0));
+                        let (held, most) =
+                            (self.held.entry(account).or_insert(0), self.most.entry(account).or_insert(0));
                         *held += 1;
                         // A limit that was raised holds for others while an answer under the old one is on its way.
                         *most = slots.max(*most);
