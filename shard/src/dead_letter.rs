@@ -233,7 +233,11 @@ impl Shard {
         let waiting = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group));
         if let Some(waiting) = waiting {
             waiting.forget(seq, &mut self.memory.flights);
+            let is_held_back = std::mem::take(&mut waiting.is_held_back);
             self.note_done(now, key, group, seq);
+            if is_held_back {
+                self.queue(key, group);
+            }
         }
     }
 

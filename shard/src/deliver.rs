@@ -67,7 +67,12 @@ impl Shard {
         effects: &mut Effects,
     ) -> Option<(u64, Source)> {
         let stream = self.streams.at_mut(key)?;
+        let outstanding_max = match (&stream.log, &self.journal) {
+            (Some(_), Some(journal)) => journal.outstanding_max / u64::from(stream.groups.keepers().max(1)),
+            _ => u64::MAX,
+        };
         let group = stream.groups.at_mut(group_index)?;
+        let outstanding_max = if group.is_ephemeral { u64::MAX } else { outstanding_max };
         while let Some(index) = group.ready.first() {
             if *work == 0 {
                 if group.has_backlog(&stream.held) && !group.is_queued {
@@ -105,15 +110,28 @@ impl Shard {
                 };
                 (seq, attempt, source, message)
             };
+            let is_held_back = group.flights.len() >= outstanding_max;
             let must_wait = self.memory.is_out_of_flights() || !(self.starved.is_empty() || self.is_feeding);
-            if must_wait && !group.flights.has_block_of(seq) {
-                // Until some group is done with something nothing fresh is given out, and then to the first that waited.
-                if !group.is_starved {
-                    group.is_starved = true;
-                    self.starved.push_back((key, group_index));
-                }
-                return None;
-            }
+            let (seq, attempt, source, message) = if (must_wait || is_held_back) && !group.flights.has_block_of(seq) {
+                let Some((seq, attempt)) = group.next_returned(&stream.held) else {
+                    group.is_held_back |= is_held_back;
+                    // Until some group is done with something nothing fresh is given out, and then to the first that
+                    // waited.
+                    if must_wait && !group.is_starved {
+                        group.is_starved = true;
+                        self.starved.push_back((key, group_index));
+                    }
+                    return None;
+                };
+                // It is outstanding already, and would wait behind what is more urgent, or fresh, for ever.
+                let Some(message) = stream.held.message(seq) else {
+                    self.want_message(key, seq);
+                    return None;
+                };
+                (seq, attempt, Source::Returned, message)
+            } else {
+                (seq, attempt, source, message)
+            };
             let attempt = if self.limits.planted.has(Mutant::AttemptNotCounted) { NonZeroU32::MIN } else { attempt };
             *work -= 1;
             if (message.has_times() && !message.may_be_delivered(now.unix_ms))

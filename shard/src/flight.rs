@@ -83,6 +83,12 @@ impl Flights {
         Self { by_seq: SeqRing::new(), in_flight: 0 }
     }
 
+    /// How many there are.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        self.by_seq.len()
+    }
+
     /// How many are in flight.
     pub(crate) const fn in_flight(&self) -> u64 {
         self.in_flight
