@@ -19,11 +19,12 @@ const CARRIED_AT_ONCE: u32 = 64;
 /// Seqs that a stream which is written within an interval reserves ahead.
 const RESERVED_SEQS: u64 = 1 << 16;
 
-/// What groups have outstanding is bounded so that it fits, but not where segments were larger when it was given out.
+/// What groups have outstanding is bounded so that it fits, but not where segments were larger when it was given out. What they
+/// are done with out of turn is not bounded: millions of urgent messages that stood between others.
 const NAMES_TOO_LARGE: Refusal = (
     ErrorCode::StorageFull,
-    "what the stream's groups have outstanding leaves no room for the message in a segment of the log; retry when some of it \
-     was acked, or make segments larger",
+    "what the stream's groups have outstanding, or got out of turn, leaves no room for the message in a segment of the log; retry \
+     when some of it was acked, or make segments larger",
 );
 
 /// One group's part of the names, on its own.

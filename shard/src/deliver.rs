@@ -68,7 +68,8 @@ impl Shard {
     ) -> Option<(u64, Source)> {
         let stream = self.streams.at_mut(key)?;
         let outstanding_max = match (&stream.log, &self.journal) {
-            (Some(_), Some(journal)) => journal.outstanding_max / u64::from(stream.groups.keepers().max(1)),
+            (Some(_), Some(journal)) if stream.groups.keepers() <= 1 => journal.outstanding_max,
+            (Some(_), Some(journal)) => journal.outstanding_max / u64::from(stream.groups.keepers()),
             _ => u64::MAX,
         };
         let group = stream.groups.at_mut(group_index)?;

@@ -456,8 +456,7 @@ impl Group {
 
     /// Recovery found that the group is done with what it had outstanding of a range.
     pub(crate) fn restore_done(&mut self, range: SeqRange, blocks: &mut Blocks<Flight>) {
-        let outstanding: Vec<u64> =
-            self.flights.iter().map(|(seq, _)| seq).filter(|seq| (range.from..=range.to).contains(seq)).collect();
+        let outstanding: Vec<u64> = self.flights.iter_within(range.from, range.to).map(|(seq, _)| seq).collect();
         for seq in outstanding {
             self.forget(seq, blocks);
         }
