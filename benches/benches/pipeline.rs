@@ -10,9 +10,9 @@
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
     AccessLog, Answer, Command, ConnectionId, Context, Encoding, Inbox, Limits, Now, OpenGate, Origin, Policy, Refusal,
-    Session, ShardId, Step, Telemetry, codec,
+    Seq, Session, ShardId, Step, Telemetry, codec,
 };
-use conduit_shard::{AnswerValue, Effect, Effects, Input, Shard};
+use conduit_shard::{AnswerValue, Effect, Effects, Input, Shard, StreamKey};
 use criterion::{Criterion, Throughput, criterion_group};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -148,20 +148,31 @@ impl Broker {
             return;
         }
         let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain() {
-            self.execute(effect);
+        let mut delivered = 0;
+        while let Some(&Effect::Deliver { connection, stream, seq, attempt }) = effects.at(delivered) {
+            self.deliver(connection, stream, seq, attempt);
+            delivered += 1;
         }
+        if delivered < effects.len() {
+            for effect in effects.drain_from(delivered) {
+                self.execute(effect);
+            }
+        }
+        effects.clear();
         self.effects = effects;
+    }
+
+    #[inline(always)]
+    fn deliver(&mut self, id: ConnectionId, stream: StreamKey, seq: Seq, attempt: u32) {
+        let connection = &mut self.connections[id.slot() as usize];
+        let delivery = self.shard.delivery(id, stream, seq, attempt);
+        let mut context = context!(self, connection);
+        connection.session.deliver(&delivery, &mut context);
     }
 
     fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Deliver { connection: id, stream, seq, attempt } => {
-                let connection = &mut self.connections[id.slot() as usize];
-                let delivery = self.shard.delivery(id, stream, seq, attempt);
-                let mut context = context!(self, connection);
-                connection.session.deliver(&delivery, &mut context);
-            }
+            Effect::Deliver { connection, stream, seq, attempt } => self.deliver(connection, stream, seq, attempt),
             Effect::Answer { origin, answer } => {
                 let connection = &mut self.connections[origin.connection.slot() as usize];
                 let mut context = context!(self, connection);

@@ -8,6 +8,8 @@ use conduit_shard::Input;
 
 /// How often connections are looked over for idleness, pings and lost peers. Their limits are seconds.
 const SWEEP_NS: u64 = 250_000_000;
+/// Connections that are asked in one round, after the policy has changed, whether they may stay.
+const RECHECKED_PER_ROUND: usize = 512;
 /// How soon a full mesh is tried again.
 const MESH_RETRY_NS: u64 = 500_000;
 
@@ -21,6 +23,7 @@ impl Host {
             self.drain_some();
         }
         self.gate.sweep(self.now);
+        self.recheck_some();
         if self.now.mono_ns >= self.next_sweep_ns {
             self.next_sweep_ns = self.now.mono_ns + SWEEP_NS;
             if self.telemetry.unknown_keys > self.unknown_keys_told {
@@ -51,6 +54,30 @@ impl Host {
             due_ns = due_ns.min(now_ns + MESH_RETRY_NS);
         }
         due_ns.saturating_sub(now_ns)
+    }
+
+    /// Asks some of the connections whether they may stay under the policy in force. They are many, and messages do not wait
+    /// for all of them. Whoever begins to last meanwhile asks itself.
+    fn recheck_some(&mut self) {
+        let Some(from) = self.recheck_from else { return };
+        let to = self.connections.slots().min(from + RECHECKED_PER_ROUND);
+        self.recheck_from = (to < self.connections.slots()).then_some(to);
+        // The next round does not wait.
+        self.busy |= self.recheck_from.is_some();
+        for slot in from..to {
+            let Some(id) = self.connections.id_at(slot) else { continue };
+            let Some(connection) = self.connections.find(id) else { continue };
+            let lasts = connection.session.is_websocket() || connection.session.is_live();
+            if connection.closing || !lasts {
+                continue;
+            }
+            let mut context = context!(self, connection);
+            connection.session.recheck(&mut context);
+            if connection.session.is_closing() {
+                self.begin_close(id);
+            }
+            self.settle(id);
+        }
     }
 
     /// Looks at every connection: deadlines of the sessions, and peers that do not take their last words.

@@ -13,10 +13,10 @@ use crate::mesh::{HandOver, Item, Mesh, MeshMessage};
 use crate::readiness::{Readiness, Ready};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::{
-    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report, ShardId, Step,
-    Telemetry, Violation,
+    AccessLog, Command, ConnectionId, Context, ErrorCode, Inbox, Limits, Now, Origin, Policy, Report, Seq, ShardId,
+    Step, Telemetry, Violation,
 };
-use conduit_shard::{Effect, Effects, Input, Limiter, Shard};
+use conduit_shard::{Effect, Effects, Input, Limiter, Shard, StreamKey};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -82,6 +82,8 @@ pub(crate) struct Host {
     pub(crate) draining: bool,
     /// How far the drain is, once it has begun.
     pub(crate) drain: Option<Drain>,
+    /// The policy has changed, and connections from this slot on have not been asked whether they may stay.
+    pub(crate) recheck_from: Option<usize>,
     /// How the last reload went.
     pub(crate) reload: ReloadStatus,
     /// Tokens signed with unknown keys that the control shard has been told of.
@@ -194,6 +196,7 @@ impl Host {
             held: Vec::new(),
             draining: false,
             drain: None,
+            recheck_from: None,
             reload: ReloadStatus::default(),
             unknown_keys_told: 0,
             rows_max,
@@ -295,7 +298,9 @@ impl Host {
             Command::Report { report: Report::Health, .. } => return Next::Health(origin),
             Command::Report { .. } | Command::Admin(_) => self.control,
             Command::Charge(charge) => charge.home(self.control.0),
-            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => self.id,
+            Command::Credit(_) | Command::Ack(_) | Command::AckSeq(_) | Command::AckUpTo(_) | Command::Nack(_) => {
+                self.id
+            }
         };
         if owner == self.id {
             connection.consumer |= matches!(command, Command::Subscribe(_));
@@ -338,26 +343,40 @@ impl Host {
         }
         self.is_executing = true;
         let mut effects = std::mem::take(&mut self.effects);
-        for effect in effects.drain() {
-            self.execute(effect);
+        // Nearly all are deliveries, which are read where they lie: an effect that has just been written field by field is
+        // slow to move as a whole.
+        let mut delivered = 0;
+        while let Some(&Effect::Deliver { connection, stream, seq, attempt }) = effects.at(delivered) {
+            self.deliver(connection, stream, seq, attempt);
+            delivered += 1;
         }
+        if delivered < effects.len() {
+            for effect in effects.drain_from(delivered) {
+                self.execute(effect);
+            }
+        }
+        effects.clear();
         self.effects = effects;
         self.is_executing = false;
         self.release_departed();
     }
 
+    #[inline(always)]
+    fn deliver(&mut self, id: ConnectionId, stream: StreamKey, seq: Seq, attempt: u32) {
+        let Some(connection) = self.connections.find(id) else { return };
+        let delivery = self.shard.delivery(id, stream, seq, attempt);
+        let mut context = context!(self, connection);
+        connection.session.deliver(&delivery, &mut context);
+        connection.delivered = true;
+        if !connection.dirty {
+            self.mark_dirty(id);
+        }
+    }
+
+    #[inline(never)]
     fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Deliver { connection: id, stream, seq, attempt } => {
-                let Some(connection) = self.connections.find(id) else { return };
-                let delivery = self.shard.delivery(id, stream, seq, attempt);
-                let mut context = context!(self, connection);
-                connection.session.deliver(&delivery, &mut context);
-                connection.delivered = true;
-                if !connection.dirty {
-                    self.mark_dirty(id);
-                }
-            }
+            Effect::Deliver { connection, stream, seq, attempt } => self.deliver(connection, stream, seq, attempt),
             Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
             Effect::Answer { origin, answer } => self.answer_peer(origin, answer),
             Effect::Gap { connection: id, from, to } => {

@@ -29,6 +29,7 @@ impl Host {
             MeshMessage::Policy(policy) => {
                 self.log.set_budgets(&policy.logs);
                 self.policy = policy;
+                self.recheck_from = Some(0);
             }
             MeshMessage::ReloadStatus(status) => self.reload = status,
             MeshMessage::Drain { timeout_ms } => self.begin_drain(timeout_ms),

@@ -110,8 +110,9 @@ pub struct Delivery<'a> {
     pub attempt: u32,
     /// When it was published; the monotonic clock says 0 when that was before the server started.
     pub published: Now,
-    /// Which trace it belongs to, if its publisher said so.
-    pub trace: Option<TraceContext>,
+    /// Which trace it belongs to, if its publisher said so: what [`TraceContext::bytes`] gave. Lent, since few messages have
+    /// one and all would carry its bytes.
+    pub trace: Option<&'a [u8; TraceContext::BYTES]>,
     /// How `envelope` is encoded: always what the consumer subscribed with.
     pub encoding: Encoding,
     /// The envelope.

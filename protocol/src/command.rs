@@ -21,6 +21,8 @@ pub enum Command<'a> {
     Credit(u64),
     /// The consumer is done with these messages. No answer; what is not in flight here is counted and ignored.
     Ack(Targets<'a>),
+    /// The same for one message, named by its seq: what nearly all acks are. It is small and owns nothing.
+    AckSeq(crate::Seq),
     /// The consumer is done with all of its in-flight messages up to and including this seq. No answer.
     AckUpTo(crate::Seq),
     /// The consumer gives these messages back, to be delivered again not before `delay_ms` from now. No answer.

@@ -63,6 +63,10 @@ error_table! {
     InvalidJson = "InvalidJSON", 400, 1007, Peer;
     /// The body or message is not valid MessagePack, or a text frame is not UTF-8.
     DecodeError = "DecodeError", 400, 1007, Peer;
+    /// The body says that it is gzip and is not, or not all of it.
+    InvalidGzip = "InvalidGzipEncoding", 400, 1007, Peer;
+    /// The body is compressed in a way that is not taken here.
+    UnsupportedContentCoding = "UnsupportedContentEncoding", 415, 1003, Peer;
     /// The decoded value nests deeper than the limit.
     DepthExceeded = "DepthExceeded", 400, 1007, Peer;
     /// The decoded value is larger than the limit.

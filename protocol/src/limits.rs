@@ -9,7 +9,7 @@ pub struct Limits {
     pub head_bytes_max: usize,
     /// Header fields. More: 431 and close.
     pub headers_max: usize,
-    /// Bytes of a request body, after removing chunking. More: 413 and close.
+    /// Bytes of a request body, after removing chunking, and again after unpacking. More: 413, and close unless it was read.
     pub body_bytes_max: usize,
     /// Lines of one `application/x-ndjson` body. More: 413, nothing stored.
     pub batch_lines_max: usize,
@@ -31,7 +31,7 @@ pub struct Limits {
     pub delay_ms_max: u64,
     /// Messages that one look into a stream returns. A larger `limit` is cut to it.
     pub peek_max: u32,
-    /// Bytes of the settings of a stream or group, after removing chunking. More: 413, and close when they come in chunks.
+    /// Bytes of the settings of a stream or group, counted likewise. More: 413, and close when they come in chunks.
     pub settings_bytes_max: usize,
     /// Elements of one ack or nack array. More: 1003.
     pub ack_array_max: usize,

@@ -89,8 +89,17 @@ impl Session {
     }
 
     /// Becomes what the last request asked for, if it was answered so.
-    #[inline]
+    #[inline(always)]
     fn leave_http(&mut self, context: &mut Context<'_>) {
+        if let State::Http(http) = &self.state
+            && http.is_over()
+        {
+            self.become_what_was_asked_for(context);
+        }
+    }
+
+    #[cold]
+    fn become_what_was_asked_for(&mut self, context: &mut Context<'_>) {
         let State::Http(http) = &mut self.state else { return };
         if http.is_upgraded() {
             self.state = State::Ws(Box::new(http.upgrade(context)));
@@ -138,6 +147,15 @@ impl Session {
             State::Ws(ws) => ws.announce_drain(context),
             // It is told when it is closed, which is soon: nothing of it is in flight at the client.
             State::Live(_) => {}
+        }
+    }
+
+    /// Another policy is in force: ends what lasts if it would not be let in any more (then [`Self::is_closing`]).
+    pub fn recheck(&mut self, context: &mut Context<'_>) {
+        match &mut self.state {
+            State::Http(_) => {}
+            State::Ws(ws) => ws.recheck(context),
+            State::Live(live) => live.recheck(context),
         }
     }
 
@@ -221,13 +239,13 @@ impl Session {
     }
 
     /// The socket is gone, whichever side ended it: gauges of open connections go down, and the access log
-    /// gets the last line of a WebSocket. Owners call it once they drop the
+    /// gets the last line of one that lasted. Owners call it once they drop the
     /// connection; calling it again, or after the session finished by itself, changes nothing.
     pub fn disconnected(&mut self, now: Now, telemetry: &mut Telemetry, log: &mut AccessLog, gate: &mut dyn Gate) {
         match &mut self.state {
             State::Http(http) => http.disconnected(telemetry, gate),
             State::Ws(ws) => ws.disconnected(now, telemetry, log, gate),
-            State::Live(live) => live.disconnected(telemetry, gate),
+            State::Live(live) => live.disconnected(now, telemetry, log, gate),
         }
     }
 

@@ -107,7 +107,7 @@ fn allocations(opening: &[u8], wire: &[u8]) -> (u64, u64) {
                     seq: Seq(seq),
                     attempt: 1,
                     published,
-                    trace,
+                    trace: trace.as_ref().map(TraceContext::bytes),
                     encoding: Encoding::Json,
                     envelope,
                 };

@@ -66,7 +66,7 @@ fn a_preflight_is_answered_for_every_path() {
         let methods = response.header("access-control-allow-methods").unwrap();
         assert_eq!(methods, "GET, POST, PUT, DELETE, OPTIONS, PATCH");
         let headers = response.header("access-control-allow-headers").unwrap();
-        assert!(headers.starts_with("content-type, authorization, x-token"), "{headers}");
+        assert!(headers.starts_with("content-type, content-encoding, authorization, x-token"), "{headers}");
     }
 }
 

@@ -47,7 +47,7 @@ fn messages_and_heartbeats() {
                 seq: Seq(round * 100 + seq),
                 attempt: 1,
                 published: Now::default(),
-                trace: trace.filter(|_| seq % 2 == 0),
+                trace: trace.as_ref().filter(|_| seq % 2 == 0).map(TraceContext::bytes),
                 encoding: Encoding::Json,
                 envelope: b"{\n\"n\" : 1}",
             };

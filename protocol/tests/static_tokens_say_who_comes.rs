@@ -2,7 +2,8 @@
 
 use conduit_protocol::policy::access::{TOKEN_BYTES_MAX, TOKENS_MAX};
 use conduit_protocol::policy::{
-    Access, AccessError, AccessParts, Denial, Identity, JwtParts, Need, Principal, Refused, Scope, Tenant, Tenants,
+    Access, AccessError, AccessParts, Basis, Denial, Identity, JwtParts, Need, Principal, Refused, Scope, Tenant,
+    Tenants,
 };
 use conduit_protocol::{Now, TenantId};
 
@@ -46,9 +47,11 @@ fn without_tokens_everybody_is_anybody() {
     assert!(access.is_open() && access.is_absent());
     let identity = access.identify(Some(b"whatever"), &Tenants::default(), NOW);
     assert_eq!(identity, Identity::Anonymous);
-    for need in [Need::Nothing, Need::Token, Need::Admin] {
+    for need in [Need::Token, Need::Admin] {
         assert_eq!(access.admit(identity, need), Ok(Principal::ANYBODY));
     }
+    let unasked = Principal { basis: Basis::Unasked, ..Principal::ANYBODY };
+    assert_eq!(access.admit(identity, Need::Nothing), Ok(unasked));
 }
 
 #[test]

@@ -122,7 +122,8 @@ fn a_member_of_an_enqueue_frame_in_both_encodings() {
 #[test]
 fn a_delivery_tells_it_and_says_nothing_of_it_when_there_is_none() {
     let published = Now::default();
-    let delivery = |encoding, envelope, trace| {
+    let delivery = |encoding, envelope, trace: Option<TraceContext>| {
+        let trace = trace.as_ref().map(TraceContext::bytes);
         let delivery = Delivery { id: b"m", seq: Seq(7), attempt: 2, published, trace, encoding, envelope };
         let mut out = Vec::new();
         encode_delivery(&delivery, &mut out);

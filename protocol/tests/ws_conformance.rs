@@ -10,7 +10,7 @@ use ws_wire::{
 };
 
 const ACK: &[u8] = br#"{"ack":7}"#;
-const ACKED: &str = "Token(4294967295) Ack([Seq(Seq(7))])";
+const ACKED: &str = "Token(4294967295) AckSeq(Seq(7))";
 
 fn pong(payload: &[u8]) -> ServerFrame {
     ServerFrame { opcode: PONG, payload: payload.to_vec() }

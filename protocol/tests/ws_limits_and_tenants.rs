@@ -41,6 +41,8 @@ fn many_messages_at_once_are_told_once() {
     let said = server.said();
     assert_eq!(said.len(), 2, "{said:?}");
     assert!(said[0].text().contains("3 messages in 60 s"), "{}", said[0].text());
+    // A third of a minute brings one token.
+    assert!(said[0].text().contains(r#""retryAfterMs":20000"#), "{}", said[0].text());
 }
 
 #[test]

@@ -2,7 +2,8 @@
 
 use crate::dead_letter::{is_last, is_log_full};
 use crate::expire::{Timer, tick_at, tick_of};
-use crate::group::{Next, Source};
+use crate::group::{Group, Next, Source};
+use crate::journal::Journal;
 use crate::pool::Size;
 use crate::shard::Shard;
 use crate::{Effect, Effects, Mutant, StreamKey};
@@ -11,6 +12,32 @@ use std::num::NonZeroU32;
 
 /// A scratch buffer that grew beyond this is given up at its next use.
 const SCRATCH_BYTES_KEPT: usize = 1 << 20;
+
+/// What became of the next message of a group.
+enum Given {
+    /// It is on its way, and there may be more to deliver.
+    Delivered,
+    /// It is on its way, and that was all.
+    DeliveredLast,
+    /// It is not in memory.
+    Missing,
+    /// It is not to be delivered now, or not again.
+    Aside,
+    /// Something has to happen first.
+    Later,
+    /// The same, for what would be outstanding besides what is: what came back may go on.
+    Held,
+}
+
+/// What became of a choice.
+enum Chosen {
+    /// This message was next.
+    Given(u64, Source, Given),
+    /// Something else was: there may be more.
+    Passed,
+    /// Nothing is to be delivered now.
+    Nothing,
+}
 
 impl Shard {
     /// Delivers what a stream has to all of its groups, as far as one call may.
@@ -40,16 +67,21 @@ impl Shard {
         }
     }
 
+    /// The same where some consumer is ready and the group has a backlog.
     #[inline(never)]
-    fn deliver_backlog(&mut self, now: Now, key: u32, group: u32, work: &mut usize, effects: &mut Effects) {
-        if let Some(stream) = self.streams.at_mut(key)
-            && stream.lanes.is_some()
-        {
-            stream.trim_lanes();
-        }
-        while let Some((seq, source)) = self.deliver_run(now, key, group, work, effects) {
+    pub(crate) fn deliver_backlog(&mut self, now: Now, key: u32, group: u32, work: &mut usize, effects: &mut Effects) {
+        let mut may_have_passed = false;
+        while let Some((seq, source)) = self.deliver_run(now, key, group, work, &mut may_have_passed, effects) {
             self.put_aside(now, key, group, seq, source);
         }
+        if may_have_passed {
+            self.trim_what_was_passed(now, key, group);
+        }
+    }
+
+    /// The cursor of a group may have passed messages that nobody needs.
+    #[inline(never)]
+    fn trim_what_was_passed(&mut self, now: Now, key: u32, group: u32) {
         let passed = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group));
         if passed.is_some_and(|group| std::mem::take(&mut group.has_passed)) {
             self.trim_by_floors(now, key);
@@ -64,121 +96,163 @@ impl Shard {
         key: u32,
         group_index: u32,
         work: &mut usize,
+        may_have_passed: &mut bool,
         effects: &mut Effects,
     ) -> Option<(u64, Source)> {
         let stream = self.streams.at_mut(key)?;
-        let outstanding_max = match (&stream.log, &self.journal) {
-            (Some(_), Some(journal)) if stream.groups.keepers() <= 1 => journal.outstanding_max,
-            (Some(_), Some(journal)) => journal.outstanding_max / u64::from(stream.groups.keepers()),
-            _ => u64::MAX,
-        };
-        let group = stream.groups.at_mut(group_index)?;
-        let outstanding_max = if group.is_ephemeral { u64::MAX } else { outstanding_max };
-        while let Some(index) = group.ready.first() {
+        if stream.lanes.is_some() {
+            stream.trim_lanes();
+        }
+        loop {
+            let stream = self.streams.at_mut(key)?;
+            let group = stream.groups.at_mut(group_index)?;
+            let index = group.ready.first()?;
+            let usual = if stream.lanes.is_none() { group.next_if_usual(&stream.held) } else { None };
+            if usual.is_none() && !group.has_backlog(&stream.held) {
+                return None;
+            }
             if *work == 0 {
-                if group.has_backlog(&stream.held) && !group.is_queued {
+                if !group.is_queued {
                     group.is_queued = true;
                     self.undelivered.push_back((key, group_index));
                 }
                 return None;
             }
-            if !group.has_backlog(&stream.held) {
-                return None;
-            }
-            let usual = if stream.lanes.is_none() { group.next_if_usual(&stream.held) } else { None };
-            let (seq, attempt, source, message) = if let Some((seq, message)) = usual {
-                (seq, NonZeroU32::MIN, Source::Fresh, message)
-            } else {
-                let lanes = stream.lanes.as_deref().filter(|lanes| !lanes.is_empty());
-                let next = group.next(&stream.held, lanes, &stream.gaps);
-                let Next::Message { seq, attempt, source } = next else {
-                    *work -= 1;
-                    match next {
-                        Next::Nothing | Next::Message { .. } => return None,
-                        Next::Passed => {}
-                        Next::Gap(gap) => {
-                            if let Some(consumer) = self.consumers.at(index) {
-                                let connection = consumer.connection;
-                                effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
-                            }
-                        }
-                    }
-                    continue;
-                };
-                let Some(message) = stream.held.message(seq) else {
-                    self.want_message(key, seq);
-                    return None;
-                };
-                (seq, attempt, source, message)
-            };
-            let is_held_back = group.flights.len() >= outstanding_max;
-            let must_wait = self.memory.is_out_of_flights() || !(self.starved.is_empty() || self.is_feeding);
-            let (seq, attempt, source, message) = if (must_wait || is_held_back) && !group.flights.has_block_of(seq) {
-                let Some((seq, attempt)) = group.next_returned(&stream.held) else {
-                    group.is_held_back |= is_held_back;
-                    // Until some group is done with something nothing fresh is given out, and then to the first that
-                    // waited.
-                    if must_wait && !group.is_starved {
-                        group.is_starved = true;
-                        self.starved.push_back((key, group_index));
-                    }
-                    return None;
-                };
-                // It is outstanding already, and would wait behind what is more urgent, or fresh, for ever.
-                let Some(message) = stream.held.message(seq) else {
-                    self.want_message(key, seq);
-                    return None;
-                };
-                (seq, attempt, Source::Returned, message)
-            } else {
-                (seq, attempt, source, message)
-            };
-            let attempt = if self.limits.planted.has(Mutant::AttemptNotCounted) { NonZeroU32::MIN } else { attempt };
             *work -= 1;
-            if (message.has_times() && !message.may_be_delivered(now.unix_ms))
-                || (attempt.get() > 1
-                    && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits)
-                    && !is_log_full(self.journal.as_deref()))
-            {
-                return Some((seq, source));
+            if let Some(seq) = usual {
+                match self.give(now, key, group_index, index, (seq, NonZeroU32::MIN, Source::Fresh), effects) {
+                    Given::Delivered => continue,
+                    Given::DeliveredLast | Given::Later | Given::Held => return None,
+                    Given::Aside => return Some((seq, Source::Fresh)),
+                    // The message at the cursor is gone, or only in the log.
+                    Given::Missing => {}
+                }
             }
-            let consumer = self.consumers.at_mut(index)?;
-            group.take(seq, source);
-            let latency_ns = now.mono_ns.saturating_sub(message.published.mono_ns);
-            let tells_latency =
-                attempt.get() == 1 && !message.is_delayed() && message.published.mono_ns >= group.latency_from_ns;
-            let envelope_bytes = message.envelope().len() as u64;
-            consumer.outbox_bytes = consumer.outbox_bytes.saturating_add(message.delivery_bytes());
-            consumer.credit -= 1;
-            if let Some(ids) = &mut consumer.ids {
-                ids.insert(self.seeded.hash(0, message.id_bytes()), seq);
+            *may_have_passed = true;
+            match self.give_chosen(now, key, group_index, index, effects) {
+                Chosen::Given(_, _, Given::Delivered) | Chosen::Passed => {}
+                Chosen::Given(seq, source, Given::Aside) => return Some((seq, source)),
+                Chosen::Given(..) | Chosen::Nothing => return None,
             }
-            if consumer.ack_timer.is_none() && !consumer.is_auto_acked {
-                let tick = tick_at(now.mono_ns.saturating_add(consumer.ack_wait_ns));
-                consumer.ack_timer = Some(self.timers.add(tick_of(now), tick, Timer::AckWait { consumer: index }));
-            }
-            let connection = consumer.connection;
-            group.flights.deliver(seq, (index, consumer), attempt, now.mono_ns, &mut self.memory.flights);
-            group.credit -= 1;
-            self.consumers.rotate(index, &mut group.ready, self.limits.outbox_bytes_max);
-
-            stream.figures.delivered += 1;
-            self.totals.delivered += 1;
-            self.totals.delivered_bytes += envelope_bytes;
-            self.totals.inflight_now += 1;
-            self.totals.credit_spent += 1;
-            self.totals.credit_now -= 1;
-            if tells_latency {
-                stream.figures.latencies_mut().deliver.record(latency_ns);
-                self.publish_to_deliver.record(latency_ns);
-            }
-            if attempt.get() > 1 {
-                stream.figures.redelivered += 1;
-                self.totals.redelivered += 1;
-            }
-            effects.push(Effect::Deliver { connection, stream: StreamKey(key), seq: Seq(seq), attempt: attempt.get() });
         }
-        None
+    }
+
+    /// Chooses what a group is to deliver next, whatever there is, and delivers it to one of its consumers.
+    #[inline(never)]
+    fn give_chosen(&mut self, now: Now, key: u32, group_index: u32, index: u32, effects: &mut Effects) -> Chosen {
+        let Some(stream) = self.streams.at_mut(key) else { return Chosen::Nothing };
+        let Some(group) = stream.groups.at_mut(group_index) else { return Chosen::Nothing };
+        let lanes = stream.lanes.as_deref().filter(|lanes| !lanes.is_empty());
+        match group.next(&stream.held, lanes, &stream.gaps) {
+            Next::Nothing => Chosen::Nothing,
+            Next::Passed => Chosen::Passed,
+            Next::Gap(gap) => {
+                if let Some(consumer) = self.consumers.at(index) {
+                    let connection = consumer.connection;
+                    effects.push(Effect::Gap { connection, from: Seq(gap.from), to: Seq(gap.to) });
+                }
+                Chosen::Passed
+            }
+            Next::Message { seq, attempt, source } => {
+                let mut next = (seq, attempt, source);
+                loop {
+                    let (seq, _, source) = next;
+                    let given = self.give(now, key, group_index, index, next, effects);
+                    match given {
+                        Given::Missing => self.want_message(key, seq),
+                        // It is outstanding already, and would wait behind what is fresh, or more urgent, for ever.
+                        Given::Held if let Some((seq, attempt)) = self.next_returned(key, group_index) => {
+                            next = (seq, attempt, Source::Returned);
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    return Chosen::Given(seq, source, given);
+                }
+            }
+        }
+    }
+
+    fn next_returned(&mut self, key: u32, group_index: u32) -> Option<(u64, NonZeroU32)> {
+        let stream = self.streams.at_mut(key)?;
+        stream.groups.at_mut(group_index)?.next_returned(&stream.held)
+    }
+
+    /// Delivers the next message of a group to one of its consumers. Inlined, so that the compiler leaves out what a first
+    /// delivery does not need.
+    #[inline(always)]
+    fn give(
+        &mut self,
+        now: Now,
+        key: u32,
+        group_index: u32,
+        index: u32,
+        (seq, attempt, source): (u64, NonZeroU32, Source),
+        effects: &mut Effects,
+    ) -> Given {
+        let Some(stream) = self.streams.at_mut(key) else { return Given::Later };
+        let keepers = stream.groups.keepers();
+        let Some(group) = stream.groups.at_mut(group_index) else { return Given::Later };
+        let Some(message) = stream.held.message(seq) else { return Given::Missing };
+        let is_bounded = group.flights.len() >= self.least_share && stream.log.is_some() && !group.is_ephemeral;
+        if is_bounded && !group.flights.has_block_of(seq) && has_its_share(self.journal.as_deref(), keepers, group) {
+            group.is_held_back = true;
+            return Given::Held;
+        }
+        let must_wait = self.memory.is_out_of_flights() || !(self.starved.is_empty() || self.is_feeding);
+        if must_wait && !group.flights.has_block_of(seq) {
+            // Until some group is done with something nothing fresh is given out, and then to the first that waited.
+            if !group.is_starved {
+                group.is_starved = true;
+                self.starved.push_back((key, group_index));
+            }
+            return Given::Held;
+        }
+        let attempt = if self.limits.planted.has(Mutant::AttemptNotCounted) { NonZeroU32::MIN } else { attempt };
+        if (message.has_times() && !message.may_be_delivered(now.unix_ms))
+            || (attempt.get() > 1
+                && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits)
+                && !is_log_full(self.journal.as_deref()))
+        {
+            return Given::Aside;
+        }
+        let Some(consumer) = self.consumers.at_mut(index) else { return Given::Later };
+        group.take(seq, source);
+        let latency_ns = now.mono_ns.saturating_sub(message.published.mono_ns);
+        let tells_latency =
+            attempt.get() == 1 && !message.is_delayed() && message.published.mono_ns >= group.latency_from_ns;
+        let envelope_bytes = message.envelope().len() as u64;
+        consumer.outbox_bytes = consumer.outbox_bytes.saturating_add(message.delivery_bytes());
+        consumer.credit -= 1;
+        if let Some(ids) = &mut consumer.ids {
+            ids.insert(self.seeded.hash(0, message.id_bytes()), seq);
+        }
+        if consumer.ack_timer.is_none() && !consumer.is_auto_acked {
+            let tick = tick_at(now.mono_ns.saturating_add(consumer.ack_wait_ns));
+            consumer.ack_timer = Some(self.timers.add(tick_of(now), tick, Timer::AckWait { consumer: index }));
+        }
+        let connection = consumer.connection;
+        group.flights.deliver(seq, (index, consumer), attempt, now.mono_ns, &mut self.memory.flights);
+        group.credit -= 1;
+        self.consumers.rotate(index, &mut group.ready, self.limits.outbox_bytes_max);
+
+        stream.figures.delivered += 1;
+        self.totals.delivered += 1;
+        self.totals.delivered_bytes += envelope_bytes;
+        self.totals.inflight_now += 1;
+        self.totals.credit_spent += 1;
+        self.totals.credit_now -= 1;
+        if tells_latency {
+            stream.figures.latencies_mut().deliver.record(latency_ns);
+            self.publish_to_deliver.record(latency_ns);
+        }
+        if attempt.get() > 1 {
+            stream.figures.redelivered += 1;
+            self.totals.redelivered += 1;
+        }
+        let has_more = !group.ready.is_empty() && group.has_backlog(&stream.held);
+        effects.push(Effect::Deliver { connection, stream: StreamKey(key), seq: Seq(seq), attempt: attempt.get() });
+        if has_more { Given::Delivered } else { Given::DeliveredLast }
     }
 
     /// See [`Shard::delivery`].
@@ -244,9 +318,15 @@ impl Shard {
             seq,
             attempt,
             published: message.published,
-            trace: message.trace(),
+            trace: message.trace_bytes(),
             encoding,
             envelope,
         }
     }
+}
+
+/// A group has its share of what so many groups of one stream may have outstanding.
+#[cold]
+fn has_its_share(journal: Option<&Journal>, groups: u32, group: &Group) -> bool {
+    journal.is_some_and(|journal| group.flights.len() >= journal.outstanding_max / u64::from(groups.max(1)))
 }

@@ -146,6 +146,11 @@ impl Effects {
         self.list.drain(..)
     }
 
+    /// Takes those from a position on, oldest first.
+    pub fn drain_from(&mut self, index: usize) -> std::vec::Drain<'_, Effect> {
+        self.list.drain(index.min(self.list.len())..)
+    }
+
     /// How many.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -154,6 +159,7 @@ impl Effects {
 
     /// The effect at a position, oldest first: owners that need the shard while draining walk by index, then `clear`.
     #[must_use]
+    #[inline]
     pub fn at(&self, index: usize) -> Option<&Effect> {
         self.list.get(index)
     }

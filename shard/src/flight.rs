@@ -134,10 +134,11 @@ impl Flights {
     ) {
         let list = &mut consumer.flights;
         let attempts_and_one = attempt.saturating_add(1);
-        let flight = Flight { consumer: index, attempts_and_one, delivered_ns, prev: list.tail, next: NONE };
+        let prev = list.tail;
+        let flight = move || Flight { consumer: index, attempts_and_one, delivered_ns, prev, next: NONE };
         // Only what was delivered before can have an entry, or what waited for its time.
-        if attempt > NonZeroU32::MIN || !self.by_seq.insert(seq, flight, blocks) {
-            self.take_up(seq, flight, blocks);
+        if attempt > NonZeroU32::MIN || !self.by_seq.insert_with(seq, blocks, flight) {
+            self.take_up(seq, flight(), blocks);
         }
         self.in_flight += 1;
         if list.tail == NONE {

@@ -9,7 +9,6 @@ use crate::flight::{Flight, Flights};
 use crate::held::Held;
 use crate::lanes::{Choice, LaneCursors, Lanes};
 use crate::log::{GroupNumber, SeqRange};
-use crate::message::Message;
 use crate::recover::join;
 use crate::ring::Blocks;
 use crate::untold::Ranges;
@@ -189,14 +188,14 @@ impl Group {
         self.cursor < held.visible() || !self.returned.is_empty() || self.has_urgent
     }
 
-    /// What is to be delivered next where nothing is urgent, nothing came back, and the next message is in memory: nearly
-    /// always. `None` says nothing: [`Self::next`] does.
+    /// The seq of what is to be delivered next where nothing is urgent and nothing came back, provided that its message is in
+    /// memory: nearly always. `None` says nothing, nor does a seq without a message: [`Self::next`] does.
     #[inline(always)]
-    pub(crate) fn next_if_usual<'h>(&self, held: &'h Held) -> Option<(u64, &'h Message)> {
+    pub(crate) fn next_if_usual(&self, held: &Held) -> Option<u64> {
         if !self.returned.is_empty() || !self.skip.is_empty() {
             return None;
         }
-        held.deliverable(self.cursor).map(|message| (self.cursor, message))
+        held.may_deliver(self.cursor).then_some(self.cursor)
     }
 
     /// What is to be delivered next; `gaps` are the stream's. Passes over what is not there any more.

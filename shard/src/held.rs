@@ -7,6 +7,7 @@
 use crate::log::Location;
 use crate::memory::Memory;
 use crate::message::Message;
+use crate::pool::{Buffers, Size};
 use crate::ring::{BLOCK_SLOTS, SeqRing, block_of};
 
 /// The messages of one stream, by seq.
@@ -83,10 +84,10 @@ impl Held {
         self.messages.at(seq)
     }
 
-    /// A message in memory that may be delivered.
+    /// A message of this seq may be delivered, if it is held.
     #[inline(always)]
-    pub(crate) fn deliverable(&self, seq: u64) -> Option<&Message> {
-        if seq < self.visible && seq >= self.trim_to { self.messages.at(seq) } else { None }
+    pub(crate) const fn may_deliver(&self, seq: u64) -> bool {
+        seq < self.visible && seq >= self.trim_to
     }
 
     /// A message in memory, to be changed.
@@ -201,19 +202,26 @@ impl Held {
         self.messages.mask(number) | self.located.mask(number)
     }
 
-    /// Holds a new message and returns its seq. It may be delivered at once unless the caller says that it waits for a
-    /// commit.
+    /// Holds a new message, which is made where it stays, and returns its seq. `size` is that of its buffer. It may be
+    /// delivered at once unless the caller says that it waits for a commit.
     #[inline(always)]
-    pub(crate) fn append(&mut self, message: Message, waits_for_commit: bool, memory: &mut Memory) -> u64 {
+    pub(crate) fn append(
+        &mut self,
+        size: Size,
+        waits_for_commit: bool,
+        memory: &mut Memory,
+        message: impl FnOnce(&mut Buffers) -> Message,
+    ) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
         if !waits_for_commit {
             self.visible = self.next_seq;
         }
-        self.hold_bytes(message.held_bytes(), memory);
+        self.hold_bytes(size.bytes(), memory);
         memory.messages_held += 1;
         self.len += 1;
-        let stored = self.messages.insert(seq, message, &mut memory.messages);
+        let Memory { messages, buffers, .. } = memory;
+        let stored = self.messages.insert_with(seq, messages, || message(buffers));
         debug_assert!(stored, "every seq is new");
         seq
     }
@@ -397,10 +405,11 @@ mod tests {
     fn held(last: u64, kept: &BTreeSet<u64>, located: &BTreeSet<u64>, memory: &mut Memory) -> Held {
         let mut held = Held::new();
         for seq in 1..=last {
-            let message =
-                Message::new(Now::default(), "m", Encoding::Json, b"{}", &Extras::default(), &mut memory.buffers)
-                    .unwrap();
-            assert_eq!(held.append(message, false, memory), seq);
+            let extras = Extras::default();
+            let appended = held.append(Size::of(3), false, memory, |buffers| {
+                Message::new(Now::default(), "m", Encoding::Json, b"{}", &extras, buffers).unwrap()
+            });
+            assert_eq!(appended, seq);
             if located.contains(&seq) {
                 held.located.insert(seq, Location::new(SegmentId(1), seq * 8).unwrap(), &mut memory.locations);
             }

@@ -188,20 +188,12 @@ impl Shard {
     ///
     /// # Errors
     /// What the publisher is told when the log does not take it. Nothing has changed then.
-    #[inline(always)]
     pub(crate) fn log_message(
         &mut self,
         now: Now,
         key: u32,
         message: &NewMessage<'_>,
     ) -> Result<Option<Location>, Refusal> {
-        if self.journal.is_none() {
-            return Ok(None);
-        }
-        self.log_message_of(now, key, message)
-    }
-
-    fn log_message_of(&mut self, now: Now, key: u32, message: &NewMessage<'_>) -> Result<Option<Location>, Refusal> {
         let Some(stream) = self.streams.at(key) else { return Ok(None) };
         let Some(in_log) = &stream.log else { return Ok(None) };
         let class = match stream.durability {

@@ -94,13 +94,12 @@ impl Flags {
 
 impl Message {
     /// The buffer for an id, an envelope and what else there is: its bytes are what counts against the limits.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn size_for(id: &str, envelope: &[u8], extras: &Extras) -> Size {
         Size::of(id.len() + envelope.len() + extras.flags().bytes())
     }
 
     /// Copies id and envelope. `None` when one of them is longer than the record can say (64 KiB, 4 GiB).
-    #[inline(always)]
     pub(crate) fn new(
         now: Now,
         id: &str,
@@ -109,9 +108,29 @@ impl Message {
         extras: &Extras,
         buffers: &mut Buffers,
     ) -> Option<Self> {
-        let id_len = u16::try_from(id.len()).ok()?;
-        let envelope_len = u32::try_from(envelope.len()).ok()?;
         let size = Self::size_for(id, envelope, extras);
+        Self::can_be(id, envelope).then(|| Self::of_size(size, now, id, encoding, envelope, extras, buffers))
+    }
+
+    /// Id and envelope are not longer than the record can say (64 KiB, 4 GiB).
+    #[inline(always)]
+    pub(crate) fn can_be(id: &str, envelope: &[u8]) -> bool {
+        u16::try_from(id.len()).is_ok() && u32::try_from(envelope.len()).is_ok()
+    }
+
+    /// The same as [`Self::new`] where [`Self::size_for`] and [`Self::can_be`] have been asked already.
+    #[inline(always)]
+    pub(crate) fn of_size(
+        size: Size,
+        now: Now,
+        id: &str,
+        encoding: Encoding,
+        envelope: &[u8],
+        extras: &Extras,
+        buffers: &mut Buffers,
+    ) -> Self {
+        debug_assert!(Self::can_be(id, envelope), "what is longer was refused");
+        let (id_len, envelope_len) = (id.len() as u16, envelope.len() as u32);
         let mut buffer = buffers.take(size);
         let (id_part, rest) = buffer.split_at_mut(id.len());
         id_part.copy_from_slice(id.as_bytes());
@@ -121,7 +140,7 @@ impl Message {
         if flags.0 != 0 {
             write_extras(extras, rest);
         }
-        Some(Self {
+        Self {
             buffer,
             transcoded: Box::default(),
             published: now,
@@ -132,7 +151,7 @@ impl Message {
             class: size.class(),
             transcoded_class: 0,
             flags,
-        })
+        }
     }
 
     /// Its id as bytes.
@@ -166,15 +185,19 @@ impl Message {
     }
 
     /// Which trace it belongs to.
-    #[inline]
     pub(crate) fn trace(&self) -> Option<TraceContext> {
-        if self.flags.0 & Flags::TRACE == 0 { None } else { self.kept_trace() }
+        self.trace_bytes().copied().map(TraceContext::from_bytes)
+    }
+
+    /// The bytes of its trace context.
+    #[inline]
+    pub(crate) fn trace_bytes(&self) -> Option<&[u8; TraceContext::BYTES]> {
+        if self.flags.0 & Flags::TRACE == 0 { None } else { self.kept_trace_bytes() }
     }
 
     #[cold]
-    fn kept_trace(&self) -> Option<TraceContext> {
-        let bytes = self.behind_envelope(self.flags.time_bytes())?.first_chunk()?;
-        Some(TraceContext::from_bytes(*bytes))
+    fn kept_trace_bytes(&self) -> Option<&[u8; TraceContext::BYTES]> {
+        self.behind_envelope(self.flags.time_bytes())?.first_chunk()
     }
 
     /// It may be delivered at this time, in milliseconds since 1970: it need not wait any more, and has not expired.

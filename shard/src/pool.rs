@@ -30,7 +30,7 @@ pub(crate) struct Size {
 
 impl Size {
     /// The size of the buffer for so many bytes.
-    #[inline]
+    #[inline(always)]
     pub(crate) const fn of(bytes: usize) -> Self {
         if bytes <= CLASS_BYTES_MIN {
             return Self { bytes: CLASS_BYTES_MIN, class: 0 };
@@ -64,13 +64,13 @@ impl Buffers {
     }
 
     /// A buffer of a size. What is in it is left over from its last use.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&mut self, size: Size) -> Box<[u8]> {
         if let Some(buffer) = self.free.get_mut(usize::from(size.class)).and_then(Vec::pop) {
             self.free_bytes -= size.bytes();
             return buffer;
         }
-        vec![0; size.bytes].into_boxed_slice()
+        new_buffer(size.bytes)
     }
 
     /// Takes a buffer of a class back.
@@ -90,6 +90,11 @@ impl Buffers {
     fn free_bytes(&self) -> u64 {
         self.free_bytes
     }
+}
+
+#[inline(never)]
+fn new_buffer(bytes: usize) -> Box<[u8]> {
+    vec![0; bytes].into_boxed_slice()
 }
 
 #[cfg(test)]

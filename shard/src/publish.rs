@@ -9,7 +9,7 @@ use crate::shard::{Shard, refuse};
 use crate::stream::Stream;
 use crate::{Effect, Effects, Limits};
 use conduit_protocol::command::{NotBefore, PublishOptions};
-use conduit_protocol::{Encoding, EnvelopeId, ErrorCode, Now, Origin, Publish, TenantId, codec};
+use conduit_protocol::{Encoding, Envelope, EnvelopeId, ErrorCode, Now, Origin, Publish, TenantId, codec};
 
 /// Everything that is stored of a message: what the log writes of it.
 #[derive(Debug, Clone, Copy)]
@@ -88,8 +88,32 @@ impl Shard {
     }
 
     /// Stores a message, unless it was stored before.
+    #[inline(always)]
     fn store(&mut self, now: Now, tenant: TenantId, publish: &Publish<'_>) -> Result<Stored, Refused> {
         let found = self.streams.find(tenant, &publish.stream, &self.seeded);
+        // Nearly every message has its id and asks for nothing: the compiler leaves out what those do not need.
+        if let EnvelopeId::Given(id) = &publish.envelope.id
+            && is_plain(&publish.options)
+            && self.journal.is_none()
+        {
+            let Envelope { encoding, bytes: envelope, .. } = publish.envelope;
+            let message =
+                NewMessage { id, encoding, envelope, extras: Extras::default(), dedup_id: "", is_letter: false };
+            let appended = self.append::<false>(now, tenant, &publish.stream, found, &message);
+            return self.stored(publish, found, appended);
+        }
+        self.store_with_options(now, tenant, publish, found)
+    }
+
+    /// The same for a message in any form.
+    #[inline(never)]
+    fn store_with_options(
+        &mut self,
+        now: Now,
+        tenant: TenantId,
+        publish: &Publish<'_>,
+        found: Option<u32>,
+    ) -> Result<Stored, Refused> {
         let (mut extras, mut dedup_id) = (Extras::default(), "");
         if !is_plain(&publish.options) {
             dedup_id = publish.options.dedup_id.as_deref().unwrap_or_default();
@@ -116,9 +140,19 @@ impl Shard {
             }
         };
         let message = NewMessage { id, encoding, envelope, extras, dedup_id, is_letter: false };
-        let stored = self.append_message(now, tenant, &publish.stream, found, &message);
+        let appended = self.append_message(now, tenant, &publish.stream, found, &message);
         self.keep_scratch(scratch);
-        match stored {
+        self.stored(publish, found, appended)
+    }
+
+    #[inline(always)]
+    fn stored(
+        &mut self,
+        publish: &Publish<'_>,
+        found: Option<u32>,
+        appended: Result<(u32, u64), (ErrorCode, &'static str)>,
+    ) -> Result<Stored, Refused> {
+        match appended {
             Ok((stream, seq)) => {
                 self.totals.published += 1;
                 self.totals.published_bytes += publish.envelope.bytes.len() as u64;
@@ -136,9 +170,8 @@ impl Shard {
         }
     }
 
-    /// Stores a message in the stream of a name, which `found` is if it exists: its key and the message's seq. Every
-    /// message that is stored comes through here: published ones, dead letters, and those that are redriven.
-    #[inline(always)]
+    /// Stores a message in the stream of a name, which `found` is if it exists: its key and the message's seq.
+    #[inline(never)]
     pub(crate) fn append_message(
         &mut self,
         now: Now,
@@ -147,30 +180,40 @@ impl Shard {
         found: Option<u32>,
         new: &NewMessage<'_>,
     ) -> Result<(u32, u64), (ErrorCode, &'static str)> {
-        self.check_room(found, Message::size_for(new.id, new.envelope, &new.extras).bytes(), new.is_letter)?;
+        self.append::<true>(now, tenant, name, found, new)
+    }
+
+    /// The same; `LOGS` is false where there is no log. Every message that is stored comes through here: published ones, dead
+    /// letters, and those that are redriven. Inlined, so that what is known of a message costs nothing.
+    #[inline(always)]
+    fn append<const LOGS: bool>(
+        &mut self,
+        now: Now,
+        tenant: TenantId,
+        name: &str,
+        found: Option<u32>,
+        new: &NewMessage<'_>,
+    ) -> Result<(u32, u64), (ErrorCode, &'static str)> {
+        let size = Message::size_for(new.id, new.envelope, &new.extras);
+        self.check_room(found, size.bytes(), new.is_letter)?;
         if !new.dedup_id.is_empty() {
             self.check_dedup_room(now, found, new.dedup_id)?;
         }
-        let buffers = &mut self.memory.buffers;
-        let Some(message) = Message::new(now, new.id, new.encoding, new.envelope, &new.extras, buffers) else {
+        if !Message::can_be(new.id, new.envelope) {
             return Err(TOO_LARGE);
-        };
+        }
         let key = match found {
             Some(key) => key,
             None => self.create(now, tenant, name)?,
         };
-        let location = match self.log_message(now, key, new) {
-            Ok(location) => location,
-            Err(refused) => {
-                message.release(&mut self.memory.buffers);
-                return Err(refused);
-            }
-        };
+        let location = if LOGS { self.log_message(now, key, new)? } else { None };
         let Some(stream) = self.streams.at_mut(key) else {
             return Err((ErrorCode::Internal, "the stream is gone"));
         };
-        let (waits, is_log) = (stream.waits_for_commit(), stream.settings.is_log());
-        let seq = stream.append(now, message, waits, &mut self.memory);
+        let (waits, is_log) = (LOGS && stream.waits_for_commit(), stream.settings.is_log());
+        let seq = stream.append(now, size, waits, &mut self.memory, |buffers| {
+            Message::of_size(size, now, new.id, new.encoding, new.envelope, &new.extras, buffers)
+        });
         if let Some(location) = location {
             self.note_logged(key, seq, location, waits);
         }

@@ -13,21 +13,14 @@ use crate::{Effects, Limits};
 use conduit_protocol::{Now, time::NS_PER_MS};
 
 impl Shard {
-    /// A group is done with a message, which may be released by it. Every ack comes through here.
-    #[inline(always)]
+    /// A group is done with a message, which may be released by it.
+    #[inline(never)]
     pub(crate) fn note_done(&mut self, now: Now, key: u32, group: u32, seq: u64) {
         let Some(stream) = self.streams.at(key) else { return };
-        // The one group of a work stream: what it has acked is needed by nobody.
-        if stream.groups.is_single_keeper() && seq >= stream.leftovers_below && !stream.settings.is_log() {
+        if stream.ack_releases(seq) {
             self.release_message(key, seq);
-        } else {
-            self.note_done_by_one_of_several(now, key, group, seq);
+            return;
         }
-    }
-
-    #[cold]
-    fn note_done_by_one_of_several(&mut self, now: Now, key: u32, group: u32, seq: u64) {
-        let Some(stream) = self.streams.at(key) else { return };
         if stream.groups.at(group).is_none_or(|group| group.is_ephemeral) {
             return;
         }

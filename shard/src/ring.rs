@@ -143,6 +143,12 @@ impl<T> SeqRing<T> {
     /// Stores a value and says whether it could: in a slot that is taken nothing is stored.
     #[inline(always)]
     pub(crate) fn insert(&mut self, seq: u64, value: T, blocks: &mut Blocks<T>) -> bool {
+        self.insert_with(seq, blocks, || value)
+    }
+
+    /// The same for a value that is made where it stays: what has been written field by field is slow to move.
+    #[inline(always)]
+    pub(crate) fn insert_with(&mut self, seq: u64, blocks: &mut Blocks<T>, value: impl FnOnce() -> T) -> bool {
         let number = block_of(seq);
         if self.directory.is_empty() {
             self.first = number;
@@ -159,7 +165,8 @@ impl<T> SeqRing<T> {
         if slot.is_some() {
             return false;
         }
-        *slot = Some(value);
+        // There is nothing to drop, which the compiler does not see of an assignment.
+        std::mem::forget(slot.replace(value()));
         block.mask |= 1 << slot_of(seq);
         self.len += 1;
         true

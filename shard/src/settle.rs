@@ -26,6 +26,14 @@ impl Shard {
         self.totals.acks_ignored += targets.len() as u64 - settled;
     }
 
+    /// As [`Self::ack`], for one message that is named by its seq.
+    pub(crate) fn ack_seq(&mut self, now: Now, connection: ConnectionId, seq: Seq, effects: &mut Effects) {
+        match self.consumers.find(connection) {
+            Some(index) if self.settle(now, index, seq.0, Settlement::Ack) => self.after_settling(now, index, effects),
+            _ => self.totals.acks_ignored += 1,
+        }
+    }
+
     pub(crate) fn nack(&mut self, now: Now, connection: ConnectionId, nack: &Nack<'_>, effects: &mut Effects) {
         let settlement = match nack.delay_ms.min(self.limits.nack_delay_ms_max) {
             0 => Settlement::Return,
@@ -60,7 +68,6 @@ impl Shard {
     }
 
     /// Settles what the targets name; how many of them were in flight.
-    #[inline(always)]
     fn settle_all(
         &mut self,
         now: Now,
@@ -77,7 +84,10 @@ impl Shard {
                 MessageRef::Seq(seq) => Some(seq.0),
                 MessageRef::Id(id) => self.seq_of(index, id),
             };
-            let Some(seq) = seq.filter(|seq| self.settle(now, index, *seq, settlement)) else { continue };
+            let Some(seq) = seq else { continue };
+            if !self.settle(now, index, seq, settlement) {
+                continue;
+            }
             settled += 1;
             if let Some(error) = error {
                 self.tell_error(index, seq, error);
@@ -145,7 +155,11 @@ impl Shard {
                 stream.figures.latencies_mut().ack.record(latency_ns);
                 self.deliver_to_ack.record(latency_ns);
                 self.totals.acked += 1;
-                self.note_done(now, key, group_index, seq);
+                if stream.ack_releases(seq) {
+                    self.release_message(key, seq);
+                } else {
+                    self.note_done(now, key, group_index, seq);
+                }
             }
             Settlement::Return => self.come_back(now, key, group_index, seq, None),
             Settlement::ReturnAt(due_ns) => self.come_back(now, key, group_index, seq, Some(due_ns)),
@@ -174,12 +188,18 @@ impl Shard {
     /// What ended deliveries make possible: publishers go on, the consumer can take more, its group delivers.
     #[inline(always)]
     fn after_settling(&mut self, now: Now, index: u32, effects: &mut Effects) {
-        let Some((key, group)) = self.consumers.at(index).map(|consumer| (consumer.stream, consumer.group)) else {
+        let Some((key, group_index)) = self.consumers.at(index).map(|consumer| (consumer.stream, consumer.group))
+        else {
             return;
         };
         self.resume_when_roomy(key, effects);
-        self.refresh(index);
-        self.deliver_to_group(now, key, group, effects);
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        let Some(group) = stream.groups.at_mut(group_index) else { return };
+        self.consumers.refresh(index, &mut group.ready, self.limits.outbox_bytes_max);
+        if !group.ready.is_empty() && group.has_backlog(&stream.held) {
+            let mut work = self.limits.work_max;
+            self.deliver_backlog(now, key, group_index, &mut work, effects);
+        }
     }
 
     /// Makes sure that the wheel wakes a group for its earliest delayed message.

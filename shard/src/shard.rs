@@ -12,6 +12,7 @@ use crate::memory::Memory;
 use crate::message_id::MessageIds;
 use crate::pause::{Marks, Paused};
 use crate::snapshot::{Snapshot, StreamSnapshot, Totals};
+use crate::stream::Stream;
 use crate::streams::Streams;
 use crate::wheel::Wheel;
 use crate::{AnswerValue, Effect, Effects, Input, Limits, StreamKey, shard_of};
@@ -41,6 +42,8 @@ pub struct Shard {
     pub(crate) undelivered: VecDeque<(u32, u32)>,
     /// Groups that are given nothing fresh until some group is done with something, likewise.
     pub(crate) starved: VecDeque<(u32, u32)>,
+    /// The least that a group's share of [`crate::journal::Journal::outstanding_max`] can be: below, nobody need look.
+    pub(crate) least_share: u64,
     /// The first of those has its turn.
     pub(crate) is_feeding: bool,
     /// What deleted streams held, given up bit by bit.
@@ -87,6 +90,7 @@ impl Shard {
             unfinished: VecDeque::new(),
             undelivered: VecDeque::new(),
             starved: VecDeque::new(),
+            least_share: u64::MAX,
             is_feeding: false,
             buried: VecDeque::new(),
             given_ups: GivenUps::default(),
@@ -152,6 +156,7 @@ impl Shard {
             Command::Subscribe(subscribe) => self.subscribe(now, origin, tenant, subscribe, effects),
             Command::Credit(credit) => self.grant(now, origin.connection, *credit, effects),
             Command::Ack(targets) => self.ack(now, origin.connection, targets, effects),
+            Command::AckSeq(seq) => self.ack_seq(now, origin.connection, *seq, effects),
             Command::AckUpTo(seq) => self.ack_up_to(now, origin.connection, *seq, effects),
             Command::Nack(nack) => self.nack(now, origin.connection, nack, effects),
             Command::Stats { stream } => self.stats(now, origin, tenant, stream, effects),
@@ -214,10 +219,21 @@ impl Shard {
 
     /// Figures of now.
     pub fn snapshot(&mut self, now: Now) -> Snapshot {
+        self.snapshot_for(now, None)
+    }
+
+    /// Figures of now, and the streams of one tenant if one is named: those of others do not take their places in the list.
+    pub fn snapshot_for(&mut self, now: Now, tenant: Option<TenantId>) -> Snapshot {
         let listed = self.limits.snapshot_streams_max;
+        let is_wanted = |stream: &Stream| tenant.is_none_or(|tenant| stream.tenant == tenant);
+        let wanted = match tenant {
+            None => self.streams.len(),
+            Some(_) => self.streams.iter().filter(|stream| is_wanted(stream)).count(),
+        };
         let streams = self
             .streams
             .iter_mut()
+            .filter(|stream| is_wanted(stream))
             .take(listed)
             .map(|stream| StreamSnapshot {
                 tenant: stream.tenant,
@@ -234,7 +250,7 @@ impl Shard {
         Snapshot {
             shard: self.id,
             streams,
-            totals: self.totals(),
+            totals: Totals { streams_omitted: wanted.saturating_sub(listed) as u64, ..self.totals() },
             publish_to_deliver_ns: self.publish_to_deliver.copy(),
             deliver_to_ack_ns: self.deliver_to_ack.copy(),
             commit_ns: self.commit_latency.copy(),

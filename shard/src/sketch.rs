@@ -14,6 +14,9 @@ const BUCKETS: usize = PER_DOUBLING * (DOUBLINGS + 1);
 /// Bytes of one sketch.
 pub(crate) const BYTES: usize = size_of::<Sketch>();
 
+/// Values of one bucket that are gathered at most.
+const RUN_MAX: u16 = u16::MAX / 2;
+
 /// The sketch. Equal values in a row are gathered before they are counted.
 #[derive(Debug, Clone)]
 pub(crate) struct Sketch {
@@ -21,6 +24,8 @@ pub(crate) struct Sketch {
     total: u32,
     run_bucket: u16,
     run: u16,
+    /// The newest value of the run.
+    run_ns: u64,
 }
 
 const fn bucket_of(ns: u64) -> usize {
@@ -48,18 +53,27 @@ const fn middle_ns(bucket: usize) -> u64 {
 impl Sketch {
     /// Nothing recorded.
     pub(crate) const fn new() -> Self {
-        Self { counts: [0; BUCKETS], total: 0, run_bucket: 0, run: 0 }
+        Self { counts: [0; BUCKETS], total: 0, run_bucket: 0, run: 0, run_ns: 0 }
     }
 
     /// Records a latency.
     #[inline]
     pub(crate) fn record(&mut self, ns: u64) {
+        if ns != self.run_ns || self.run == RUN_MAX {
+            self.begin_or_continue_run(ns);
+        }
+        self.run += 1;
+    }
+
+    /// Time stands still within a tick, so most values are equal to the one before, and their bucket is known.
+    #[inline(never)]
+    fn begin_or_continue_run(&mut self, ns: u64) {
         let bucket = bucket_of(ns) as u16;
-        if bucket != self.run_bucket || self.run == u16::MAX / 2 {
+        if bucket != self.run_bucket || self.run == RUN_MAX {
             self.flush();
             self.run_bucket = bucket;
         }
-        self.run += 1;
+        self.run_ns = ns;
     }
 
     fn flush(&mut self) {

@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 pub struct Snapshot {
     /// Whose; of the first one after a merge.
     pub shard: ShardId,
-    /// The streams, at most `Limits::snapshot_streams_max` of a shard, in no particular order.
+    /// The streams, all tenants' or one's, at most `Limits::snapshot_streams_max` of a shard, in no particular order.
     pub streams: Vec<StreamSnapshot>,
     /// Figures of the whole shard, of all its streams.
     pub totals: Totals,

@@ -12,6 +12,7 @@ use crate::lanes::Lanes;
 use crate::log::SeqRange;
 use crate::memory::Memory;
 use crate::message::Message;
+use crate::pool::{Buffers, Size};
 use crate::settings::Settings;
 use crate::timestamp::rfc3339;
 use crate::wheel::TimerId;
@@ -188,6 +189,12 @@ impl Stream {
         }
     }
 
+    /// What its group acks is needed by nobody: it is the one group of a work stream.
+    #[inline(always)]
+    pub(crate) fn ack_releases(&self, seq: u64) -> bool {
+        self.groups.is_single_keeper() && seq >= self.leftovers_below && !self.settings.is_log()
+    }
+
     /// A message is in flight in some group.
     pub(crate) fn is_in_flight(&self, seq: u64) -> bool {
         self.groups.iter().any(|group| group.flights.at(seq).is_some_and(|flight| flight.consumer().is_some()))
@@ -228,10 +235,17 @@ impl Stream {
         })
     }
 
-    /// Holds a new message and returns its seq.
+    /// Holds a new message and returns its seq. See [`Held::append`].
     #[inline(always)]
-    pub(crate) fn append(&mut self, now: Now, message: Message, waits_for_commit: bool, memory: &mut Memory) -> u64 {
-        let seq = self.held.append(message, waits_for_commit, memory);
+    pub(crate) fn append(
+        &mut self,
+        now: Now,
+        size: Size,
+        waits_for_commit: bool,
+        memory: &mut Memory,
+        message: impl FnOnce(&mut Buffers) -> Message,
+    ) -> u64 {
+        let seq = self.held.append(size, waits_for_commit, memory, message);
         self.used_ns = now.mono_ns;
         self.figures.published += 1;
         self.figures.rate_in.count(now);

@@ -1,9 +1,9 @@
 //! The figures of streams and of the shard follow from what happened, and snapshots of shards add up.
 
 mod common;
-use common::{Bench, MS, limits, seqs};
-use conduit_protocol::Command;
-use conduit_shard::Limits;
+use common::{Bench, MS, limits, message, seqs};
+use conduit_protocol::{Command, TenantId};
+use conduit_shard::{Input, Limits};
 
 #[test]
 fn figures_of_a_stream() {
@@ -77,6 +77,28 @@ fn a_snapshot_lists_no_more_streams_than_it_may() {
     bench.publish("c", "m", b"{}");
     let snapshot = bench.shard.snapshot(bench.now);
     assert_eq!((snapshot.streams.len(), snapshot.totals.streams_omitted, snapshot.totals.streams_now), (2, 1, 3));
+}
+
+#[test]
+fn a_tenants_list_is_not_cut_because_of_others() {
+    let mut bench = Bench::new(Limits { snapshot_streams_max: 2, ..limits() });
+    let acme = TenantId::of_name("acme");
+    let mut publish = |tenant: TenantId, stream: &str| {
+        let origin = bench.origin(900);
+        bench.input(Input::Command { origin, tenant, command: Command::Publish(message(stream, "m", b"{}")) });
+        let mut listed = |tenant: Option<TenantId>| {
+            let snapshot = bench.shard.snapshot_for(bench.now, tenant);
+            assert!(snapshot.streams.iter().all(|stream| tenant.is_none_or(|tenant| stream.tenant == tenant)));
+            (snapshot.streams.len(), snapshot.totals.streams_omitted)
+        };
+        (listed(Some(acme)), listed(Some(TenantId::DEFAULT)), listed(None))
+    };
+    for stream in ["a", "b", "c"] {
+        publish(TenantId::DEFAULT, stream);
+    }
+    assert_eq!(publish(acme, "a"), ((1, 0), (2, 1), (2, 2)));
+    assert_eq!(publish(acme, "b"), ((2, 0), (2, 1), (2, 3)));
+    assert_eq!(publish(acme, "c"), ((2, 1), (2, 1), (2, 4)));
 }
 
 #[test]

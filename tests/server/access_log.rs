@@ -220,8 +220,33 @@ fn a_message_can_be_followed_from_line_to_line() {
     assert!(delivered.iter().all(|line| line["latencyMs"].as_f64().is_some_and(|ms| ms >= 0.0)));
     assert_eq!(events(&log, "ack")[0]["msgId"], "m-0");
     assert_eq!(events(&log, "nack")[0]["seq"], 2);
+    let settled = [&events(&log, "ack")[0], &events(&log, "nack")[0]].map(|line| line["latencyMs"].as_f64());
+    assert!(settled.iter().all(|ms| ms.is_some_and(|ms| (0.0..60_000.0).contains(&ms))), "{settled:?}");
     let last = log.last().expect("a line");
     assert_eq!((&last["event"], &last["delivers"], &last["totalCredit"]), (&json!("disconnect"), &json!(4), &json!(7)));
+}
+
+#[test]
+fn a_reader_of_events_is_told_of_as_a_websocket_is() {
+    let folder = Folder::new("events");
+    let server = folder.start().shards(2).serve();
+    let mut reader = Http::connect(server.http);
+    reader.send(b"GET /v1/live?stream=agents/b&from=first HTTP/1.1\r\nhost: conduit\r\n\r\n");
+    assert_eq!(reader.head().status, 200);
+    server.publish("agents/b", 0..3);
+    for _ in 0..3 {
+        while !reader.line().expect("events").starts_with("data: ") {}
+    }
+    end(server);
+    let log = lines(&folder.ws());
+    let told: Vec<_> = log.iter().map(|line| (line["event"].as_str().unwrap(), line["seq"].as_u64())).collect();
+    let delivered = |seq| ("deliver", Some(seq));
+    assert_eq!(told, [("connect", None), delivered(1), delivered(2), delivered(3), ("disconnect", None)]);
+    for line in &log {
+        assert!(line["connId"].as_str().is_some_and(|id| id.starts_with("live-")), "{line}");
+        assert_eq!((&line["stream"], &line["ip"]), (&json!("agents/b"), &json!("127.0.0.1")));
+    }
+    assert_eq!(log[4]["delivers"], 3);
 }
 
 #[test]

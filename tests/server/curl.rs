@@ -192,18 +192,25 @@ fn a_chunked_upload_is_one_message() {
 }
 
 #[test]
-fn a_compressed_body_is_refused() {
+fn a_body_that_gzip_has_packed_is_taken_and_others_are_refused_by_name() {
     let server = Server::with_shards(1);
     let url = format!("http://{}/v1/enqueue", server.http);
-    let script = format!(
-        r#"printf '{{"to":"x","envelope":{{}}}}' | gzip |
-           curl -q -s --noproxy '*' --max-time 20 -H 'content-encoding: gzip' --write-out '\n%{{http_code}}' --data-binary @- {url}"#
-    );
-    let ran = shell(&script);
-    let (body, code) = ran.stdout.rsplit_once('\n').expect("what --write-out appends");
-    let body: Value = serde_json::from_str(body).expect("JSON");
-    assert_eq!((code, &body["error"]), ("400", &json!("Request body decode failed")), "{body}");
-    assert_eq!(server.per_shard("/core/published"), [0]);
+    let send = |pack: &str, coding: &str| -> (String, Value) {
+        let script = format!(
+            r#"printf '{{"to":"x","envelope":{{"id":"m-1"}}}}' | {pack} |
+               curl -q -s --noproxy '*' --max-time 20 -H 'content-encoding: {coding}' \
+               --write-out '\n%{{http_code}} %header{{accept-encoding}}' --data-binary @- {url}"#
+        );
+        let ran = shell(&script);
+        let (body, code) = ran.stdout.rsplit_once('\n').expect("what --write-out appends");
+        (code.trim_end().to_owned(), serde_json::from_str(body).expect("JSON"))
+    };
+    assert_eq!(send("gzip", "gzip"), ("200".to_owned(), json!({"id": "m-1", "stream": "x", "seq": 1})));
+    let (code, body) = send("cat", "gzip");
+    assert_eq!((&*code, &body["error"]), ("400", &json!("Invalid gzip encoding")), "{body}");
+    let (code, body) = send("gzip", "br");
+    assert_eq!((&*code, &body["code"]), ("415 gzip, identity", &json!("UnsupportedContentEncoding")), "{body}");
+    assert_eq!(server.per_shard("/core/published"), [1]);
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod access_log;
 mod ack_deadline;
 mod backpressure;
 mod common;
+mod compressed;
 mod connection_limit;
 mod consumer_killed;
 mod curl;

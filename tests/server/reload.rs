@@ -348,3 +348,63 @@ fn a_tenant_sees_its_own_and_nothing_of_others() {
     assert_eq!(all["tenants"]["acme"]["bytesDelivered"].as_u64().map(|bytes| bytes > 0), Some(true));
     assert_eq!(rows("boss", "consumers"), 1);
 }
+
+#[test]
+fn connections_whose_token_or_tenant_is_gone_end_and_the_others_stay() {
+    for shards in [1, 2] {
+        let site = Site::with(Start::new().shards(shards), &[("tenants.yaml", TENANTS)]);
+        site.write("conduit.yaml", "access: {tokens: [one, two]}\n");
+        site.reloaded();
+        let connect = |target: &str, token: &str| Ws::connect(site.server.ws, &format!("{target}access_token={token}"));
+        let all = |token: &str| -> Vec<Ws> {
+            let subscribe = |n| connect(&format!("/v1/subscribe?stream=s{n}&credit=10&"), token);
+            (0..4).map(subscribe).chain([connect("/v1/publish?", token)]).collect()
+        };
+        let live = |token: &str| {
+            let mut client = Http::connect(site.server.http);
+            let request = format!("GET /v1/live?stream=s0&access_token={token} HTTP/1.1\r\nhost: conduit\r\n\r\n");
+            client.send(request.as_bytes());
+            assert_eq!(client.head().status, 200);
+            client
+        };
+        let (leaving, staying) = (["one", "acme-1"], ["two", "globex-1", "boss"]);
+        let gone: Vec<Ws> = leaving.into_iter().flat_map(all).collect();
+        let mut kept: Vec<Ws> = staying.into_iter().flat_map(all).collect();
+        let (gone_live, mut kept_live) = (leaving.map(live), live("two"));
+        site.write("conduit.yaml", "access: {tokens: [two]}\n");
+        site.write("tenants.yaml", "tenants:\n  globex:\n    tokens: [globex-1, acme-1]\n");
+        site.reloaded();
+        for mut socket in gone {
+            let (told, code, _) = socket.end();
+            assert_eq!((told, code), (vec!["Unauthorized".to_owned()], 1008));
+        }
+        for client in gone_live {
+            let said = client.rest();
+            assert!(said.contains("event: end\n") && said.contains("Unauthorized"), "{said}");
+        }
+        for socket in &mut kept {
+            socket.send(json!({"enqueue": {"to": "s0", "envelope": {}}, "ref": 1}));
+        }
+        for socket in &mut kept {
+            while !socket.next()["ok"].is_object() {}
+        }
+        while !kept_live.line().expect("events go on").starts_with("data: {") {}
+        let connections = site.json("/v1/metrics")["gateway"]["ws"]["connections"]["active"].clone();
+        assert_eq!(connections, 15);
+    }
+}
+
+#[test]
+fn a_reload_asks_every_connection_however_many_there_are() {
+    const EACH: usize = 300;
+    let site = Site::with(Start::new().shards(1), &[("tenants.yaml", TENANTS)]);
+    let connect = |token: &str| Ws::connect(site.server.ws, &format!("/v1/publish?access_token={token}"));
+    let mut pairs: Vec<(Ws, Ws)> = (0..EACH).map(|_| (connect("acme-1"), connect("globex-1"))).collect();
+    site.write("tenants.yaml", "tenants:\n  globex:\n    tokens: [globex-1]\n");
+    site.reloaded();
+    for (gone, kept) in &mut pairs {
+        assert_eq!(gone.end().1, 1008);
+        kept.send(json!({"enqueue": {"to": "s", "envelope": {}}, "ref": 1}));
+    }
+    assert!(pairs.iter_mut().all(|(_, kept)| kept.next()["ok"].is_object()));
+}

@@ -19,12 +19,17 @@ tenants:
 
 /// A server with these tenants, and `plain` and `control` beside.
 fn start(name: &str, shards: usize) -> Server {
+    start_with(name, shards, "")
+}
+
+fn start_with(name: &str, shards: usize, flags: &str) -> Server {
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("tenants-{name}"));
     std::fs::create_dir_all(&folder).expect("a folder");
     let file = folder.join("tenants.yaml");
     std::fs::write(&file, TENANTS).expect("a file");
     Start::new()
         .shards(shards)
+        .flags(flags)
         .variable("CONDUIT_TENANT_CONFIG", file.to_str().expect("text"))
         .variable("CONDUIT_TOKENS", "plain")
         .variable("CONDUIT_CONTROL_TOKEN", "control")
@@ -164,4 +169,36 @@ fn connect_in_the_end(server: &Server, stream: &str) -> Ws {
         assert_eq!(frame["error"]["code"], "TenantConnectionLimitExceeded");
     }
     panic!("the tenant is locked out");
+}
+
+/// A list that is cut says so, and is never cut because of what others have.
+#[test]
+fn a_tenants_list_is_whole_or_says_that_it_is_not() {
+    let server = start_with("lists", 2, "--snapshot-streams-max 3");
+    // Whoever has no tenant has more on each shard than is listed.
+    for number in 0..20 {
+        let published = publish(&server, "plain", &format!("others/{number}"), "m");
+        assert_eq!(published.status, 200);
+    }
+    publish(&server, "acme-secret", "mine/1", "m");
+    publish(&server, "acme-secret", "mine/2", "m");
+    let seen = |token: &str, target: &str| ask(&server, "GET", target, token, "").json();
+    let listed = |document: &Value, member: &str| document[member].as_array().map(Vec::len);
+    for (target, member) in [("/v1/streams", "streams"), ("/v1/snapshot?view=streams", "rows")] {
+        let own = seen("acme-secret", target);
+        assert_eq!((listed(&own, member), &own["omitted"], &own["truncated"]), (Some(2), &json!(0), &json!(false)));
+        let others = seen("plain", target);
+        assert_eq!((listed(&others, member), &others["omitted"]), (Some(6), &json!(14)), "{others}");
+        assert_eq!(others["truncated"], true);
+        let all = seen("control", target);
+        assert_eq!((listed(&all, member), &all["omitted"], &all["truncated"]), (Some(6), &json!(16), &json!(true)));
+    }
+    let own = seen("acme-secret", "/v1/metrics");
+    assert_eq!((&own["truncated"], &own["totals"]["core"]["published"]), (&json!(false), &json!(2)));
+    let others = seen("plain", "/v1/metrics");
+    assert_eq!((&others["truncated"], &others["totals"]["core"]["streamsNow"]), (&json!(true), &json!(20)));
+    let page = ask(&server, "GET", "/metrics", "plain", "").text();
+    assert!(page.contains("\nconduit_streams 20\n") && page.contains("\nconduit_streams_omitted 14\n"), "{page}");
+    assert_eq!(seen("acme-secret", "/v1/snapshot?view=tenants")["truncated"], false);
+    assert_eq!(seen("control", "/v1/snapshot?view=tenants")["truncated"], true);
 }

@@ -85,7 +85,7 @@ pub(crate) fn write(report: Report, scope: Scope, server: &Server<'_>) -> Docume
         (Report::Prometheus, Scope::Tenant(own)) => ok(PROMETHEUS, tenant::prometheus(server, own).into_bytes()),
         (Report::Streams, _) => {
             let (rows, omitted) = stream_rows(server, scope);
-            json(json!({ "streams": rows, "omitted": omitted }))
+            json(json!({"streams": rows, "omitted": omitted, "truncated": omitted > 0}))
         }
         (Report::Snapshot(view), Scope::Tenant(_)) if is_of_server(view) => not_a_tenants_business(),
         (Report::Snapshot(view), _) => json(snapshot::write(view, scope, server)),
@@ -140,6 +140,10 @@ pub(crate) fn stream_rows(server: &Server<'_>, scope: Scope) -> (Vec<Value>, u64
     rows.sort_by(|a, b| {
         (a["stream"].as_str(), a["tenant"].as_str()).cmp(&(b["stream"].as_str(), b["tenant"].as_str()))
     });
-    let omitted: u64 = server.reports.iter().map(|report| report.snapshot.totals.streams_omitted).sum();
-    (rows, omitted)
+    (rows, streams_omitted(server))
+}
+
+/// Streams that the reports do not list, of those whom they are for.
+pub(crate) fn streams_omitted(server: &Server<'_>) -> u64 {
+    server.reports.iter().map(|report| report.snapshot.totals.streams_omitted).sum()
 }

@@ -91,7 +91,7 @@ impl Host {
         host.connections = self.connections.len() as u64;
         host.lines = self.lines_of_logs();
         let details = self.details(wants);
-        let snapshot = self.shard.snapshot(self.now);
+        let snapshot = self.shard.snapshot_for(self.now, wants.tenant());
         ShardReport { shard: self.id, snapshot, telemetry: self.telemetry.clone(), host, details }
     }
 }

@@ -284,12 +284,12 @@ fn latencies(
 
 /// The page as it grows. `headed` keeps the heading of a family from being written twice.
 #[derive(Default)]
-struct Page {
-    text: String,
+pub(super) struct Page {
+    pub(super) text: String,
     headed: Option<&'static str>,
 }
 
-type Labels<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Labels<'a> = &'a [(&'a str, &'a str)];
 
 impl Page {
     fn head(&mut self, name: &'static str, kind: &str, help: &str) {
@@ -308,7 +308,7 @@ impl Page {
         let _ = writeln!(self.text, "{} {value}", if labels.is_empty() { "" } else { "}" });
     }
 
-    fn one<V: Display>(&mut self, name: &'static str, kind: &str, help: &str, values: &[(Labels<'_>, V)]) {
+    pub(super) fn one<V: Display>(&mut self, name: &'static str, kind: &str, help: &str, values: &[(Labels<'_>, V)]) {
         self.head(name, kind, help);
         for (labels, value) in values {
             self.value(name, labels, value);

@@ -1,6 +1,6 @@
 //! `GET /v1/snapshot?view=`: one table of the server, a row for each thing, for an operator's eyes and scripts.
 
-use super::documents::{Server, stream_rows, tenant_name};
+use super::documents::{Server, stream_rows, streams_omitted, tenant_name};
 use super::metrics::{shard, tenants};
 use crate::host::Host;
 use conduit_protocol::limiter::Rate;
@@ -10,32 +10,33 @@ use conduit_shard::{ConsumerRow, GroupRow, Rows};
 use serde_json::{Map, Value, json};
 use std::net::IpAddr;
 
-/// What a round is to bring beside the figures: whose consumers and groups, if anybody's.
+/// What a round is to bring: whose streams, and whose consumers and groups beside them, if anybody's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
     consumers: bool,
     groups: bool,
-    /// Of one tenant only.
-    tenant: Option<TenantId>,
+    /// For whom it is; absent until somebody is taken into the round.
+    scope: Option<Scope>,
 }
 
 impl Wants {
-    /// Takes one more document into the round. False when it wants the rows of others: then it is for another round.
+    /// Takes one more document into the round. False when it is about another tenant: lists are bounded, and those of one
+    /// must not be cut because of the other. Then it is for another round.
     pub(super) fn add(&mut self, report: Report, scope: Scope) -> bool {
-        let (consumers, groups) = match report {
-            Report::Snapshot(View::Consumers) => (true, false),
-            Report::Snapshot(View::Groups) => (false, true),
-            _ => return true,
-        };
-        let tenant = match scope {
-            Scope::Server => None,
-            Scope::Tenant(tenant) => Some(tenant),
-        };
-        if (self.consumers || self.groups) && self.tenant != tenant {
+        if *self.scope.get_or_insert(scope) != scope {
             return false;
         }
-        *self = Self { consumers: self.consumers || consumers, groups: self.groups || groups, tenant };
+        self.consumers |= report == Report::Snapshot(View::Consumers);
+        self.groups |= report == Report::Snapshot(View::Groups);
         true
+    }
+
+    /// Whose streams, consumers and groups; `None`: everybody's.
+    pub(super) const fn tenant(self) -> Option<TenantId> {
+        match self.scope {
+            Some(Scope::Tenant(tenant)) => Some(tenant),
+            Some(Scope::Server) | None => None,
+        }
     }
 }
 
@@ -58,8 +59,8 @@ impl Host {
     /// The rows that are wanted of this shard, as many as a snapshot lists streams.
     pub(super) fn details(&mut self, wants: Wants) -> Details {
         let max = self.rows_max;
-        let consumers = wants.consumers.then(|| self.shard.consumer_rows(wants.tenant, max));
-        let groups = wants.groups.then(|| self.shard.group_rows(wants.tenant, max));
+        let consumers = wants.consumers.then(|| self.shard.consumer_rows(wants.tenant(), max));
+        let groups = wants.groups.then(|| self.shard.group_rows(wants.tenant(), max));
         let consumers = consumers.map(|Rows { rows, omitted }| {
             let rows = rows.into_iter().map(|row| self.consumer(row)).collect();
             Rows { rows, omitted }
@@ -79,7 +80,7 @@ pub(super) fn write(view: View, scope: Scope, server: &Server<'_>) -> Value {
     match view {
         View::Streams => {
             let (rows, omitted) = stream_rows(server, scope);
-            json!({"view": view.name(), "rows": rows, "omitted": omitted})
+            json!({"view": view.name(), "rows": rows, "omitted": omitted, "truncated": omitted > 0})
         }
         View::Consumers => listed(view, server, |shard, details| {
             let rows = details.consumers.as_ref()?;
@@ -89,7 +90,10 @@ pub(super) fn write(view: View, scope: Scope, server: &Server<'_>) -> Value {
             let rows = details.groups.as_ref()?;
             Some((rows.rows.iter().map(|row| group(server, shard, row)).collect(), rows.omitted))
         }),
-        View::Tenants => json!({"view": view.name(), "rows": tenant_rows(server, scope)}),
+        // What is told of streams does not include those that were left out.
+        View::Tenants => json!({
+            "view": view.name(), "rows": tenant_rows(server, scope), "truncated": streams_omitted(server) > 0,
+        }),
         View::Shards => json!({"view": view.name(), "rows": server.reports.iter().map(shard).collect::<Vec<_>>()}),
         View::Limits => json!({"view": view.name(), "rows": limits(server)}),
     }
@@ -111,7 +115,7 @@ fn listed(view: View, server: &Server<'_>, of: impl Fn(u16, &Details) -> Listed)
         (text("tenant"), text("stream"), text("group"), text("connection"))
     };
     rows.sort_by_cached_key(key);
-    json!({"view": view.name(), "rows": rows, "omitted": omitted})
+    json!({"view": view.name(), "rows": rows, "omitted": omitted, "truncated": omitted > 0})
 }
 
 fn consumer(server: &Server<'_>, shard: u16, consumer: &Consumer) -> Value {

@@ -1,14 +1,15 @@
 //! The documents as a tenant sees them: its own streams and figures, and nothing of anybody else.
 
-use super::documents::{Server, timestamp};
+use super::documents::{Server, streams_omitted, timestamp};
 use super::metrics::tenants;
+use super::prometheus::Page;
 use conduit_protocol::{StreamStats, TenantId};
 use serde_json::{Map, Value, json};
-use std::fmt::Write as _;
 
 /// Sums over the tenant's streams.
 #[derive(Default)]
 struct Sums {
+    streams: u64,
     depth: u64,
     inflight: u64,
     credit: u64,
@@ -28,6 +29,7 @@ fn own<'s>(server: &'s Server<'_>, tenant: TenantId) -> impl Iterator<Item = (&'
 fn sums(server: &Server<'_>, tenant: TenantId) -> Sums {
     let mut sums = Sums::default();
     for (_, stats) in own(server, tenant) {
+        sums.streams += 1;
         sums.depth += stats.depth;
         sums.inflight += stats.inflight;
         sums.credit += stats.credit;
@@ -49,10 +51,13 @@ pub(super) fn metrics(server: &Server<'_>, tenant: TenantId) -> Value {
     let (name, stats) = mine.map_or_else(|| (String::new(), json!({})), |(_, name, stats)| (name, stats));
     let window = sums.inflight + sums.credit;
     let window_util = if window == 0 { 0.0 } else { sums.inflight as f64 / window as f64 };
+    let omitted = streams_omitted(server);
     let mut tenants = Map::new();
     tenants.insert(name, stats.clone());
     json!({
         "streams": streams,
+        // What follows of streams does not include those that were left out.
+        "truncated": omitted > 0,
         "timestamp": timestamp(server.now.unix_ms),
         "uptime": server.uptime_s(),
         "version": env!("CARGO_PKG_VERSION"),
@@ -70,6 +75,8 @@ pub(super) fn metrics(server: &Server<'_>, tenant: TenantId) -> Value {
         "ws": {"connectionsTotal": stats["totalConnections"], "activeConnections": stats["activeConnections"], "deliveriesTotal": sums.delivered},
         "shards": [],
         "totals": {"core": {
+            "streamsNow": sums.streams + omitted,
+            "streamsOmitted": omitted,
             "published": sums.published,
             "delivered": sums.delivered,
             "acked": sums.acked,
@@ -89,8 +96,11 @@ pub(super) fn prometheus(server: &Server<'_>, tenant: TenantId) -> String {
         wire.merge(&report.telemetry.tenants.of(tenant));
     }
     let sums = sums(server, tenant);
-    let mut text = String::new();
+    let omitted = streams_omitted(server);
+    let mut page = Page::default();
     for (name, kind, help, value) in [
+        ("conduit_streams", "gauge", "Streams.", sums.streams + omitted),
+        ("conduit_streams_omitted", "gauge", "Streams that the figures below leave out.", omitted),
         ("conduit_messages_waiting", "gauge", "Messages not delivered yet.", sums.depth),
         ("conduit_inflight", "gauge", "Deliveries in flight.", sums.inflight),
         ("conduit_credit", "gauge", "Credit granted and not spent.", sums.credit),
@@ -105,8 +115,7 @@ pub(super) fn prometheus(server: &Server<'_>, tenant: TenantId) -> String {
         ("conduit_websocket_connections_total", "counter", "WebSocket handshakes.", wire.connections_total),
         ("conduit_errors_total", "counter", "Errors told.", wire.errors),
     ] {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}");
+        page.one(name, kind, help, &[(&[], value)]);
     }
-    text
+    page.text
 }

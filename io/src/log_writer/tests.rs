@@ -15,6 +15,7 @@ const OUTCOME: Outcome<'static> = Outcome {
     bytes_in: 0,
     bytes_out: 0,
     codec: Encoding::Json,
+    is_gzip: false,
 };
 
 fn request(log: &mut AccessLog, mono_ns: u64) {

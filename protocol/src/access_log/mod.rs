@@ -2,13 +2,14 @@
 //! that writes files. One log a shard; sessions borrow it with their context.
 //!
 //! Each piece of state has its file: `lines` one file's lines, `budget` how many lines of messages are written in full,
-//! `stamp` the text of the time; `request` and `socket` are what a line says of an HTTP request and of a WebSocket; `text`
+//! `delivered` when messages were delivered, `stamp` the text of the time; `request` and `socket` are what a line says of an HTTP request and of a WebSocket; `text`
 //! is JSON. No line holds a payload, a token or a cookie: nothing here is ever given one, but for the parameters of a
 //! URL, whose secret ones are left out.
 //!
 //! A log that is off costs a branch. One that is on allocates nothing once its buffers have grown.
 
 mod budget;
+mod delivered;
 mod lines;
 mod request;
 mod socket;
@@ -17,7 +18,7 @@ mod text;
 
 pub use lines::Batch;
 pub use request::{Note, Notes, Outcome, Request, URL_BYTES_MAX};
-pub use socket::{Opening, Socket};
+pub use socket::{Opening, Socket, Wire};
 
 use crate::time::Now;
 use budget::Budget;

@@ -142,6 +142,8 @@ pub struct Outcome<'a> {
     pub bytes_out: u64,
     /// Of the request's body.
     pub codec: Encoding,
+    /// The request's body came compressed.
+    pub is_gzip: bool,
 }
 
 impl AccessLog {
@@ -164,6 +166,9 @@ impl AccessLog {
             append_number(out, "bytes", outcome.bytes_in);
             append_number(out, "bytesOut", outcome.bytes_out);
             append_text(out, "codec", outcome.codec.name().as_bytes());
+            if outcome.is_gzip {
+                out.extend_from_slice(b",\"gzipped\":true");
+            }
             if !outcome.rule.is_empty() {
                 append_text(out, "ruleMatch", outcome.rule.as_bytes());
                 append_text(out, "ruleId", outcome.rule.as_bytes());
@@ -183,7 +188,7 @@ fn event(note: Option<&[u8]>, outcome: &Outcome<'_>) -> &'static str {
         (_, Some(ErrorCode::RequestTimeout)) => "http_timeout",
         (401, _) => "http_auth_failed",
         (429, Some(code)) if code.code().starts_with("Tenant") => "http_tenant_rate_limited",
-        (403 | 413 | 414 | 417 | 426 | 429 | 431 | 501 | 503 | 505, _) => "http_request_rejected",
+        (403 | 413 | 414 | 415 | 417 | 426 | 429 | 431 | 501 | 503 | 505, _) => "http_request_rejected",
         _ if outcome.is_admin && asks_for(b"\"path\":\"/v1/admin/reload\"") => "http_admin_reload",
         _ => "http_request_complete",
     }

@@ -22,6 +22,7 @@ const OUTCOME: Outcome<'static> = Outcome {
     bytes_in: 1_024,
     bytes_out: 200,
     codec: Encoding::Json,
+    is_gzip: false,
 };
 
 fn noted(request: &Request<'_>) -> Value {

@@ -1,6 +1,7 @@
-//! Lines of WebSocket connections and of the messages that go through them.
+//! Lines of connections that last, WebSockets and readers of events, and of the messages that go through them.
 
 use super::budget::Share;
+use super::delivered::Delivered;
 use super::request::{append_tenant, error_name};
 use super::text::{append_escaped, append_ip, append_ms, append_number, append_text};
 use super::{AccessLog, LogFile};
@@ -11,6 +12,7 @@ use crate::error::ErrorCode;
 use crate::ids::Seq;
 use crate::time::{NS_PER_MS, Now};
 use crate::trace::TRACE_ID;
+use crate::trace_context::TraceContext;
 use core::net::IpAddr;
 
 /// The close code of a connection that ended without a close frame (RFC 6455, section 7.1.5).
@@ -18,9 +20,20 @@ const ABNORMAL: u16 = 1006;
 /// The close code of a close frame without one.
 const NO_CODE: u16 = 1005;
 
-/// What is known of a connection when it becomes a WebSocket.
+/// What a connection speaks that lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wire {
+    /// WebSocket.
+    WebSocket,
+    /// Server-sent events: nothing comes from the client, so there is no credit to tell of, and no close code.
+    Events,
+}
+
+/// What is known of a connection when it begins to last.
 #[derive(Debug, Clone, Copy)]
 pub struct Opening<'a> {
+    /// What it speaks.
+    pub wire: Wire,
     /// The client.
     pub ip: IpAddr,
     /// The tenant's name; empty for the default tenant.
@@ -40,8 +53,11 @@ pub struct Opening<'a> {
 pub struct Socket {
     /// The members that every line has.
     members: Box<[u8]>,
+    wire: Wire,
     opened_ns: u64,
     delivers: u64,
+    /// When messages were delivered whose acks are still to come.
+    delivered: Delivered,
     credit_total: u64,
     close_code: Option<u16>,
     error: Option<ErrorCode>,
@@ -56,7 +72,10 @@ impl AccessLog {
         }
         self.sockets += 1;
         let mut members = Vec::with_capacity(160);
-        members.extend_from_slice(b",\"connId\":\"ws-");
+        members.extend_from_slice(match opening.wire {
+            Wire::WebSocket => b",\"connId\":\"ws-",
+            Wire::Events => b",\"connId\":\"live-",
+        });
         append_digits(&mut members, now.unix_ms);
         members.push(b'-');
         append_digits(&mut members, self.shard.into());
@@ -74,14 +93,16 @@ impl AccessLog {
         append_text(&mut members, "codec", opening.codec.name().as_bytes());
         self.line(LogFile::Ws, now, "connect", |out| {
             out.extend_from_slice(&members);
-            if opening.stream.is_some() {
+            if opening.stream.is_some() && opening.wire == Wire::WebSocket {
                 append_number(out, "credit", opening.credit);
             }
         });
         Some(Box::new(Socket {
             members: members.into_boxed_slice(),
+            wire: opening.wire,
             opened_ns: now.mono_ns,
             delivers: 0,
+            delivered: Delivered::default(),
             credit_total: opening.credit,
             close_code: None,
             error: None,
@@ -101,14 +122,17 @@ impl Socket {
     }
 
     #[inline(never)]
-    fn write_deliver(&self, now: Now, delivery: &Delivery<'_>, share: Share, log: &mut AccessLog) {
+    fn write_deliver(&mut self, now: Now, delivery: &Delivery<'_>, share: Share, log: &mut AccessLog) {
+        if self.wire == Wire::WebSocket {
+            self.delivered.note(now, delivery);
+        }
         log.message_line(now, "deliver", &self.members, share, |out| {
             append_text(out, "msgId", delivery.id);
             append_number(out, "seq", delivery.seq.0);
             append_number(out, "attempt", delivery.attempt.into());
             append_ms(out, "latencyMs", age_ns(now, delivery.published));
-            if let Some(trace) = &delivery.trace {
-                let text = trace.text();
+            if let Some(trace) = delivery.trace {
+                let text = TraceContext::from_bytes(*trace).text();
                 append_text(out, "traceparent", &text);
                 append_text(out, "traceId", &text[TRACE_ID]);
             }
@@ -127,25 +151,32 @@ impl Socket {
         });
     }
 
-    /// The client is done with these messages.
+    /// The client is done with one message.
     #[inline]
-    pub fn ack(&self, now: Now, targets: &Targets<'_>, log: &mut AccessLog) {
+    pub fn ack_seq(&mut self, now: Now, seq: Seq, log: &mut AccessLog) {
+        self.settle(now, "ack", &MessageRef::Seq(seq), log, |_| {});
+    }
+
+    /// The client is done with these messages.
+    pub fn ack(&mut self, now: Now, targets: &Targets<'_>, log: &mut AccessLog) {
         for target in targets {
             self.settle(now, "ack", target, log, |_| {});
         }
     }
 
     /// The client is done with all messages up to this one.
-    pub fn ack_up_to(&self, now: Now, seq: Seq, log: &mut AccessLog) {
+    pub fn ack_up_to(&mut self, now: Now, seq: Seq, log: &mut AccessLog) {
         let Some(share) = log.admit(now, seq) else { return };
+        let delivered_ns = self.delivered.take_up_to(seq);
         log.message_line(now, "ack", &self.members, share, |out| {
             append_number(out, "seq", seq.0);
             out.extend_from_slice(b",\"upTo\":true");
+            append_held(out, now, delivered_ns);
         });
     }
 
     /// The client gives these messages back.
-    pub fn nack(&self, now: Now, nack: &Nack<'_>, log: &mut AccessLog) {
+    pub fn nack(&mut self, now: Now, nack: &Nack<'_>, log: &mut AccessLog) {
         for target in &nack.targets {
             self.settle(now, "nack", target, log, |out| {
                 append_number(out, "delayMs", nack.delay_ms);
@@ -158,7 +189,7 @@ impl Socket {
 
     #[inline]
     fn settle(
-        &self,
+        &mut self,
         now: Now,
         event: &'static str,
         target: &MessageRef<'_>,
@@ -169,12 +200,28 @@ impl Socket {
             MessageRef::Seq(seq) => log.admit(now, *seq),
             MessageRef::Id(_) => log.admit_unnumbered(now),
         };
-        let Some(share) = admitted else { return };
+        if let Some(share) = admitted {
+            self.write_settled(now, event, target, share, log, more);
+        }
+    }
+
+    #[inline(never)]
+    fn write_settled(
+        &mut self,
+        now: Now,
+        event: &'static str,
+        target: &MessageRef<'_>,
+        share: Share,
+        log: &mut AccessLog,
+        more: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let delivered_ns = self.delivered.take(target);
         log.message_line(now, event, &self.members, share, |out| {
             match target {
                 MessageRef::Seq(seq) => append_number(out, "seq", seq.0),
                 MessageRef::Id(id) => append_text(out, "msgId", id.as_bytes()),
             }
+            append_held(out, now, delivered_ns);
             more(out);
         });
     }
@@ -210,9 +257,13 @@ impl Socket {
         }
         log.line(LogFile::Ws, now, "disconnect", |out| {
             out.extend_from_slice(&self.members);
-            append_number(out, "closeCode", self.close_code.unwrap_or(ABNORMAL).into());
+            if self.wire == Wire::WebSocket {
+                append_number(out, "closeCode", self.close_code.unwrap_or(ABNORMAL).into());
+            }
             append_number(out, "delivers", self.delivers);
-            append_number(out, "totalCredit", self.credit_total);
+            if self.wire == Wire::WebSocket {
+                append_number(out, "totalCredit", self.credit_total);
+            }
             append_ms(out, "durMs", now.mono_ns.saturating_sub(self.opened_ns));
             if let Some(code) = self.error {
                 append_code(out, code);
@@ -263,6 +314,13 @@ impl Share {
         if let Self::OneIn(sample) = self {
             append_number(out, "sample", sample.into());
         }
+    }
+}
+
+/// Appends how long the client has had a message, if its delivery is known.
+fn append_held(out: &mut Vec<u8>, now: Now, delivered_ns: Option<u64>) {
+    if let Some(delivered_ns) = delivered_ns {
+        append_ms(out, "latencyMs", now.mono_ns.saturating_sub(delivered_ns));
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use smallvec::smallvec;
 
 const OPENING: Opening<'static> = Opening {
+    wire: Wire::WebSocket,
     ip: IpAddr::V4(Ipv4Addr::LOCALHOST),
     tenant: "acme",
     stream: Some("agents/\"x\""),
@@ -42,7 +43,11 @@ fn the_life_of_a_connection_is_told_line_by_line() {
     let mut socket = log.connect(NOW, &OPENING).unwrap();
     let parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let trace = crate::TraceContext::parse(parent.as_bytes());
-    socket.deliver(NOW, &Delivery { trace, ..delivery(7, br#"{"secret":"payload"}"#) }, &mut log);
+    socket.deliver(
+        NOW,
+        &Delivery { trace: trace.as_ref().map(TraceContext::bytes), ..delivery(7, br#"{"secret":"payload"}"#) },
+        &mut log,
+    );
     socket.credit(NOW, 10, &mut log);
     socket.ack(NOW, &smallvec![MessageRef::Seq(Seq(7))], &mut log);
     socket.ack(NOW, &smallvec![MessageRef::Id("m-1".into())], &mut log);
@@ -65,7 +70,7 @@ fn the_life_of_a_connection_is_told_line_by_line() {
             "traceId": "4bf92f3577b34da6a3ce929d0e0e4736",
         }),
         json!({"event": "credit", "credit": 10, "totalCredit": 15, "delivers": 1}),
-        json!({"event": "ack", "seq": 7}),
+        json!({"event": "ack", "seq": 7, "latencyMs": 0.0}),
         json!({"event": "ack", "msgId": "m-1"}),
         json!({"event": "ack", "seq": 9, "upTo": true}),
         json!({"event": "nack", "seq": 8, "delayMs": 250, "dead": true}),
@@ -136,6 +141,59 @@ fn beyond_the_budget_a_message_is_told_whole_or_not_at_all() {
     assert_eq!(log.figures(LogFile::Ws), LineFigures { lines: 1 + 4 + 20, left_out: 176, dropped: 0 });
     socket.disconnect(NOW, &mut log);
     assert_eq!(lines(&mut log).pop().unwrap()["delivers"], 100);
+}
+
+#[test]
+fn an_ack_tells_how_long_the_client_had_the_message_if_its_delivery_has_a_line() {
+    let mut log = AccessLog::new(0, &settings(4, 10));
+    let mut socket = log.connect(NOW, &OPENING).unwrap();
+    let later = NOW.plus_ns(2_500_000);
+    (1..=2).for_each(|seq| socket.deliver(NOW, &delivery(seq, b"{}"), &mut log));
+    socket.ack(later, &smallvec![MessageRef::Seq(Seq(1))], &mut log);
+    let nack = Nack { targets: smallvec![MessageRef::Id("m-1".into())], delay_ms: 0, dead: false, error: None };
+    socket.nack(later, &nack, &mut log);
+    // The budget is used up: of these, the tens have lines.
+    (11..=40).for_each(|seq| socket.deliver(NOW, &delivery(seq, b"{}"), &mut log));
+    socket.ack(later, &smallvec![MessageRef::Seq(Seq(11)), MessageRef::Seq(Seq(20))], &mut log);
+    // Nobody has told of that one's delivery.
+    socket.ack(later, &smallvec![MessageRef::Seq(Seq(50))], &mut log);
+    socket.ack_up_to(later, Seq(30), &mut log);
+    socket.ack(later, &smallvec![MessageRef::Seq(Seq(30)), MessageRef::Seq(Seq(40))], &mut log);
+    let told: Vec<(Value, Value)> = lines(&mut log)
+        .into_iter()
+        .filter(|line| line["event"] == "ack" || line["event"] == "nack")
+        .map(|line| (line.get("seq").or(line.get("msgId")).unwrap().clone(), line["latencyMs"].clone()))
+        .collect();
+    let known = |name: Value| (name, json!(2.5));
+    let expected = [
+        known(json!(1)),
+        known(json!("m-1")),
+        known(json!(20)),
+        (json!(50), Value::Null),
+        known(json!(30)),
+        (json!(30), Value::Null),
+        known(json!(40)),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_reader_of_events_has_neither_credit_nor_a_close_code() {
+    let mut log = AccessLog::new(0, &settings(100, 1));
+    let mut socket = log.connect(NOW, &Opening { wire: Wire::Events, ..OPENING }).unwrap();
+    socket.deliver(NOW, &delivery(7, b"{}"), &mut log);
+    socket.closes(ErrorCode::ServerDraining);
+    socket.disconnect(NOW, &mut log);
+    let told = lines(&mut log);
+    assert_eq!(
+        told.iter().map(|line| line["event"].as_str().unwrap()).collect::<Vec<_>>(),
+        ["connect", "deliver", "disconnect"]
+    );
+    for line in &told {
+        assert_eq!(line["connId"], "live-1000-0-1");
+        assert!(["credit", "totalCredit", "closeCode"].iter().all(|name| line.get(name).is_none()), "{line}");
+    }
+    assert_eq!((&told[2]["delivers"], &told[2]["code"]), (&json!(1), &json!("ServerDraining")));
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::ids::Seq;
 use crate::policy::Drain;
 use crate::streams::{Gap, Subscribed};
 use crate::trace::TRACEPARENT_BYTES;
+use crate::trace_context::TraceContext;
 use crate::{Delivery, Promise, Receipt, Refusal, StreamStats};
 use serde::Serialize;
 
@@ -215,9 +216,9 @@ pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
             json_text::put_integer(delivery.seq.0, out);
             out.extend_from_slice(JSON_ATTEMPT);
             json_text::put_integer(delivery.attempt, out);
-            if let Some(trace) = &delivery.trace {
+            if let Some(trace) = delivery.trace {
                 out.extend_from_slice(JSON_TRACE);
-                out.extend_from_slice(&trace.text());
+                out.extend_from_slice(&TraceContext::from_bytes(*trace).text());
                 out.push(b'"');
             }
             out.push(b'}');
@@ -231,9 +232,9 @@ pub(super) fn delivery(delivery: &Delivery<'_>, out: &mut Vec<u8>) {
             msgpack::put_unsigned(delivery.seq.0, out);
             out.extend_from_slice(MSGPACK_ATTEMPT);
             msgpack::put_unsigned(u64::from(delivery.attempt), out);
-            if let Some(trace) = &delivery.trace {
+            if let Some(trace) = delivery.trace {
                 out.extend_from_slice(MSGPACK_TRACE);
-                out.extend_from_slice(&trace.text());
+                out.extend_from_slice(&TraceContext::from_bytes(*trace).text());
             }
         }
     }

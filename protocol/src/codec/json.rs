@@ -14,7 +14,7 @@ const U64_DIGITS_SAFE: usize = 19;
 
 /// A cursor over JSON text.
 #[derive(Debug, Clone)]
-pub(super) struct JsonReader<'a> {
+pub(crate) struct JsonReader<'a> {
     text: &'a str,
     at: usize,
     depth_left: usize,

@@ -18,16 +18,21 @@ pub(super) fn plain_end(bytes: &[u8], at: usize) -> usize {
     }
 }
 
-/// The same for longer ones: two more words for an id or a stream's name, then 32 bytes at a time, which the compiler
-/// does with vector instructions. The eight bytes before `at` are plain.
+/// The same for longer ones: two more words for an id or a stream's name, then large blocks. The eight bytes before `at`
+/// are plain.
 #[inline(never)]
 fn plain_end_beyond(bytes: &[u8], mut at: usize) -> usize {
     if let Some(stop) = plain_end_in_words(bytes, &mut at, 2) {
         return stop;
     }
+    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<64>) {
+        if !is_plain(block) {
+            break;
+        }
+        at += 64;
+    }
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk::<32>) {
-        let (words, _) = block.as_chunks::<8>();
-        if words.iter().fold(0, |stops, word| stops | stops_in(word)) != 0 {
+        if !is_plain(block) {
             break;
         }
         at += 32;
@@ -63,6 +68,14 @@ fn plain_end_of_few(bytes: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// All bytes of a block are plain. Written so that the compiler does it with vector instructions: what stops a string
+/// makes a 0, and the least of all is looked at once.
+#[inline(always)]
+fn is_plain<const N: usize>(block: &[u8; N]) -> bool {
+    let least_of = |byte: u8| byte.saturating_sub(0x1f).min(byte ^ b'"').min(byte ^ b'\\');
+    block.iter().fold(u8::MAX, |least, &byte| least.min(least_of(byte))) > 0
 }
 
 /// 0 when all eight bytes are plain, else a word whose lowest bit that is set lies in the first that is not.

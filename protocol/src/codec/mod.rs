@@ -33,7 +33,7 @@ pub use options::check_deliver_at;
 pub(crate) use options::is_dedup_id;
 pub use reader::DEPTH_CEILING;
 
-use crate::command::{From, Nack, Publish, Targets};
+use crate::command::{From, MessageRef, Nack, Publish, Targets};
 use crate::error::Violation;
 use crate::ids::Seq;
 use crate::limits::Limits;
@@ -41,6 +41,7 @@ use crate::policy::Drain;
 use crate::streams::{GroupSettings, StreamSettings, Subscribed};
 use crate::{Delivery, Receipt, Refusal, StreamStats};
 use reader::Reader;
+pub(crate) use usual::Usual;
 
 /// An encoding of messages on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -124,41 +125,67 @@ pub fn decode_group_settings(
 /// As [`decode_publish`], and `UnknownOp` when it is none of the operations. A violation inside `enqueue` is the
 /// client's to correct: see [`FrameError`].
 pub fn decode_frame<'a>(encoding: Encoding, bytes: &'a [u8], limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
-    decode_frame_with(encoding, bytes, limits, None)
+    match decode_usual(encoding, bytes, limits, None) {
+        Ok(Usual::Ack(seq)) => Ok(Frame::Ack([MessageRef::Seq(seq)].into())),
+        Ok(Usual::Credit(credit)) => Ok(Frame::Credit(credit)),
+        Ok(Usual::Enqueue(plain)) => {
+            let reference = plain.reference;
+            Ok(Frame::Enqueue { publish: plain.into_publish(false), reference })
+        }
+        Err(unusual) => decode_unusual(unusual, limits),
+    }
 }
 
-/// As [`decode_frame`], for a connection that remembers the stream it named last.
+/// A WebSocket message that has none of the usual forms, at its front.
+#[derive(Debug)]
+pub(crate) enum Unusual<'a> {
+    /// UTF-8 text.
+    Json(json::JsonReader<'a>),
+    /// Any bytes.
+    MessagePack(msgpack::MsgPackReader<'a>),
+    /// Not UTF-8, where that is demanded.
+    NotUtf8(Violation),
+}
+
+/// Decodes one WebSocket message if it has one of the usual forms. `last` is the stream that was named last, where that is
+/// remembered.
 ///
 /// # Errors
-/// The same.
-#[inline]
-pub fn decode_frame_after<'a>(
-    encoding: Encoding,
-    bytes: &'a [u8],
-    limits: &Limits,
-    last: &'a mut LastStream,
-) -> Result<Frame<'a>, FrameError<'a>> {
-    decode_frame_with(encoding, bytes, limits, Some(last))
-}
-
+/// It has another form, or something is wrong with it: [`decode_unusual`] tells.
 #[inline(always)]
-fn decode_frame_with<'a>(
+pub(crate) fn decode_usual<'a>(
     encoding: Encoding,
     bytes: &'a [u8],
     limits: &Limits,
     last: Option<&'a mut LastStream>,
-) -> Result<Frame<'a>, FrameError<'a>> {
-    if let Some(frame) = usual::number(encoding, bytes, limits) {
-        return Ok(frame);
+) -> Result<Usual<'a>, Unusual<'a>> {
+    if let Some(number) = usual::number(encoding, bytes, limits) {
+        return Ok(number);
     }
     match encoding {
         Encoding::Json => {
-            let mut reader = json::JsonReader::new(bytes, limits.depth_max).map_err(FrameError::Fatal)?;
-            request::frame(&mut reader, encoding, limits, last)
+            let reader = json::JsonReader::new(bytes, limits.depth_max).map_err(Unusual::NotUtf8)?;
+            let plain = usual::enqueue(&mut reader.clone(), encoding, limits, last);
+            plain.map(Usual::Enqueue).ok_or(Unusual::Json(reader))
         }
         Encoding::MessagePack => {
-            request::frame(&mut msgpack::MsgPackReader::new(bytes, limits.depth_max), encoding, limits, last)
+            let reader = msgpack::MsgPackReader::new(bytes, limits.depth_max);
+            let plain = usual::enqueue(&mut reader.clone(), encoding, limits, last);
+            plain.map(Usual::Enqueue).ok_or(Unusual::MessagePack(reader))
         }
+    }
+}
+
+/// Decodes one WebSocket message in whatever form it has.
+///
+/// # Errors
+/// As [`decode_frame`].
+#[inline(never)]
+pub(crate) fn decode_unusual<'a>(unusual: Unusual<'a>, limits: &Limits) -> Result<Frame<'a>, FrameError<'a>> {
+    match unusual {
+        Unusual::Json(mut reader) => request::frame(&mut reader, Encoding::Json, limits),
+        Unusual::MessagePack(mut reader) => request::frame(&mut reader, Encoding::MessagePack, limits),
+        Unusual::NotUtf8(violation) => Err(FrameError::Fatal(violation)),
     }
 }
 

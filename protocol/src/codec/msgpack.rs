@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 /// A cursor over MessagePack bytes.
 #[derive(Debug, Clone)]
-pub(super) struct MsgPackReader<'a> {
+pub(crate) struct MsgPackReader<'a> {
     bytes: &'a [u8],
     at: usize,
     depth_left: usize,

@@ -7,7 +7,7 @@
 use super::options::{DELAY_TWICE, DELAY_WRONG, OptionsWalk};
 use super::reader::{Broken, Reader};
 use super::slot::{Slot, invalid_field};
-use super::{Encoding, Frame, FrameError, LastStream, check_stream_name, usual};
+use super::{Encoding, Frame, FrameError, check_stream_name, usual};
 use crate::command::{Envelope, EnvelopeId, MessageRef, Nack, Publish, Targets};
 use crate::error::{ErrorCode, Violation};
 use crate::ids::Seq;
@@ -50,24 +50,9 @@ pub(super) fn publish<'a, R: Reader<'a> + Clone>(
     }
 }
 
-/// Reads the one WebSocket message that is all of the input. `last` is the stream that was named last, where
-/// that is remembered.
-#[inline]
-pub(super) fn frame<'a, R: Reader<'a> + Clone>(
-    reader: &mut R,
-    encoding: Encoding,
-    limits: &Limits,
-    last: Option<&'a mut LastStream>,
-) -> Result<Frame<'a>, FrameError<'a>> {
-    if let Some(frame) = usual::enqueue(&mut reader.clone(), encoding, limits, last) {
-        return Ok(frame);
-    }
-    walked_frame(reader, encoding, limits)
-}
-
-/// The same for a message in any form, or with something wrong.
+/// Reads the one WebSocket message that is all of the input, in whatever form it is, right or wrong.
 #[inline(never)]
-fn walked_frame<'a, R: Reader<'a>>(
+pub(super) fn frame<'a, R: Reader<'a>>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,

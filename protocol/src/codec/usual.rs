@@ -6,11 +6,41 @@
 
 use super::reader::Reader;
 use super::request::read_envelope;
-use super::{Encoding, Frame, LastStream, check_stream_name};
-use crate::command::{Envelope, EnvelopeId, MessageRef, Publish, PublishOptions};
+use super::{Encoding, LastStream, check_stream_name};
+use crate::command::{Envelope, EnvelopeId, Publish, PublishOptions};
 use crate::ids::Seq;
 use crate::limits::Limits;
 use std::borrow::Cow;
+
+/// A WebSocket message in one of its usual forms. Small, unlike a [`super::Frame`], which is dear to move.
+#[derive(Debug)]
+pub(crate) enum Usual<'a> {
+    /// One message, by its seq.
+    Ack(Seq),
+    /// At least 1.
+    Credit(u64),
+    /// A message to store.
+    Enqueue(Plain<'a>),
+}
+
+/// A publish that asks for nothing besides being stored.
+#[derive(Debug)]
+pub(crate) struct Plain<'a> {
+    /// A checked name.
+    pub(crate) stream: Cow<'a, str>,
+    /// The message.
+    pub(crate) envelope: Envelope<'a>,
+    /// The bytes of `ref`.
+    pub(crate) reference: Option<&'a [u8]>,
+}
+
+impl<'a> Plain<'a> {
+    /// The whole publish.
+    #[inline(always)]
+    pub(crate) fn into_publish(self, pausable: bool) -> Publish<'a> {
+        Publish { stream: self.stream, envelope: self.envelope, pausable, options: PublishOptions::default() }
+    }
+}
 
 /// The constant bytes of requests in their usual form.
 #[derive(Debug)]
@@ -62,8 +92,8 @@ pub(super) const MSGPACK: Form = Form {
 };
 
 /// `{"ack":<seq>}` or `{"credit":n}`, which have no text in them that would have to be checked.
-#[inline]
-pub(super) fn number<'a>(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Option<Frame<'a>> {
+#[inline(always)]
+pub(super) fn number<'a>(encoding: Encoding, bytes: &[u8], limits: &Limits) -> Option<Usual<'a>> {
     if limits.depth_max < 1 {
         return None;
     }
@@ -75,13 +105,12 @@ pub(super) fn number<'a>(encoding: Encoding, bytes: &[u8], limits: &Limits) -> O
 
 /// Inlined, so that each encoding compares with constants.
 #[inline(always)]
-fn number_in<'a>(form: &Form, bytes: &[u8], value: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Frame<'a>> {
+fn number_in<'a>(form: &Form, bytes: &[u8], value: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Usual<'a>> {
     if let Some(rest) = bytes.strip_prefix(form.ack) {
-        let seq = value(rest).filter(|seq| *seq >= 1)?;
-        return Some(Frame::Ack([MessageRef::Seq(Seq(seq))].into()));
+        return value(rest).filter(|seq| *seq >= 1).map(|seq| Usual::Ack(Seq(seq)));
     }
     let rest = bytes.strip_prefix(form.credit)?;
-    value(rest).filter(|credit| *credit >= 1).map(Frame::Credit)
+    value(rest).filter(|credit| *credit >= 1).map(Usual::Credit)
 }
 
 /// Digits and the closing brace, of a number that fits 64 bits whatever the digits are.
@@ -117,25 +146,24 @@ pub(super) fn publish<'a, R: Reader<'a>>(reader: &mut R, encoding: Encoding, lim
     if !reader.pass_into(R::FORM.publish, 1) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits, None)?;
-    if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() { Some(publish) } else { None }
+    let plain = to_and_envelope(reader, encoding, limits, None)?;
+    if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() { Some(plain.into_publish(false)) } else { None }
 }
 
 /// `{"enqueue":{"to":…,"envelope":{…}}}`, with or without `,"ref":…`. The reader is at the front. `last`
 /// is the stream that was named last, where that is remembered.
-#[inline]
+#[inline(always)]
 pub(super) fn enqueue<'a, R: Reader<'a>>(
     reader: &mut R,
     encoding: Encoding,
     limits: &Limits,
     last: Option<&'a mut LastStream>,
-) -> Option<Frame<'a>> {
+) -> Option<Plain<'a>> {
     let is_alone = reader.pass_into(R::FORM.enqueue, 2);
     if !is_alone && !reader.pass_into(R::FORM.enqueue_and_ref, 2) {
         return None;
     }
-    let publish = to_and_envelope(reader, encoding, limits, last)?;
-    let mut reference = None;
+    let mut plain = to_and_envelope(reader, encoding, limits, last)?;
     let has_reference = reader.pass_into(R::FORM.reference, 0);
     if R::FORM.counts_members && has_reference == is_alone {
         return None;
@@ -143,16 +171,15 @@ pub(super) fn enqueue<'a, R: Reader<'a>>(
     if has_reference {
         let mark = reader.mark();
         reader.skip().ok()?;
-        reference = Some(reader.since(mark)).filter(|bytes| bytes.len() <= limits.ref_bytes_max);
-        reference?;
+        let reference = reader.since(mark);
+        if reference.len() > limits.ref_bytes_max {
+            return None;
+        }
+        plain.reference = Some(reference);
     } else if !reader.pass_into(R::FORM.end, 0) {
         return None;
     }
-    if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() {
-        Some(Frame::Enqueue { publish, reference })
-    } else {
-        None
-    }
+    if reader.pass_into(R::FORM.end, 0) && reader.is_at_end() { Some(plain) } else { None }
 }
 
 /// From the value of `to` to the end of the envelope.
@@ -162,7 +189,7 @@ fn to_and_envelope<'a, R: Reader<'a>>(
     encoding: Encoding,
     limits: &Limits,
     last: Option<&'a mut LastStream>,
-) -> Option<Publish<'a>> {
+) -> Option<Plain<'a>> {
     let stream = match last {
         Some(last) => Cow::Borrowed(last.check(reader.plain_text()?, limits)?),
         None => reader.text().ok()?.filter(|name| check_stream_name(name, limits).is_ok())?,
@@ -176,5 +203,5 @@ fn to_and_envelope<'a, R: Reader<'a>>(
         return None;
     }
     let envelope = Envelope { encoding, bytes: reader.since(mark), id };
-    Some(Publish { stream, envelope, pausable: false, options: PublishOptions::default() })
+    Some(Plain { stream, envelope, reference: None })
 }

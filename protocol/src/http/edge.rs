@@ -56,8 +56,8 @@ struct Rare {
     refused: Option<(Stage, Refusal<'static>)>,
     /// To be given back when the connection ends.
     slots: Vec<Charge>,
-    /// When the token of a response that lasts stops being believed; 0: never.
-    expires_unix_ms: u64,
+    /// Who gets a response that lasts.
+    principal: Option<Principal>,
 }
 
 /// What goes with a connection that moves to another shard, so that it neither pays nor is counted twice.
@@ -198,22 +198,22 @@ impl Edge {
         self.carry().release(gate);
     }
 
-    /// The response to come lasts as long as its token is believed.
-    pub(super) fn note_expiry(&mut self, principal: &Principal) {
-        if principal.expires_unix_ms != u64::MAX {
-            self.rare.get_or_insert_default().expires_unix_ms = principal.expires_unix_ms;
+    /// The response to come lasts, as long as this one may have it.
+    pub(super) fn note_principal(&mut self, principal: &Principal) {
+        if *principal != Principal::ANYBODY {
+            self.rare.get_or_insert_default().principal = Some(*principal);
         }
     }
 
-    /// When the token that was noted stops being believed, in `Now::mono_ns`; `u64::MAX`: never.
+    /// The one that was noted.
+    pub(super) fn principal(&self) -> Principal {
+        self.rare.as_ref().and_then(|rare| rare.principal).unwrap_or(Principal::ANYBODY)
+    }
+
+    /// When its token stops being believed, in `Now::mono_ns`; `u64::MAX`: never.
     pub(super) fn expires_ns(&self, now: Now) -> u64 {
-        match self.rare.as_ref().map_or(0, |rare| rare.expires_unix_ms) {
-            0 => u64::MAX,
-            at_unix_ms => {
-                let left_ms = at_unix_ms.saturating_sub(now.unix_ms);
-                now.mono_ns.saturating_add(left_ms.saturating_mul(NS_PER_MS))
-            }
-        }
+        let left_ms = self.principal().expires_unix_ms.saturating_sub(now.unix_ms);
+        now.mono_ns.saturating_add(left_ms.saturating_mul(NS_PER_MS))
     }
 
     /// The slots go to what the connection has become.

@@ -28,6 +28,32 @@ pub(super) enum Expectation {
     Unknown,
 }
 
+/// What was done to the body before it was sent (RFC 9110, section 8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Coding {
+    /// Nothing.
+    #[default]
+    Identity,
+    /// It was compressed, once.
+    Gzip,
+    /// Something that we cannot undo.
+    Unknown,
+}
+
+impl Coding {
+    /// Takes one `Content-Encoding` field into account. Codings are listed in the order in which they were applied.
+    fn add(&mut self, value: &[u8]) {
+        for coding in list(value) {
+            let is_gzip = coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip");
+            *self = match *self {
+                same if coding.eq_ignore_ascii_case(b"identity") => same,
+                Self::Identity if is_gzip => Self::Gzip,
+                _ => Self::Unknown,
+            };
+        }
+    }
+}
+
 /// What the fields of one request say.
 #[derive(Debug)]
 pub(super) struct Fields<'b> {
@@ -37,6 +63,7 @@ pub(super) struct Fields<'b> {
     pub(super) keep_alive: bool,
     pub(super) expectation: Expectation,
     pub(super) content: Content,
+    pub(super) coding: Coding,
     /// The value of `Idempotency-Key`.
     pub(super) idempotency_key: Option<&'b [u8]>,
     /// The value of `traceparent`; empty when there are several, so that it is none.
@@ -69,6 +96,7 @@ impl<'b> Fields<'b> {
         let mut length_text = &[][..];
         let mut chunked = None;
         let mut content = None;
+        let mut coding = Coding::Identity;
         let mut x_codec = None;
         let mut idempotency_key = None;
         let mut traceparent = None;
@@ -117,6 +145,7 @@ impl<'b> Fields<'b> {
                 15 if name.eq_ignore_ascii_case("idempotency-key") => {
                     once(&mut idempotency_key, value, "there are two Idempotency-Key fields")?;
                 }
+                16 if name.eq_ignore_ascii_case("content-encoding") => coding.add(value),
                 17 if name.eq_ignore_ascii_case("transfer-encoding") => {
                     check_transfer_coding(value)?;
                     once(&mut chunked, (), "the body is chunked twice")?;
@@ -159,6 +188,7 @@ impl<'b> Fields<'b> {
             keep_alive: !says_close && (!is_http10 || says_keep_alive),
             expectation,
             content: content.unwrap_or(Content::Json),
+            coding,
             idempotency_key,
             traceparent,
             last_event_id,
@@ -218,5 +248,30 @@ fn check_host(value: &[u8]) -> Result<(), Violation> {
         Ok(())
     } else {
         Err(bad("the Host field is not a host"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_gzip_can_be_undone_and_nothing_else() {
+        let coding = |values: &[&str]| {
+            let mut coding = Coding::default();
+            values.iter().for_each(|value| coding.add(value.as_bytes()));
+            coding
+        };
+        for identity in [&[][..], &[""], &["identity"], &["Identity, identity"]] {
+            assert_eq!(coding(identity), Coding::Identity, "{identity:?}");
+        }
+        for gzip in [&["gzip"][..], &["x-gzip"], &["GZip"], &["identity", "gzip"], &["gzip, identity"]] {
+            assert_eq!(coding(gzip), Coding::Gzip, "{gzip:?}");
+        }
+        for unknown in
+            [&["br"][..], &["deflate"], &["gzip, gzip"], &["gzip", "br"], &["br, gzip"], &["gzip;q=1"], &["*"]]
+        {
+            assert_eq!(coding(unknown), Coding::Unknown, "{unknown:?}");
+        }
     }
 }

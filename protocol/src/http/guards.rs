@@ -1,7 +1,7 @@
 //! How large a request may be, and of what kind. Functions of the head and the policy, no state.
 
 use super::edge::Halt;
-use super::fields::Framing;
+use super::fields::{Coding, Framing};
 use super::head::RequestHead;
 use super::response::Extra;
 use crate::error::ErrorCode;
@@ -52,9 +52,13 @@ const BINARY_TYPES: [&str; 13] = [
     "audio/wav",
 ];
 
-/// Size and kind of a body that is no upload.
+/// Coding, size and kind of a body; the last two of one that is no upload.
 pub(super) fn check_body(head: &RequestHead<'_, '_>, policy: &Policy) -> Result<(), Halt> {
     let guards = &policy.guards;
+    if head.fields.coding == Coding::Unknown && head.fields.framing != Framing::None {
+        let message = "the body may be compressed once, by gzip, or not at all (identity)";
+        return Err(Halt::because(ErrorCode::UnsupportedContentCoding, message, Extra::Codings));
+    }
     let may_have_body = matches!(head.method_text, "POST" | "PUT") && head.target.path != "/v1/upload";
     if !may_have_body {
         return Ok(());
@@ -71,7 +75,8 @@ pub(super) fn check_body(head: &RequestHead<'_, '_>, policy: &Policy) -> Result<
         Framing::Length(bytes) if bytes > guards.large_bytes => {
             let mb = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
             let message = format!("{:.2}MB exceeds {}MB threshold", mb(bytes), mb(guards.large_bytes));
-            Err(Halt::because(ErrorCode::PayloadTooLarge, message, Extra::Upload))
+            let extra = Extra::Large { size: bytes, limit: guards.large_bytes };
+            Err(Halt::because(ErrorCode::PayloadTooLarge, message, extra))
         }
         _ => Ok(()),
     }

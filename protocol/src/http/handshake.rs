@@ -4,7 +4,8 @@ use super::edge::Caller;
 use super::fields::list;
 use super::head::{Method, bad};
 use crate::Encoding;
-use crate::access_log::{Opening, Socket};
+use crate::access_log::{Opening, Socket, Wire};
+use crate::answer::Refusal;
 use crate::context::Context;
 use crate::error::Violation;
 use crate::ids::Token;
@@ -149,13 +150,14 @@ pub(super) struct Upgrade {
     /// What its documents may tell.
     pub(super) scope: Scope,
     /// Ends the connection right after the handshake: a browser shows a close code, but hides a refused handshake.
-    pub(super) violation: Option<Violation>,
+    pub(super) refusal: Option<Refusal<'static>>,
 }
 
 impl Upgrade {
     /// Writes the first line of the WebSocket to the access log.
     pub(super) fn open_log(&self, context: &mut Context<'_>) -> Option<Box<Socket>> {
         let opening = Opening {
+            wire: Wire::WebSocket,
             ip: self.caller.address,
             tenant: context.policy.tenants.name(self.caller.tenant()),
             stream: self.subject.as_ref().map(|subject| &*subject.0),
@@ -178,7 +180,7 @@ impl Upgrade {
         }
         out.extend_from_slice(b"\r\n\r\n");
         *telemetry.statuses.entry(101).or_default() += 1;
-        if self.violation.is_some() {
+        if self.refusal.is_some() {
             let endpoint = match self.role {
                 Role::Consumer => Endpoint::Subscribe,
                 Role::Publisher => Endpoint::Publish,

@@ -3,14 +3,16 @@
 use super::body::{Incoming, Kept, Purpose};
 use super::fields::Framing;
 use super::head::{self, RequestHead, Room, bad, bare_line_feed};
+use super::inflate::inflate;
 use super::origins::Origin;
 use super::plan::{self, Action, Plan};
 use super::recent::{self, RecentHead, Repeated};
-use super::response::{Outcome, Reply};
+use super::response::{Outcome, Reply, too_large};
 use super::session::{HttpSession, Phase};
 use super::turn::{Place, Turn};
 use crate::access_log::{Note, Request};
 use crate::context::Context;
+use crate::error::Violation;
 use crate::inbox::Inbox;
 
 impl HttpSession {
@@ -74,6 +76,9 @@ impl HttpSession {
             }
             self.has_skipped_line = false;
             inbox.take(repeated.head_bytes);
+            if let Some(turn) = self.take_whole(&repeated, inbox, context) {
+                return turn;
+            }
             let framing = Framing::Length(repeated.body_bytes);
             self.phase = Phase::Body(Incoming::new(repeated.reply, Purpose::Publish, framing));
             return self.read_body(inbox, context);
@@ -178,7 +183,7 @@ impl HttpSession {
             return self.wait();
         }
         self.remember(&plan, inbox, context);
-        let Plan { action, mut reply, head_bytes, framing, expects_continue, scope, .. } = plan;
+        let Plan { action, mut reply, head_bytes, framing, expects_continue, caller, scope, .. } = plan;
         self.has_skipped_line = false;
         // A connection that becomes something else may move to another shard first, with what it has passed.
         if !matches!(action, Action::Upgrade { .. } | Action::Live { .. }) {
@@ -237,7 +242,8 @@ impl HttpSession {
             }
             Action::Live { after, query } => {
                 self.pace.wait();
-                Turn::Live { reply, after, head_bytes, query }
+                let address = caller.map_or(context.peer, |caller| caller.address);
+                Turn::Live { reply, after, head_bytes, query, address }
             }
             Action::Wait | Action::Charge(_) => Turn::Wait,
         }
@@ -256,6 +262,22 @@ impl HttpSession {
             self.phase = Phase::Body(Incoming::new(*reply, Purpose::Discard, framing));
             self.pace.receive(context.now);
         }
+    }
+
+    /// Takes the body of a publish with a repeated head if all of it is here, as it nearly always is.
+    #[inline(always)]
+    fn take_whole(&mut self, repeated: &Repeated, inbox: &Inbox<'_>, context: &Context<'_>) -> Option<Turn> {
+        if (inbox.len() as u64) < repeated.body_bytes || !self.body.is_empty() || repeated.reply.is_gzip {
+            return None;
+        }
+        // It is within the bound on bodies.
+        let n = repeated.body_bytes as usize;
+        self.is_continue_due = false;
+        self.pace.complete(context.now);
+        let reply = Reply { decoded_ns: context.now.mono_ns, body_bytes: n as u32, ..repeated.reply };
+        let (encoding, tenant) = (reply.request_encoding, reply.tenant);
+        let place = Place::Inbox { consumed: n, produced: n };
+        Some(Turn::Publish { token: self.answers.push(reply), tenant, encoding, place })
     }
 
     fn read_body(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
@@ -288,6 +310,49 @@ impl HttpSession {
             inbox.take(progress.consumed);
             Place::Gathered
         };
+        if reply.is_gzip && reply.body_bytes > 0 {
+            return self.take_unpacked(reply, purpose, place, inbox, context);
+        }
+        self.take_body(reply, purpose, place, None, context)
+    }
+
+    /// A complete body that is compressed.
+    #[cold]
+    fn take_unpacked(
+        &mut self,
+        reply: Reply,
+        purpose: Purpose,
+        place: Place,
+        inbox: &mut Inbox<'_>,
+        context: &mut Context<'_>,
+    ) -> Turn {
+        let mut unpacked = Vec::new();
+        let packed = place.bytes(inbox, &self.body);
+        let bytes_max = purpose.bytes_max(context.limits);
+        let result = if purpose == Purpose::Discard { Ok(()) } else { inflate(packed, bytes_max, &mut unpacked) };
+        self.body = if result.is_ok() { unpacked } else { Vec::new() };
+        match result {
+            // A rule may have something to say to that.
+            Err(violation) if purpose != Purpose::Ruled => {
+                let extra = too_large(&violation, bytes_max);
+                let token = self.answers.push(reply);
+                self.answers.refuse(token, violation, extra, self.may_stop(), context);
+                Turn::Again
+            }
+            result => self.take_body(reply, purpose, Place::Gathered, result.err(), context),
+        }
+    }
+
+    /// Does with a complete body what it was meant for. `flaw`: why it could not be unpacked for rules.
+    #[inline]
+    fn take_body(
+        &mut self,
+        reply: Reply,
+        purpose: Purpose,
+        place: Place,
+        flaw: Option<Violation>,
+        context: &mut Context<'_>,
+    ) -> Turn {
         match purpose {
             Purpose::Publish => {
                 let (token, tenant) = (self.answers.push(reply), reply.tenant);
@@ -299,7 +364,7 @@ impl HttpSession {
             }
             Purpose::Batch => self.begin_batch(reply, context),
             Purpose::Ruled => match std::mem::replace(&mut self.kept, Kept::Nothing) {
-                Kept::Ruled(pending) => self.judge(reply, *pending, context),
+                Kept::Ruled(pending) => self.judge(reply, *pending, flaw, context),
                 _ => Turn::Again,
             },
             Purpose::Discard => Turn::Again,

@@ -6,7 +6,9 @@
 use super::HttpSession;
 use super::response::{Extra, Outcome, Reply};
 use super::session::Phase;
+use crate::access_log::{self, AccessLog, Socket, Wire};
 use crate::answer::{Answer, Delivery};
+use crate::codec::Encoding;
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
@@ -14,11 +16,15 @@ use crate::ids::{Seq, TenantId, Token};
 use crate::inbox::Inbox;
 use crate::limiter::{Charge, Gate};
 use crate::limits::Limits;
+use crate::policy::Principal;
 use crate::session::Step;
 use crate::streams::{Gap, Subscribed};
 use crate::surface::http::{self as surface, Live};
 use crate::telemetry::Telemetry;
-use crate::time::NS_PER_MS;
+use crate::time::{NS_PER_MS, Now};
+use crate::trace_context::TraceContext;
+use crate::ws::unwelcome;
+use core::net::IpAddr;
 use serde::Serialize;
 use std::ops::Range;
 
@@ -33,7 +39,12 @@ pub(super) struct Opening {
     hello: bool,
     /// Whose stream it is.
     tenant: TenantId,
+    /// The client, the stream and the group, when the access log's lines are to name them.
+    subject: Option<Subject>,
 }
+
+/// What lines of the access log say of a reader.
+type Subject = Box<(IpAddr, String, Option<String>)>;
 
 /// One connection that gets events. It has no buffers of its own.
 #[derive(Debug)]
@@ -47,6 +58,10 @@ pub struct LiveSession {
     slots: Vec<Charge>,
     /// When its token stops being believed, in `Now::mono_ns`.
     expires_ns: u64,
+    /// Who reads.
+    principal: Principal,
+    /// What the access log's lines say of it; absent while that log is off.
+    socket: Option<Box<Socket>>,
     /// The highest seq that was told as an `id`.
     last_id: u64,
     /// When the next heartbeat is due, in `Now::mono_ns`.
@@ -59,7 +74,7 @@ impl HttpSession {
         &mut self,
         mut reply: Reply,
         after: Option<Seq>,
-        (head_bytes, query): (usize, Range<usize>),
+        (head_bytes, query, address): (usize, Range<usize>, IpAddr),
         inbox: &'s mut Inbox<'_>,
         context: &mut Context<'_>,
     ) -> Step<'s> {
@@ -68,7 +83,11 @@ impl HttpSession {
         match surface::live(query, after, context.limits) {
             Ok(Some(Live { subscribe, after, hello })) if !reply.is_head => {
                 let token = self.answers.push(reply);
-                self.phase = Phase::Opening(Box::new(Opening { token, after, hello, tenant: reply.tenant }));
+                let subject = context.log.is_ws_on().then(|| {
+                    let group = (!subscribe.ephemeral).then(|| subscribe.group.as_deref().unwrap_or_default());
+                    Box::new((address, subscribe.stream.clone().into_owned(), group.map(str::to_owned)))
+                });
+                self.phase = Phase::Opening(Box::new(Opening { token, after, hello, tenant: reply.tenant, subject }));
                 return Step::Command { token, tenant: reply.tenant, command: Command::Subscribe(subscribe) };
             }
             Ok(_) => {
@@ -78,7 +97,9 @@ impl HttpSession {
                 self.answers.answer(token, Outcome::EventStream, true, context);
                 if !is_head {
                     context.out.extend_from_slice(b"data: {\"connected\":true}\n\n");
-                    self.phase = Phase::Live(Box::new(LiveSession::new(reply.tenant, context)));
+                    let mut live = LiveSession::new(reply.tenant, context);
+                    live.open_log(address, None, None, context);
+                    self.phase = Phase::Live(Box::new(live));
                 }
             }
             Err(violation) => {
@@ -94,14 +115,18 @@ impl HttpSession {
 
     /// The subscription has been answered. True when the answer was for it.
     pub(super) fn finish_opening(&mut self, token: Token, answer: &Answer<'_>, context: &mut Context<'_>) -> bool {
-        let Phase::Opening(opening) = &self.phase else { return false };
+        let Phase::Opening(opening) = &mut self.phase else { return false };
         if opening.token != token {
             return false;
         }
         let Opening { after, hello, tenant, .. } = **opening;
+        let subject = opening.subject.take();
         if let Answer::Subscribed(subscribed) = answer {
             self.answers.answer(token, Outcome::EventStream, true, context);
             let mut live = LiveSession::new(tenant, context);
+            if let Some((address, stream, group)) = subject.map(|subject| *subject) {
+                live.open_log(address, Some(&stream), group.as_deref(), context);
+            }
             live.greet(subscribed.as_deref(), after, hello, context);
             self.phase = Phase::Live(Box::new(live));
         } else {
@@ -120,7 +145,10 @@ impl HttpSession {
             Phase::Live(mut live) => {
                 self.uncount(context.telemetry);
                 live.expires_ns = self.edge.expires_ns(context.now);
+                live.principal = self.edge.principal();
                 live.slots = self.edge.take_slots();
+                // The policy may have changed since it asked.
+                live.recheck(context);
                 Some(live)
             }
             phase => {
@@ -142,9 +170,19 @@ impl LiveSession {
             tenant,
             slots: Vec::new(),
             expires_ns: u64::MAX,
+            principal: Principal::ANYBODY,
+            socket: None,
             last_id: 0,
             beat_ns: next_beat(context),
         }
+    }
+
+    /// Writes its first line to the access log.
+    fn open_log(&mut self, ip: IpAddr, stream: Option<&str>, group: Option<&str>, context: &mut Context<'_>) {
+        let tenant = context.policy.tenants.name(self.tenant);
+        let codec = Encoding::Json;
+        let opening = access_log::Opening { wire: Wire::Events, ip, tenant, stream, group, codec, credit: 0 };
+        self.socket = context.log.connect(context.now, &opening);
     }
 
     /// What a reader of a stream hears first: what it asked for, and whether something after the last message that it saw
@@ -184,10 +222,13 @@ impl LiveSession {
             tenant.messages_delivered += 1;
             tenant.bytes_delivered += delivery.envelope.len() as u64;
         });
+        if let Some(socket) = &mut self.socket {
+            socket.deliver(context.now, delivery, context.log);
+        }
         let out = &mut *context.out;
-        if let Some(trace) = &delivery.trace {
+        if let Some(trace) = delivery.trace {
             out.extend_from_slice(b": traceparent ");
-            out.extend_from_slice(&trace.text());
+            out.extend_from_slice(&TraceContext::from_bytes(*trace).text());
             out.push(b'\n');
         }
         if delivery.seq.0 > self.last_id {
@@ -233,12 +274,23 @@ impl LiveSession {
             return;
         }
         context.telemetry.count_error(violation.code);
+        if let Some(socket) = &mut self.socket {
+            socket.closes(violation.code);
+        }
         if matches!(violation.code, ErrorCode::ServerDraining | ErrorCode::ServerRestarting) {
             self.announce_drain(context);
         }
         self.tell("end", &End { code: violation.code.code(), message: &violation.message }, context);
         self.is_closing = true;
         self.uncount(context.telemetry);
+    }
+
+    /// See `Session::recheck`.
+    #[cold]
+    pub fn recheck(&mut self, context: &mut Context<'_>) {
+        if !context.policy.access.keeps(&self.principal, &context.policy.tenants) {
+            self.close(&unwelcome(), context);
+        }
     }
 
     /// Appends an event of another type than the messages'. Its data is one line of JSON.
@@ -290,11 +342,14 @@ impl LiveSession {
     }
 
     /// See `Session::disconnected`.
-    pub fn disconnected(&mut self, telemetry: &mut Telemetry, gate: &mut dyn Gate) {
+    pub fn disconnected(&mut self, now: Now, telemetry: &mut Telemetry, log: &mut AccessLog, gate: &mut dyn Gate) {
         for charge in self.slots.drain(..) {
             gate.release(&charge);
         }
         self.uncount(telemetry);
+        if let Some(mut socket) = self.socket.take() {
+            socket.disconnect(now, log);
+        }
     }
 
     fn uncount(&mut self, telemetry: &mut Telemetry) {

@@ -1,7 +1,7 @@
 //! HTTP/1.1 (RFC 9112), sans-io.
 //!
 //! A request goes through these steps: `head` (and in it `target`, `fields`, `negotiate`) says what it is, `plan` and
-//! `surface::http` where it goes, `body` (and `chunked`) brings the body together, `answers` keeps the order of the
+//! `surface::http` where it goes, `body` (and `chunked` and `inflate`) brings the body together, `answers` keeps the order of the
 //! responses, `response` writes them. `recent` skips the first two for a head that repeats the one before. `handshake`
 //! is the way out to WebSocket, `live` the one to events, `batch` is many publishes in one request, `idempotency` is a name for one of them, and
 //! `pace` is how long the client has taken.
@@ -18,6 +18,7 @@ mod guards;
 mod handshake;
 mod head;
 mod idempotency;
+mod inflate;
 mod intake;
 mod live;
 mod negotiate;

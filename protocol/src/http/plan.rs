@@ -4,7 +4,7 @@ use super::answers::Answers;
 use super::body::{Kept, Purpose};
 use super::credentials;
 use super::edge::{Caller, Edge, Halt, Permit};
-use super::fields::{Expectation, Fields, Framing};
+use super::fields::{Coding, Expectation, Fields, Framing};
 use super::handshake::{Upgrade, Wish};
 use super::head::{self, Method, RequestHead, bad};
 use super::idempotency;
@@ -97,6 +97,7 @@ pub(super) fn decide(
         body_bytes: 0,
         endpoint: route.map_or(Endpoint::Other, Route::endpoint),
         request_encoding,
+        is_gzip: fields.coding == Coding::Gzip,
         encoding,
         is_head: head.method == Method::Head,
         is_http10: head.is_http10,
@@ -256,8 +257,11 @@ fn built_in(
     }
     let bytes_max =
         if route.takes_settings(head.method) { Purpose::Settings } else { Purpose::Publish }.bytes_max(context.limits);
-    if matches!(fields.framing, Framing::Length(bytes) if bytes > bytes_max as u64) {
-        return refuse(ErrorCode::PayloadTooLarge, "the body is larger than the limit", Extra::None);
+    if let Framing::Length(size) = fields.framing
+        && size > bytes_max as u64
+    {
+        let extra = Extra::Size { size, limit: bytes_max as u64 };
+        return refuse(ErrorCode::PayloadTooLarge, "the body is larger than the limit", extra);
     }
     let action = match route {
         Route::Enqueue => receive_messages(fields, key, context),
@@ -339,7 +343,7 @@ fn decide_live(
         None => None,
         Some(id) => read_last_id(id.unwrap_or("?"))?,
     };
-    edge.note_expiry(&permit.principal);
+    edge.note_principal(&permit.principal);
     if head.method == Method::Get
         && let Err(halt) = edge.admit_connection(permit.principal.tenant, context)
     {
@@ -366,9 +370,9 @@ fn decide_upgrade(
     }
     let handshake = &head.fields.handshake;
     let codecs = &context.policy.codecs;
-    let (encoding, violation) = match websocket_encoding(head.target.query, handshake.offered.first) {
+    let (encoding, refusal) = match websocket_encoding(head.target.query, handshake.offered.first) {
         Ok(encoding) => (if codecs.ws { encoding } else { Encoding::Json }, None),
-        Err(violation) => (Encoding::Json, Some(violation)),
+        Err(violation) => (Encoding::Json, Some(Refusal::from(violation))),
     };
     let ruled = rules_of_handshake(head, caller, context);
     let is_subscribe = match &ruled.outcome {
@@ -376,15 +380,15 @@ fn decide_upgrade(
         rules::Outcome::Frame { request, .. } => matches!(request, FrameRequest::Subscribe { .. }),
         rules::Outcome::Respond { .. } => false,
     };
-    let (permit, violation) = match (violation, admit_upgrade(head, route, &ruled, edge, caller, context)) {
+    let (permit, refusal) = match (refusal, admit_upgrade(head, route, &ruled, edge, caller, context)) {
         (_, Err(Halt::Ask(charge))) => return Action::Charge(charge),
-        (Some(violation), _) => (Permit::ANYBODY, Some(violation)),
+        (Some(refusal), _) => (Permit::ANYBODY, Some(refusal)),
         (None, Ok(permit)) => (permit, None),
-        (None, Err(Halt::Refuse(refusal, _))) => (Permit::ANYBODY, Some(Violation::new(refusal.code, refusal.message))),
+        (None, Err(Halt::Refuse(refusal, _))) => (Permit::ANYBODY, Some(refusal)),
         (None, Err(Halt::Preflight)) => (Permit::ANYBODY, None),
     };
     let (opening, subscription) = match ruled {
-        ruled if violation.is_some() || ruled.is_absent() => (None, None),
+        ruled if refusal.is_some() || ruled.is_absent() => (None, None),
         ruled => ruled.open(matches!(caller.identity, Identity::Known(_)), context),
     };
     let upgrade = Box::new(Upgrade {
@@ -401,9 +405,9 @@ fn decide_upgrade(
         by_rules: opening,
         subscription,
         scope: permit.scope,
-        violation,
+        refusal,
     });
-    let asks_shard = is_subscribe && upgrade.violation.is_none();
+    let asks_shard = is_subscribe && upgrade.refusal.is_none();
     Action::Upgrade { upgrade, query: asks_shard.then_some(query) }
 }
 

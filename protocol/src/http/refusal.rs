@@ -85,7 +85,7 @@ pub(super) fn encode(manner: &Manner<'_>, refusal: &Refusal<'_>, out: &mut Vec<u
     let status = code.http_status();
     let problem = Problem { r#type: "about:blank", title: reason(status), status, detail: message };
     let (size, limit) = match manner.extra {
-        Extra::Size { size, limit } => (Some(size), Some(limit)),
+        Extra::Size { size, limit } | Extra::Large { size, limit } => (Some(size), Some(limit)),
         Extra::Limit(limit) => (None, Some(limit)),
         _ => (None, None),
     };
@@ -97,7 +97,7 @@ pub(super) fn encode(manner: &Manner<'_>, refusal: &Refusal<'_>, out: &mut Vec<u
         details: is_decode_failure.then_some(details),
         codec: is_decode_failure.then_some(manner.request.name()),
         reason: matches!(code, ErrorCode::PayloadTooLarge | ErrorCode::ServerDraining).then_some(message),
-        suggestion: matches!(manner.extra, Extra::Upload).then_some(UPLOAD_INSTEAD),
+        suggestion: matches!(manner.extra, Extra::Upload | Extra::Large { .. }).then_some(UPLOAD_INSTEAD),
         size,
         limit,
         tenant_id: matches!(manner.extra, Extra::Tenant(_)).then_some(manner.tenant),
@@ -116,6 +116,7 @@ const fn title(code: ErrorCode, message: &str) -> &str {
         ErrorCode::InvalidJson | ErrorCode::DecodeError | ErrorCode::DepthExceeded | ErrorCode::DecodedSizeExceeded => {
             "Request body decode failed"
         }
+        ErrorCode::InvalidGzip => "Invalid gzip encoding",
         ErrorCode::InvalidEnvelope => "Envelope must be an object",
         ErrorCode::InvalidField | ErrorCode::InvalidStream => message,
         ErrorCode::UnknownStream => "UnknownStream",

@@ -7,7 +7,7 @@ use crate::access_log::{self, Note, Notes};
 use crate::answer::{Answer, Receipt, Refusal};
 use crate::codec;
 use crate::context::Context;
-use crate::error::ErrorCode;
+use crate::error::{ErrorCode, Violation};
 use crate::ids::TenantId;
 use crate::rules;
 use crate::telemetry::Endpoint;
@@ -23,6 +23,8 @@ pub(super) struct Reply {
     pub(super) endpoint: Endpoint,
     /// Of the request's body.
     pub(super) request_encoding: Encoding,
+    /// The request's body is compressed.
+    pub(super) is_gzip: bool,
     /// Of the response's body.
     pub(super) encoding: Encoding,
     /// HEAD: all of the response but its body (RFC 9110, section 9.3.2).
@@ -51,6 +53,7 @@ impl Reply {
             body_bytes: 0,
             endpoint: Endpoint::Other,
             request_encoding: Encoding::Json,
+            is_gzip: false,
             encoding: Encoding::Json,
             is_head: false,
             is_http10: false,
@@ -79,12 +82,24 @@ pub(super) enum Extra {
         size: u64,
         limit: u64,
     },
-    /// How many there may be.
+    /// How many there may be, or how much.
     Limit(u64),
     /// Whose allowance is used up.
     Tenant(TenantId),
     /// It should have been an upload.
     Upload,
+    /// Likewise, because it is so large.
+    Large {
+        size: u64,
+        limit: u64,
+    },
+    /// How a body may be compressed (RFC 9110, section 15.5.16).
+    Codings,
+}
+
+/// What the refusal of a body that may have `bytes_max` bytes tells beside its sentence.
+pub(super) fn too_large(violation: &Violation, bytes_max: usize) -> Extra {
+    if violation.code == ErrorCode::PayloadTooLarge { Extra::Limit(bytes_max as u64) } else { Extra::None }
 }
 
 /// Whom a response goes to.
@@ -215,8 +230,12 @@ fn log(
         Outcome::Answer(_) | Outcome::Batch(_) | Outcome::Ruled(_) | Outcome::EventStream | Outcome::Preflight => None,
     };
     let cap = match refusal.map(|refusal| refusal.code) {
-        _ if let Outcome::Refusal(_, Extra::Size { size, limit }) = outcome => Some((limit, Some(size))),
-        Some(ErrorCode::PayloadTooLarge) => Some((context.limits.body_bytes_max as u64, None)),
+        _ if let Outcome::Refusal(_, Extra::Size { size, limit } | Extra::Large { size, limit }) = outcome => {
+            Some((limit, Some(size)))
+        }
+        Some(ErrorCode::PayloadTooLarge) if let Outcome::Refusal(_, Extra::Limit(limit)) = outcome => {
+            Some((limit, None))
+        }
         Some(ErrorCode::DepthExceeded) => Some((context.limits.depth_max as u64, None)),
         _ => None,
     };
@@ -232,6 +251,7 @@ fn log(
         bytes_in: reply.body_bytes.into(),
         bytes_out: (context.out.len() - start) as u64,
         codec: reply.request_encoding,
+        is_gzip: reply.is_gzip,
     };
     let note = notes.and_then(|notes| notes.text(reply.note));
     context.log.request(context.now, note, context.peer, &line);
@@ -393,7 +413,13 @@ impl Head<'_> {
         out.extend_from_slice(b"\r\ncontent-type: ");
         out.extend_from_slice(self.content_type.as_bytes());
         match self.extra {
-            Extra::None | Extra::Size { .. } | Extra::Limit(_) | Extra::Tenant(_) | Extra::Upload => {}
+            Extra::None
+            | Extra::Size { .. }
+            | Extra::Limit(_)
+            | Extra::Tenant(_)
+            | Extra::Upload
+            | Extra::Large { .. } => {}
+            Extra::Codings => out.extend_from_slice(b"\r\naccept-encoding: gzip, identity"),
             Extra::Challenge(challenge) => {
                 out.extend_from_slice(b"\r\nwww-authenticate: ");
                 out.extend_from_slice(challenge.as_bytes());
@@ -449,8 +475,8 @@ fn write_origin(origin: Option<&str>, out: &mut Vec<u8>) {
         out.extend_from_slice(origin.as_bytes());
         out.extend_from_slice(
             b"\r\naccess-control-allow-methods: GET, POST, PUT, DELETE, OPTIONS, PATCH\r\n\
-              access-control-allow-headers: content-type, authorization, x-token, x-codec, idempotency-key, traceparent, \
-              last-event-id\r\naccess-control-expose-headers: retry-after\r\naccess-control-max-age: 86400",
+              access-control-allow-headers: content-type, content-encoding, authorization, x-token, x-codec, idempotency-key, \
+              traceparent, last-event-id\r\naccess-control-expose-headers: retry-after\r\naccess-control-max-age: 86400",
         );
     }
 }
@@ -484,6 +510,7 @@ pub(crate) const fn reason(status: u16) -> &'static str {
         410 => "Gone",
         413 => "Content Too Large",
         414 => "URI Too Long",
+        415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         426 => "Upgrade Required",
         429 => "Too Many Requests",

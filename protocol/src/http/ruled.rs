@@ -6,7 +6,7 @@ use super::credentials;
 use super::edge::{Caller, Edge, Halt, Permit};
 use super::handshake::Upgrade;
 use super::plan::Action;
-use super::response::{Extra, Outcome, Reply};
+use super::response::{Extra, Outcome, Reply, too_large};
 use super::session::{HttpSession, Phase};
 use super::turn::{Place, Turn, check_publish};
 use crate::Encoding;
@@ -174,11 +174,24 @@ impl HttpSession {
     }
 
     /// A request whose body has come into the session's buffer: the rules that wanted to see it decide (3, 4).
-    pub(super) fn judge(&mut self, mut reply: Reply, pending: Pending, context: &mut Context<'_>) -> Turn {
-        let Pending { candidates, head, native, caller, scope, has_key } = pending;
+    ///
+    /// `flaw`: it came compressed and could not be unpacked.
+    pub(super) fn judge(
+        &mut self,
+        mut reply: Reply,
+        pending: Pending,
+        flaw: Option<Violation>,
+        context: &mut Context<'_>,
+    ) -> Turn {
+        let Pending { candidates, head, mut native, caller, scope, has_key } = pending;
         let head_view = head.view();
         let text;
-        let body = match decode(reply.request_encoding, &self.body, context) {
+        if let (Some(flaw), Native::Publish(_) | Native::Batch(_) | Native::Settings(_)) = (&flaw, &native) {
+            let extra = too_large(flaw, context.limits.body_bytes_max);
+            native = Native::Refuse(flaw.clone().into(), extra);
+        }
+        let decoded = flaw.map_or_else(|| decode(reply.request_encoding, &self.body, context), Err);
+        let body = match decoded {
             Ok(None) => Body::Absent,
             Ok(Some(value)) => {
                 text =

@@ -9,11 +9,11 @@ use super::head::HeadScan;
 use super::live::{LiveSession, Opening};
 use super::pace::Pace;
 use super::recent::RecentHead;
-use super::response::{Extra, Outcome, Reply};
+use super::response::{Extra, Outcome, Reply, too_large};
 use super::ruled::Ruled;
 use super::turn::{Turn, check_publish, read_publish};
 use crate::Encoding;
-use crate::answer::Answer;
+use crate::answer::{Answer, Refusal};
 use crate::command::Command;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
@@ -176,8 +176,8 @@ impl HttpSession {
                     }
                 }
             }
-            Turn::Live { reply, after, head_bytes, query } => {
-                self.begin_live(reply, after, (head_bytes, query), inbox, context)
+            Turn::Live { reply, after, head_bytes, query, address } => {
+                self.begin_live(reply, after, (head_bytes, query, address), inbox, context)
             }
             Turn::Subscribe { mut upgrade, head_bytes, query } => {
                 let head = inbox.take(head_bytes);
@@ -206,7 +206,7 @@ impl HttpSession {
                         Step::Command { token, tenant, command: Command::Subscribe(subscribe) }
                     }
                     Err(violation) => {
-                        upgrade.violation = Some(violation);
+                        upgrade.refusal = Some(violation.into());
                         upgrade.write_response(context.out, context.telemetry);
                         self.phase = Phase::Upgraded(upgrade);
                         Step::Again
@@ -254,6 +254,13 @@ impl HttpSession {
         self.note_answered(context);
     }
 
+    /// The connection speaks HTTP no longer: it is a WebSocket, or only events follow.
+    #[must_use]
+    #[inline]
+    pub const fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Upgraded(_) | Phase::Live(_))
+    }
+
     /// The 101 response is in the outbox: the connection is a WebSocket from here on.
     #[must_use]
     pub const fn is_upgraded(&self) -> bool {
@@ -280,8 +287,10 @@ impl HttpSession {
         if let Some(subscribed) = upgrade.hello {
             websocket.greet(&subscribed, context);
         }
-        if let Some(violation) = upgrade.violation {
-            websocket.close(&violation, context);
+        match upgrade.refusal {
+            Some(refusal) => websocket.refuse(&refusal, context),
+            // The policy may have changed since it asked.
+            None => websocket.recheck(context),
         }
         websocket
     }
@@ -396,7 +405,10 @@ impl HttpSession {
                 }
                 self.batch = Some(Box::new(batch));
             }
-            Err(violation) => self.answers.refuse(token, violation, Extra::None, true, context),
+            Err(violation) => {
+                let extra = too_large(&violation, context.limits.batch_lines_max);
+                self.answers.refuse(token, violation, extra, true, context);
+            }
         }
         Turn::Again
     }
@@ -425,15 +437,18 @@ impl HttpSession {
 
     fn finish_upgrade(&mut self, answer: &Answer<'_>, context: &mut Context<'_>) {
         let Phase::Upgrading(mut upgrade) = std::mem::replace(&mut self.phase, Phase::Head) else { return };
-        upgrade.violation = match answer {
+        upgrade.refusal = match answer {
             Answer::Subscribed(hello) => {
                 upgrade.hello.clone_from(hello);
                 let granted = &mut context.telemetry.ws.credits_granted;
                 *granted = granted.saturating_add(upgrade.credit);
                 None
             }
-            Answer::Refused(refusal) => Some(Violation::new(refusal.code, refusal.message.clone().into_owned())),
-            _ => Some(Violation::new(ErrorCode::Internal, "the subscription got an answer of another kind")),
+            Answer::Refused(Refusal { code, message, retry_after_ms }) => {
+                let message = message.clone().into_owned().into();
+                Some(Refusal { code: *code, message, retry_after_ms: *retry_after_ms })
+            }
+            _ => Some(Violation::new(ErrorCode::Internal, "the subscription got an answer of another kind").into()),
         };
         if let Some((stream, continuation)) = upgrade.subscription.take().map(|subscription| *subscription) {
             upgrade.finish_rule(&stream, continuation, answer);
@@ -450,15 +465,15 @@ impl HttpSession {
     }
 
     pub(super) fn refuse_unread(&mut self, violation: Violation, context: &mut Context<'_>) {
-        let reply = match &self.phase {
+        let (reply, extra) = match &self.phase {
             Phase::Body(Incoming { purpose, reply, .. }) if *purpose != Purpose::Discard => {
-                Reply { closes: true, ..*reply }
+                (Reply { closes: true, ..*reply }, too_large(&violation, purpose.bytes_max(context.limits)))
             }
-            _ => Reply::to_unread(context.now),
+            _ => (Reply::to_unread(context.now), Extra::None),
         };
         self.phase = Phase::Head;
         let token = self.answers.push(reply);
-        self.answers.refuse(token, violation, Extra::None, true, context);
+        self.answers.refuse(token, violation, extra, true, context);
         self.forget_request(context);
     }
 

@@ -15,6 +15,7 @@ use crate::policy::Scope;
 use crate::rules::{Continuation, FrameRequest};
 use crate::surface::http::Route;
 use crate::trace_context::TraceContext;
+use core::net::IpAddr;
 use std::ops::Range;
 
 /// The outcome of one look at the inbox.
@@ -75,6 +76,8 @@ pub(super) enum Turn {
         after: Option<Seq>,
         head_bytes: usize,
         query: Range<usize>,
+        /// The client.
+        address: IpAddr,
     },
     Subscribe {
         upgrade: Box<Upgrade>,

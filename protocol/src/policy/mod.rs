@@ -12,7 +12,7 @@ pub mod rates;
 pub mod tenants;
 
 pub use access::{
-    Access, AccessError, AccessParts, Denial, Identity, JwtParts, Need, Principal, Refused, Scope, TokenTag,
+    Access, AccessError, AccessParts, Basis, Denial, Identity, JwtParts, Need, Principal, Refused, Scope, TokenTag,
 };
 pub use codecs::Codecs;
 pub use cors::Cors;

@@ -110,12 +110,19 @@ pub(super) fn whole(bytes: &[u8]) -> Option<Whole> {
     Some(Whole { is_text: first == 0x81, header_bytes, frame_bytes })
 }
 
-/// Unmasks (or masks) `payload` in place, eight bytes at a time (RFC 6455, section 5.3).
+/// Unmasks (or masks) `payload` in place, in as large pieces as the processor has (RFC 6455, section 5.3).
 #[inline]
 pub(super) fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let narrow = u32::from_ne_bytes(mask);
     let wide = u64::from(narrow) << 32 | u64::from(narrow);
-    let (words, rest) = payload.as_chunks_mut::<8>();
+    // Taken as a whole, a block becomes two wide registers.
+    let (blocks, rest) = payload.as_chunks_mut::<32>();
+    for block in blocks {
+        let [a, b, c, d] = block.as_chunks::<8>().0 else { continue };
+        let words = [a, b, c, d].map(|word| (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes());
+        block.copy_from_slice(words.as_flattened());
+    }
+    let (words, rest) = rest.as_chunks_mut::<8>();
     for word in words {
         *word = (u64::from_ne_bytes(*word) ^ wide).to_ne_bytes();
     }

@@ -166,16 +166,21 @@ impl Link {
 
     /// Starts the closing: the error frame, then the close frame. Does nothing if it has started.
     pub(super) fn close(&mut self, violation: &Violation, context: &mut Context<'_>) {
+        let message = (&*violation.message).into();
+        self.close_for(&Refusal { code: violation.code, message, retry_after_ms: None }, context);
+    }
+
+    /// The same for a reason that may pass: the error frame says when.
+    pub(super) fn close_for(&mut self, refusal: &Refusal<'_>, context: &mut Context<'_>) {
         if !self.is_open() {
             return;
         }
-        let refusal = Refusal { code: violation.code, message: (&*violation.message).into(), retry_after_ms: None };
         if let Some(socket) = &mut self.socket {
-            socket.closes(violation.code);
+            socket.closes(refusal.code);
         }
-        self.tell(&refusal, None, context);
+        self.tell(refusal, None, context);
         frame::append(context.out, OpCode::Control(Control::Close), 0, |out| {
-            close::append_payload(violation.code.close_code(), &violation.message, out);
+            close::append_payload(refusal.code.close_code(), &refusal.message, out);
         });
         self.phase = Phase::Closing;
         self.since_ns = context.now.mono_ns;

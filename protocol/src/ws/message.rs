@@ -6,7 +6,7 @@ use super::link::Link;
 use super::party::Party;
 use super::unanswered::Unanswered;
 use crate::answer::Refusal;
-use crate::codec::{self, Encoding, FrameError, LastStream};
+use crate::codec::{self, Encoding, FrameError, LastStream, Unusual, Usual};
 use crate::command::{Command, Publish};
 use crate::ids::Token;
 use crate::limiter::Rate;
@@ -14,10 +14,11 @@ use crate::{Context, ErrorCode, Step, Violation};
 use std::borrow::Cow;
 
 const NOT_UTF_8: &str = "the text message is not UTF-8";
+const ONLY_ENQUEUE: &str = "this connection only takes `enqueue`; subscribe to get deliveries";
 
 /// Turns a complete message into a command. One that cannot be accepted is answered in the outbox, and one that cannot
 /// be understood starts the closing; either way there may be more in the inbox.
-#[inline]
+#[inline(always)]
 pub(super) fn step<'s>(
     party: &mut Party,
     kind: Kind,
@@ -72,70 +73,110 @@ pub(super) fn operate<'s>(
     context: &mut Context<'_>,
 ) -> Step<'s> {
     let (role, tenant, encoding) = (party.role, party.tenant, link.encoding());
-    let not_utf_8 = || kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err();
-    // A text message must be UTF-8 (RFC 6455, section 8.1). The JSON decoder checks that itself, so that the good case
-    // need not be checked twice.
-    if encoding == Encoding::MessagePack && not_utf_8() {
+    // The JSON decoder checks that itself, so that the good case need not be checked twice.
+    if encoding == Encoding::MessagePack && is_not_utf_8(kind, payload) {
         return end(ErrorCode::DecodeError, NOT_UTF_8, link, context);
     }
-    // The decoded frame is large: it is taken apart where it lies, and each operation is moved once.
-    match codec::decode_frame_after(encoding, payload, context.limits, last_stream) {
+    // Each command is made where it stays: moved once more, it would cost as much as some of them do.
+    match codec::decode_usual(encoding, payload, context.limits, Some(last_stream)) {
+        Ok(Usual::Enqueue(plain)) => {
+            if context.draining {
+                return refuse_while_draining(plain.reference, link, context);
+            }
+            let token = plain.reference.map_or(Token::NONE, |reference| unanswered.push(reference));
+            let publish = plain.into_publish(role == Role::Publisher);
+            Step::Command { token, tenant, command: Command::Publish(publish) }
+        }
+        Err(unusual) => operate_in_any_form(party, kind, unusual, payload, link, unanswered, context),
+        Ok(_) if role == Role::Publisher => end(ErrorCode::UnknownOp, ONLY_ENQUEUE, link, context),
+        Ok(Usual::Ack(seq)) => {
+            if let Some(socket) = &mut link.socket {
+                socket.ack_seq(context.now, seq, context.log);
+            }
+            Step::Command { token: Token::NONE, tenant, command: Command::AckSeq(seq) }
+        }
+        Ok(Usual::Credit(n)) => {
+            grant(n, link, context);
+            Step::Command { token: Token::NONE, tenant, command: Command::Credit(n) }
+        }
+    }
+}
+
+/// The same for a message in any form, or with something wrong.
+#[inline(never)]
+fn operate_in_any_form<'s>(
+    party: &Party,
+    kind: Kind,
+    unusual: Unusual<'s>,
+    payload: &'s [u8],
+    link: &mut Link,
+    unanswered: &mut Unanswered,
+    context: &mut Context<'_>,
+) -> Step<'s> {
+    let (role, tenant) = (party.role, party.tenant);
+    let command = match codec::decode_unusual(unusual, context.limits) {
         Ok(codec::Frame::Enqueue { publish, reference }) => {
             if context.draining {
-                return refuse(
-                    ErrorCode::ServerDraining,
-                    "the server is shutting down".into(),
-                    reference,
-                    link,
-                    context,
-                );
+                return refuse_while_draining(reference, link, context);
             }
             if let Err(violation) = codec::check_deliver_at(&publish.options, context.now, context.limits) {
                 return refuse(violation.code, violation.message, reference, link, context);
             }
             let token = reference.map_or(Token::NONE, |reference| unanswered.push(reference));
             let publish = Publish { pausable: role == Role::Publisher, ..publish };
-            Step::Command { token, tenant, command: Command::Publish(publish) }
+            return Step::Command { token, tenant, command: Command::Publish(publish) };
         }
-        Ok(_) if role == Role::Publisher => end(
-            ErrorCode::UnknownOp,
-            "this connection only takes `enqueue`; subscribe to get deliveries",
-            link,
-            context,
-        ),
+        Ok(_) if role == Role::Publisher => return end(ErrorCode::UnknownOp, ONLY_ENQUEUE, link, context),
         Ok(codec::Frame::Credit(n)) => {
-            context.telemetry.ws.credits_granted = context.telemetry.ws.credits_granted.saturating_add(n);
-            if let Some(socket) = &mut link.socket {
-                socket.credit(context.now, n, context.log);
-            }
-            Step::Command { token: Token::NONE, tenant, command: Command::Credit(n) }
+            grant(n, link, context);
+            Command::Credit(n)
         }
         Ok(codec::Frame::Ack(targets)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack(context.now, &targets, context.log);
             }
-            Step::Command { token: Token::NONE, tenant, command: Command::Ack(targets) }
+            Command::Ack(targets)
         }
         Ok(codec::Frame::AckUpTo(seq)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.ack_up_to(context.now, seq, context.log);
             }
-            Step::Command { token: Token::NONE, tenant, command: Command::AckUpTo(seq) }
+            Command::AckUpTo(seq)
         }
         Ok(codec::Frame::Nack(nack)) => {
-            if let Some(socket) = &link.socket {
+            if let Some(socket) = &mut link.socket {
                 socket.nack(context.now, &nack, context.log);
             }
-            Step::Command { token: Token::NONE, tenant, command: Command::Nack(nack) }
+            Command::Nack(nack)
         }
         Err(FrameError::Refused { violation, reference }) => {
-            refuse(violation.code, violation.message, reference, link, context)
+            return refuse(violation.code, violation.message, reference, link, context);
         }
-        Err(FrameError::Fatal(violation)) if violation.code == ErrorCode::InvalidJson && not_utf_8() => {
-            end(ErrorCode::DecodeError, NOT_UTF_8, link, context)
+        Err(FrameError::Fatal(violation))
+            if violation.code == ErrorCode::InvalidJson && is_not_utf_8(kind, payload) =>
+        {
+            return end(ErrorCode::DecodeError, NOT_UTF_8, link, context);
         }
-        Err(FrameError::Fatal(violation)) => end(violation.code, violation.message, link, context),
+        Err(FrameError::Fatal(violation)) => return end(violation.code, violation.message, link, context),
+    };
+    Step::Command { token: Token::NONE, tenant, command }
+}
+
+/// A text message must be UTF-8 (RFC 6455, section 8.1).
+fn is_not_utf_8(kind: Kind, payload: &[u8]) -> bool {
+    kind == Kind::Text && simdutf8::basic::from_utf8(payload).is_err()
+}
+
+fn grant(n: u64, link: &mut Link, context: &mut Context<'_>) {
+    context.telemetry.ws.credits_granted = context.telemetry.ws.credits_granted.saturating_add(n);
+    if let Some(socket) = &mut link.socket {
+        socket.credit(context.now, n, context.log);
     }
+}
+
+#[cold]
+fn refuse_while_draining<'s>(reference: Option<&[u8]>, link: &mut Link, context: &mut Context<'_>) -> Step<'s> {
+    refuse(ErrorCode::ServerDraining, "the server is shutting down".into(), reference, link, context)
 }
 
 /// Starts the closing: messages come too fast.
@@ -146,7 +187,10 @@ fn end_for_rate<'s>(rate: Rate, wait_ms: u32, link: &mut Link, context: &mut Con
         "one connection may send {} messages in {seconds} s, {} of them at once: wait {wait_ms} ms before the next",
         rate.per_window, rate.burst
     );
-    end(ErrorCode::RateLimitExceeded, message, link, context)
+    let refusal =
+        Refusal { code: ErrorCode::RateLimitExceeded, message: message.into(), retry_after_ms: Some(wait_ms) };
+    link.close_for(&refusal, context);
+    Step::Again
 }
 
 /// Answers an `enqueue` that cannot be accepted; the connection goes on.

@@ -23,12 +23,13 @@ use crate::ids::{Seq, Token};
 use crate::limiter::{Charge, Gate};
 use crate::policy::{Principal, Scope};
 use crate::streams::Subscribed;
-use crate::{Context, ErrorCode, Inbox, Limits, Now, Step, Telemetry, Violation};
+use crate::{Context, ErrorCode, Inbox, Limits, Now, Refusal, Step, Telemetry, Violation};
 use frame::{HEADER_BYTES_MAX, Header, Whole};
 use gather::{Gather, Kind};
 use link::Link;
 use message::{admit, operate, step};
 use party::Party;
+pub(crate) use party::unwelcome;
 pub(crate) use ruled::ByRules;
 use ruled::{Decided, Ruled};
 use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
@@ -430,6 +431,20 @@ impl WsSession {
     /// See `Session::close`: an error frame, then a close frame with the code of the table (RFC 6455, section 7.4).
     pub fn close(&mut self, violation: &Violation, context: &mut Context<'_>) {
         self.link.close(violation, context);
+    }
+
+    /// The same for a refusal, which may say when to come again.
+    #[cold]
+    pub(crate) fn refuse(&mut self, refusal: &Refusal<'_>, context: &mut Context<'_>) {
+        self.link.close_for(refusal, context);
+    }
+
+    /// See `Session::recheck`.
+    #[cold]
+    pub fn recheck(&mut self, context: &mut Context<'_>) {
+        if !self.party.is_welcome(context.policy) {
+            self.link.close(&unwelcome(), context);
+        }
     }
 
     /// See `Session::is_closing`: our close frame is in the outbox or was written.

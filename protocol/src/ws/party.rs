@@ -1,9 +1,10 @@
 //! Whom one WebSocket acts for, and what that party may do.
 
 use super::Role;
+use crate::error::{ErrorCode, Violation};
 use crate::ids::TenantId;
 use crate::limiter::{Bucket, Charge, Gate, Rate};
-use crate::policy::Principal;
+use crate::policy::{Basis, Policy, Principal};
 use crate::time::{NS_PER_MS, Now};
 
 /// The other side of one connection.
@@ -22,13 +23,15 @@ struct Terms {
     messages: Option<Bucket>,
     /// To be given back when the connection ends.
     slots: Vec<Charge>,
+    /// Whom it acts for.
+    principal: Principal,
     /// When its token stops being believed, in `Now::mono_ns`.
     expires_ns: u64,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { messages: None, slots: Vec::new(), expires_ns: u64::MAX }
+        Self { messages: None, slots: Vec::new(), principal: Principal::ANYBODY, expires_ns: u64::MAX }
     }
 }
 
@@ -41,13 +44,21 @@ impl Party {
     /// Acts for somebody from here on, and holds their slots.
     pub(super) fn act_for(&mut self, principal: &Principal, slots: Vec<Charge>, now: Now) {
         self.tenant = principal.tenant;
-        if slots.is_empty() && principal.expires_unix_ms == u64::MAX {
+        let is_anybody = principal.basis == Basis::Open && principal.expires_unix_ms == u64::MAX;
+        if slots.is_empty() && is_anybody {
             return;
         }
         let left_ms = principal.expires_unix_ms.saturating_sub(now.unix_ms);
         let terms = self.terms.get_or_insert_default();
         terms.slots = slots;
+        terms.principal = *principal;
         terms.expires_ns = now.mono_ns.saturating_add(left_ms.saturating_mul(NS_PER_MS));
+    }
+
+    /// It would be let in today, too.
+    pub(super) fn is_welcome(&self, policy: &Policy) -> bool {
+        let principal = self.terms.as_ref().map_or(&Principal::ANYBODY, |terms| &terms.principal);
+        policy.access.keeps(principal, &policy.tenants)
     }
 
     /// One more message.
@@ -79,4 +90,12 @@ impl Party {
             }
         }
     }
+}
+
+/// Why a connection ends whose token, or lack of one, is not taken any more.
+#[cold]
+pub(crate) fn unwelcome() -> Violation {
+    let sentence = "the configuration has changed, and what this connection came with is not taken any more: connect again \
+                    with a valid token";
+    Violation::new(ErrorCode::Unauthorized, sentence)
 }

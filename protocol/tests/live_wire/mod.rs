@@ -75,8 +75,11 @@ impl Reader {
     }
 
     pub(crate) fn with(limits: Limits, target: &str, headers: &str, answer: &Answer<'_>) -> Self {
-        let mut peer = Peer::with(limits, Answering::OnDemand);
-        peer.feed(get(target, headers));
+        Self::over(Peer::with(limits, Answering::OnDemand), &get(target, headers), answer)
+    }
+
+    pub(crate) fn over(mut peer: Peer, request: &[u8], answer: &Answer<'_>) -> Self {
+        peer.feed(request);
         if !peer.unanswered.is_empty() {
             let (token, _) = peer.unanswered.remove(0);
             peer.give(token, answer);
@@ -109,7 +112,7 @@ impl Reader {
             seq: Seq(seq),
             attempt: 1,
             published: Now::default(),
-            trace,
+            trace: trace.as_ref().map(TraceContext::bytes),
             encoding: Encoding::Json,
             envelope,
         };

@@ -361,7 +361,9 @@ impl Host {
                 self.batches[usize::from(home.0)].push(Item::Charge(origin, *charge));
                 return Next::More;
             }
-            Command::Credit(_) | Command::Ack(_) | Command::AckUpTo(_) | Command::Nack(_) => origin.shard,
+            Command::Credit(_) | Command::Ack(_) | Command::AckSeq(_) | Command::AckUpTo(_) | Command::Nack(_) => {
+                origin.shard
+            }
         };
         if usize::from(owner.0) == self.id {
             if let Command::Subscribe(subscribe) = command {

@@ -168,13 +168,8 @@ impl Ledger {
                     consumer.add_credit(*credit, credit_max);
                 }
             }
-            Command::Ack(targets) => {
-                for target in targets {
-                    if let Some(seq) = self.find(id, target) {
-                        self.settle(id, seq, |group| _ = group.done.insert(seq));
-                    }
-                }
-            }
+            Command::Ack(targets) => targets.iter().for_each(|target| self.ack(id, target)),
+            Command::AckSeq(seq) => self.ack(id, &MessageRef::Seq(*seq)),
             Command::AckUpTo(up_to) => {
                 let Some(consumer) = self.consumers.get(&id) else { return };
                 let seqs: Vec<u64> = consumer.in_flight.range(..=up_to.0).map(|(seq, _)| *seq).collect();
@@ -228,6 +223,12 @@ impl Ledger {
         match target {
             MessageRef::Seq(seq) => in_flight.contains_key(&seq.0).then_some(seq.0),
             MessageRef::Id(text) => in_flight.iter().find(|(_, flight)| flight.id == **text).map(|(seq, _)| *seq),
+        }
+    }
+
+    fn ack(&mut self, id: ConsumerId, target: &MessageRef<'_>) {
+        if let Some(seq) = self.find(id, target) {
+            self.settle(id, seq, |group| _ = group.done.insert(seq));
         }
     }
 

@@ -131,7 +131,7 @@ impl Bench {
                         attempt: *attempt,
                         id: String::from_utf8(delivery.id.to_vec()).expect("UTF-8"),
                         envelope: delivery.envelope.to_vec(),
-                        trace: delivery.trace,
+                        trace: delivery.trace.copied().map(TraceContext::from_bytes),
                     });
                 }
                 Effect::Answer { answer, .. } => match answer {

@@ -3,7 +3,7 @@
 //! Time is an argument like everywhere else here, so what a token says about its own is compared with that.
 
 use super::keys::Keys;
-use super::{AccessError, Denial, Principal, TokenTag};
+use super::{AccessError, Basis, Denial, Principal, TokenTag};
 use crate::ids::TenantId;
 use crate::policy::Tenants;
 use crate::time::Now;
@@ -138,9 +138,16 @@ impl Jwt {
         // What costs nothing comes first. Nothing of it is believed yet: it can only be refused.
         let expires_unix_ms = self.terms.check_time(&claims, now)?;
         self.terms.check_names(&claims)?;
-        self.keys.verify(&header.alg, header.kid.as_deref(), signature, message.as_bytes())?;
+        let key = self.keys.verify(&header.alg, header.kid.as_deref(), signature, message.as_bytes())?;
         let tenant = self.terms.tenant(&claims, tenants)?;
-        Ok(Principal { tenant, is_admin: false, token: tag, expires_unix_ms })
+        Ok(Principal { tenant, is_admin: false, token: tag, basis: Basis::Signed(key), expires_unix_ms })
+    }
+
+    /// Whether a token of this tenant, signed with this key, would be believed if its time and its names are right.
+    pub(super) fn holds(&self, key: TokenTag, tenant: TenantId, tenants: &Tenants) -> bool {
+        let is_tenant =
+            if tenant == TenantId::DEFAULT { tenants.by_id.is_empty() } else { tenants.get(tenant).is_some() };
+        is_tenant && self.keys.holds(key)
     }
 }
 

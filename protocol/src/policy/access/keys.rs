@@ -3,7 +3,8 @@
 //! What a token says about its own algorithm is only compared with what its key is for, never followed: so `none` is no
 //! algorithm, and the public key of RSA is never taken for the secret of an HMAC.
 
-use super::{AccessError, Denial};
+use super::digest::{Digester, tag};
+use super::{AccessError, Denial, TokenTag};
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, KeyAlgorithm, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey};
 
@@ -23,6 +24,8 @@ pub(super) struct Key {
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
+    /// Tells it apart from others, also from those of another set.
+    tag: TokenTag,
 }
 
 /// All keys that sign tokens.
@@ -51,7 +54,7 @@ impl Keys {
     }
 
     /// Whether one of the keys that a token may be signed with has made `signature`. `id` is the key that it names; one
-    /// that names none is tried with every key of its algorithm.
+    /// that names none is tried with every key of its algorithm. Says which one it was.
     ///
     /// # Errors
     /// `UnknownKey` when it names one that is not in the set: the set may be old. `Forged` when none has made it.
@@ -61,20 +64,29 @@ impl Keys {
         id: Option<&str>,
         signature: &str,
         message: &[u8],
-    ) -> Result<(), Denial> {
+    ) -> Result<TokenTag, Denial> {
         let from_set = self.set.iter().filter(|key| id.is_none() || key.id.as_deref() == id);
         // The secret has no name in any set, so a token may call it what it likes.
-        let candidates =
-            self.secret.iter().chain(from_set).filter(|key| !algorithm.is_empty() && name(key.algorithm) == algorithm);
-        let is_signed = |key: &Key| {
+        let mut candidates = self
+            .secret
+            .iter()
+            .chain(from_set)
+            .filter(|key| !algorithm.is_empty() && name(key.algorithm) == algorithm)
+            .take(KEYS_MAX);
+        let is_signed = |key: &&Key| {
             jsonwebtoken::crypto::verify(signature, message, &key.key, key.algorithm).is_ok_and(|is_valid| is_valid)
         };
         let is_named = id.is_some_and(|id| !self.set.iter().any(|key| key.id.as_deref() == Some(id)));
-        match candidates.take(KEYS_MAX).any(is_signed) {
-            true => Ok(()),
-            false if is_named && algorithm != name(Algorithm::HS256) => Err(Denial::UnknownKey),
-            false => Err(Denial::Forged),
+        match candidates.find(is_signed) {
+            Some(key) => Ok(key.tag),
+            None if is_named && algorithm != name(Algorithm::HS256) => Err(Denial::UnknownKey),
+            None => Err(Denial::Forged),
         }
+    }
+
+    /// Whether the key of this tag is among them.
+    pub(super) fn holds(&self, key: TokenTag) -> bool {
+        self.secret.iter().chain(&self.set).any(|known| known.tag == key)
     }
 }
 
@@ -85,7 +97,8 @@ fn hs256(secret: &str) -> Result<Key, AccessError> {
             secret.len()
         )));
     }
-    Ok(Key { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret.as_bytes()) })
+    let tag = tag(&Digester::new()?.digest(secret.as_bytes()));
+    Ok(Key { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret.as_bytes()), tag })
 }
 
 /// The keys of a set that can be used to check signatures; others are passed over, as RFC 7517, section 5, wants it.
@@ -98,7 +111,8 @@ fn read_set(text: &str) -> Result<Vec<Key>, AccessError> {
     if set.keys.len() > KEYS_MAX {
         return Err(AccessError(format!("the key set has {} keys: {KEYS_MAX} are taken at most", set.keys.len())));
     }
-    let keys: Vec<Key> = set.keys.iter().filter_map(usable).collect();
+    let digester = Digester::new()?;
+    let keys: Vec<Key> = set.keys.iter().filter_map(|jwk| usable(jwk, &digester)).collect();
     if keys.is_empty() {
         return Err(AccessError(
             "the key set has no key that signs tokens: RSA, EC (P-256, P-384) and Ed25519 keys are taken".to_owned(),
@@ -108,7 +122,7 @@ fn read_set(text: &str) -> Result<Vec<Key>, AccessError> {
 }
 
 /// A key with its algorithm. `None`: it is no public key for signatures, or of a kind that is not known here.
-fn usable(jwk: &Jwk) -> Option<Key> {
+fn usable(jwk: &Jwk, digester: &Digester) -> Option<Key> {
     if !matches!(jwk.common.public_key_use, None | Some(PublicKeyUse::Signature)) {
         return None;
     }
@@ -131,7 +145,9 @@ fn usable(jwk: &Jwk) -> Option<Key> {
         _ => return None,
     };
     let key = DecodingKey::from_jwk(jwk).ok()?;
-    Some(Key { id: jwk.common.key_id.clone(), algorithm, key })
+    // The key itself: sets are written anew, and list their keys under other names.
+    let material = serde_json::to_vec(&jwk.algorithm).ok()?;
+    Some(Key { id: jwk.common.key_id.clone(), algorithm, key, tag: tag(&digester.digest(&material)) })
 }
 
 /// What a token calls an algorithm (RFC 7518, section 3.1).

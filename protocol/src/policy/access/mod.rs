@@ -1,8 +1,9 @@
 //! Who may come in, and as whom.
 //!
 //! Each piece of state has its file: `tokens` the tokens that are written in the configuration, `jwt` the keys that sign
-//! tokens elsewhere. No secret is kept as it came, and none is ever shown: `Debug` says how many there are.
+//! tokens elsewhere, `digest` what is kept in their place. No secret is kept as it came, and none is ever shown: `Debug` says how many there are.
 
+mod digest;
 mod jwt;
 mod keys;
 mod tokens;
@@ -26,14 +27,21 @@ pub struct Principal {
     pub is_admin: bool,
     /// Which token it showed: for rates per token.
     pub token: TokenTag,
+    /// Why it is believed.
+    pub basis: Basis,
     /// When it stops being believed, in milliseconds since 1970.
     pub expires_unix_ms: u64,
 }
 
 impl Principal {
     /// Anybody, on a server without tokens.
-    pub const ANYBODY: Self =
-        Self { tenant: TenantId::DEFAULT, is_admin: true, token: TokenTag::NONE, expires_unix_ms: u64::MAX };
+    pub const ANYBODY: Self = Self {
+        tenant: TenantId::DEFAULT,
+        is_admin: true,
+        token: TokenTag::NONE,
+        basis: Basis::Open,
+        expires_unix_ms: u64::MAX,
+    };
 
     /// What its documents may tell.
     #[must_use]
@@ -42,7 +50,20 @@ impl Principal {
     }
 }
 
-/// Tells tokens apart without telling what they are: part of a keyed hash whose key is made anew with every policy.
+/// Why somebody is let in: what may have changed after a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// What it asked for is for everybody.
+    Unasked,
+    /// Nobody needed a token.
+    Open,
+    /// Its token is written in the configuration.
+    Listed,
+    /// Its token is signed with this key.
+    Signed(TokenTag),
+}
+
+/// Tells tokens and keys apart without telling what they are: part of a keyed hash whose key is made anew with every process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenTag(u64);
 
@@ -256,7 +277,7 @@ impl Access {
         let passer_by = Principal { is_admin: !self.has_control_token && self.is_open(), ..Principal::ANYBODY };
         match (need, identity) {
             (Need::Nothing, Identity::Known(principal)) => Ok(principal),
-            (Need::Nothing, _) => Ok(passer_by),
+            (Need::Nothing, _) => Ok(Principal { basis: Basis::Unasked, ..passer_by }),
             (Need::Token, Identity::Anonymous) if self.is_open() => Ok(passer_by),
             (Need::Admin, Identity::Anonymous) if passer_by.is_admin => Ok(passer_by),
             (_, Identity::Anonymous) => Err(Refused::Missing),
@@ -264,6 +285,25 @@ impl Access {
             (_, Identity::Denied(denial)) => Err(Refused::Denied(denial)),
             (Need::Admin, Identity::Known(principal)) if !principal.is_admin => Err(Refused::NotAdmin),
             (_, Identity::Known(principal)) => Ok(principal),
+        }
+    }
+
+    /// Whether somebody who was let in before would be let in today, as far as is known without the token: that expires
+    /// by itself, and names its issuer and whom it is meant for only once.
+    #[must_use]
+    pub fn keeps(&self, principal: &Principal, tenants: &Tenants) -> bool {
+        let is_passer_by = principal.tenant == TenantId::DEFAULT && self.is_open();
+        match principal.basis {
+            Basis::Unasked => true,
+            Basis::Open => self.is_open(),
+            Basis::Listed => {
+                let tokens = self.tokens.as_ref();
+                is_passer_by || tokens.is_some_and(|tokens| tokens.holds(principal.token, principal.tenant))
+            }
+            Basis::Signed(key) => {
+                let jwt = self.jwt.as_ref();
+                is_passer_by || jwt.is_some_and(|jwt| jwt.holds(key, principal.tenant, tenants))
+            }
         }
     }
 }

@@ -1,14 +1,15 @@
 //! The tokens that are written in the configuration.
 //!
-//! None is kept: only its digest under a key that is made anew for every table (HMAC-SHA-256). A token that comes is digested
+//! None is kept: only its digest. A token that comes is digested
 //! the same way, looked for by the first bytes of its digest, and compared whole in constant time. Where a digest lies
-//! among the others says nothing about the token to somebody who does not know the key, so looking it up in a sorted table
+//! among the others says nothing about the token to somebody who does not know the digests' key, so looking it up in a sorted table
 //! gives nothing away, and ten thousand tokens cost what one does.
 
-use super::{AccessError, AccessParts, Principal, TokenTag};
+use super::digest::{DIGEST_BYTES, Digester, TAG_BIT, front, tag};
+use super::{AccessError, AccessParts, Basis, Principal, TokenTag};
 use crate::ids::TenantId;
 use crate::policy::Tenants;
-use aws_lc_rs::{constant_time, hmac};
+use aws_lc_rs::constant_time;
 
 /// Tokens that one server has, those of all tenants included. More are refused when the configuration is read.
 pub const TOKENS_MAX: usize = 10_000;
@@ -19,11 +20,9 @@ pub const TOKEN_BYTES_MAX: usize = 1_024;
 /// Bytes of a tenant's name before the `-` of a token that belongs to it by its name.
 const PREFIX_BYTES_MIN: usize = 3;
 
-const DIGEST_BYTES: usize = 32;
-
 /// Every token that is known by itself.
 pub(super) struct Tokens {
-    key: hmac::Key,
+    digester: Digester,
     /// In the order of their digests.
     entries: Vec<Entry>,
     /// There are others than the control token.
@@ -51,9 +50,7 @@ impl std::fmt::Debug for Tokens {
 
 impl Tokens {
     pub(super) fn new(parts: &AccessParts, tenants: &Tenants) -> Result<Self, AccessError> {
-        let mut key = [0; DIGEST_BYTES];
-        aws_lc_rs::rand::fill(&mut key).map_err(|_| AccessError("the system gives no random bytes".to_owned()))?;
-        let mut table = Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key), entries: Vec::new(), lets_in: false };
+        let mut table = Self { digester: Digester::new()?, entries: Vec::new(), lets_in: false };
         for (name, tokens) in &parts.tenant_tokens {
             let tenant = tenants.id(name).ok_or_else(|| AccessError(format!("there is no tenant `{name}`")))?;
             for (position, token) in tokens.iter().enumerate() {
@@ -66,7 +63,7 @@ impl Tokens {
         let of_tenants = table.entries.len();
         for (position, token) in parts.tokens.iter().enumerate() {
             let place = || format!("token {} of the list of tokens", position + 1);
-            if table.position(&table.digest(token.as_bytes()), of_tenants).is_none() {
+            if table.position(&table.digester.digest(token.as_bytes()), of_tenants).is_none() {
                 let tenant = tenant_by_prefix(token, tenants);
                 let is_admin = parts.control_token.is_none() && tenant == TenantId::DEFAULT;
                 table.add(token, tenant, is_admin, place)?;
@@ -87,23 +84,29 @@ impl Tokens {
     }
 
     pub(super) fn find(&self, token: &[u8]) -> Found {
-        let digest = self.digest(token);
-        // The highest bit keeps a tag from meaning that there is none.
-        let tag = TokenTag(front(&digest) | 1 << 63);
+        let digest = self.digester.digest(token);
+        let tag = tag(&digest);
         let entry = self.position(&digest, self.entries.len()).map(|position| &self.entries[position]);
         let principal = entry.map(|entry| Principal {
             tenant: entry.tenant,
             is_admin: entry.is_admin,
             token: tag,
+            basis: Basis::Listed,
             expires_unix_ms: u64::MAX,
         });
         Found { principal, tag }
     }
 
-    fn digest(&self, token: &[u8]) -> [u8; DIGEST_BYTES] {
-        let mut digest = [0; DIGEST_BYTES];
-        digest.copy_from_slice(hmac::sign(&self.key, token).as_ref());
-        digest
+    /// Whether the token of this tag is among them, and stands for this tenant.
+    pub(super) fn holds(&self, token: TokenTag, tenant: TenantId) -> bool {
+        // Tags have the highest bit, fronts may: the same token can be in two places.
+        [token.0, token.0 & !TAG_BIT].into_iter().any(|sought| {
+            let from = self.entries.partition_point(|entry| front(&entry.digest) < sought);
+            self.entries[from..]
+                .iter()
+                .take_while(|entry| front(&entry.digest) == sought)
+                .any(|entry| entry.tenant == tenant)
+        })
     }
 
     /// Where a digest is among the first `sorted` entries.
@@ -141,7 +144,7 @@ impl Tokens {
                 "there are more than {TOKENS_MAX} tokens: use signed tokens (JWT) for so many clients"
             )));
         }
-        self.entries.push(Entry { digest: self.digest(token.as_bytes()), tenant, is_admin });
+        self.entries.push(Entry { digest: self.digester.digest(token.as_bytes()), tenant, is_admin });
         Ok(())
     }
 
@@ -159,11 +162,6 @@ impl Tokens {
         self.entries.dedup_by_key(|entry| entry.digest);
         Ok(())
     }
-}
-
-/// The start of a digest, by which it is found.
-fn front(digest: &[u8; DIGEST_BYTES]) -> u64 {
-    digest.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 
 /// `acme-1` belongs to the tenant `acme`, if there is one. A name may have a `-` itself: the longest one counts.
