@@ -82,7 +82,7 @@ fn old(messages: u64) -> MemoryDisk {
 }
 
 /// Moves it to one shard again; what was done, how often the old disk was read, and what the new one has.
-fn move_from(disk: MemoryDisk, failing: std::ops::Range<u64>) -> (Result<Moved, MoveError>, u64, MemoryDisk) {
+fn move_from(disk: &MemoryDisk, failing: std::ops::Range<u64>) -> (Result<Moved, MoveError>, u64, MemoryDisk) {
     let now = conduit_protocol::Now { mono_ns: 1_000_000_000, unix_ms: 1_700_000_001_000 };
     let mut old = Moody { disk: disk.clone(), reads: 0, failing };
     let mut new = Moody { disk: MemoryDisk::default(), reads: 0, failing: 0..0 };
@@ -106,7 +106,7 @@ fn messages_in(disk: MemoryDisk) -> u64 {
 
 #[test]
 fn all_of_them_from_a_disk_that_is_well() {
-    let (moved, _, new) = move_from(old(30), 0..0);
+    let (moved, _, new) = move_from(&old(30), 0..0);
     let moved = moved.expect("nothing is wrong");
     assert_eq!((moved.streams, moved.messages, moved.damaged, moved.lost_seqs), (1, 30, 0, 0));
     assert_eq!(messages_in(new), 30);
@@ -115,11 +115,11 @@ fn all_of_them_from_a_disk_that_is_well() {
 #[test]
 fn whichever_read_fails() {
     let disk = old(30);
-    let (_, reads, _) = move_from(disk.clone(), 0..0);
+    let (_, reads, _) = move_from(&disk, 0..0);
     let (mut whole, mut told, mut refused) = (0, 0, 0);
     for read in 1..=reads {
         // The whole piece, and then some of its blocks by themselves.
-        let (moved, _, new) = move_from(disk.clone(), read..read + 4);
+        let (moved, _, new) = move_from(&disk, read..read + 4);
         match moved {
             Ok(moved) => {
                 let missing = 30 - messages_in(new);

@@ -142,7 +142,7 @@ impl Consumer {
             // A WebSocket is told that it consumes, or why not; a reader would have been told before.
             Heard::Upgraded => self.is_ready = self.plan.is_reader,
             Heard::Message(message) if message.get("subscribed").is_some() => self.is_ready = true,
-            Heard::Event(seq, envelope) => self.read(seq, envelope, around),
+            Heard::Event(seq, envelope) => self.read(seq, &envelope, around),
             Heard::Message(message) if message.get("deliver").is_some() => self.take(&message, around),
             Heard::Message(message) if message.get("error").is_some() => {}
             Heard::Message(message) if message.get("gap").is_some() => {
@@ -171,7 +171,7 @@ impl Consumer {
     }
 
     /// A reader got a message, and was done with it before.
-    fn read(&mut self, seq: Option<u64>, envelope: Value, around: &mut Around<'_>) {
+    fn read(&mut self, seq: Option<u64>, envelope: &Value, around: &mut Around<'_>) {
         let (stream, group) = (self.plan.stream, self.plan.group);
         if self.life != around.life && around.oracle.is_forgotten(stream) {
             return;

@@ -49,7 +49,7 @@ impl Oracle {
     }
 
     /// A reader that sends no acks got a message. It is told the seq only where that is the highest so far.
-    pub fn read(&mut self, client: usize, stream: usize, group: usize, seq: Option<u64>, envelope: Value) {
+    pub fn read(&mut self, client: usize, stream: usize, group: usize, seq: Option<u64>, envelope: &Value) {
         let id = envelope["id"].clone();
         let message = (client, stream, group, id.as_str().unwrap_or_default().to_owned());
         let written = self.on_its_way.remove(&message);
