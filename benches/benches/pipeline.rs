@@ -148,15 +148,14 @@ impl Broker {
             return;
         }
         let mut effects = std::mem::take(&mut self.effects);
-        let mut delivered = 0;
-        while let Some(&Effect::Deliver { connection, stream, seq, attempt }) = effects.at(delivered) {
-            self.deliver(connection, stream, seq, attempt);
-            delivered += 1;
-        }
-        if delivered < effects.len() {
-            for effect in effects.drain_from(delivered) {
+        let mut next = 0;
+        while let Some(effect) = effects.at(next) {
+            if let &Effect::Deliver { connection, stream, seq, attempt } = effect {
+                self.deliver(connection, stream, seq, attempt);
+            } else if let Some(effect) = effects.take(next) {
                 self.execute(effect);
             }
+            next += 1;
         }
         effects.clear();
         self.effects = effects;
@@ -172,7 +171,7 @@ impl Broker {
 
     fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Deliver { connection, stream, seq, attempt } => self.deliver(connection, stream, seq, attempt),
+            Effect::Deliver { .. } => debug_assert!(false, "deliveries are executed where they lie"),
             Effect::Answer { origin, answer } => {
                 let connection = &mut self.connections[origin.connection.slot() as usize];
                 let mut context = context!(self, connection);

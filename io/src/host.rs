@@ -345,15 +345,14 @@ impl Host {
         let mut effects = std::mem::take(&mut self.effects);
         // Nearly all are deliveries, which are read where they lie: an effect that has just been written field by field is
         // slow to move as a whole.
-        let mut delivered = 0;
-        while let Some(&Effect::Deliver { connection, stream, seq, attempt }) = effects.at(delivered) {
-            self.deliver(connection, stream, seq, attempt);
-            delivered += 1;
-        }
-        if delivered < effects.len() {
-            for effect in effects.drain_from(delivered) {
+        let mut next = 0;
+        while let Some(effect) = effects.at(next) {
+            if let &Effect::Deliver { connection, stream, seq, attempt } = effect {
+                self.deliver(connection, stream, seq, attempt);
+            } else if let Some(effect) = effects.take(next) {
                 self.execute(effect);
             }
+            next += 1;
         }
         effects.clear();
         self.effects = effects;
@@ -376,7 +375,7 @@ impl Host {
     #[inline(never)]
     fn execute(&mut self, effect: Effect) {
         match effect {
-            Effect::Deliver { connection, stream, seq, attempt } => self.deliver(connection, stream, seq, attempt),
+            Effect::Deliver { .. } => debug_assert!(false, "deliveries are executed where they lie"),
             Effect::Answer { origin, answer } if origin.shard == self.id => self.answer_here(origin, answer),
             Effect::Answer { origin, answer } => self.answer_peer(origin, answer),
             Effect::Gap { connection: id, from, to } => {

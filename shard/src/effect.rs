@@ -146,9 +146,11 @@ impl Effects {
         self.list.drain(..)
     }
 
-    /// Takes those from a position on, oldest first.
-    pub fn drain_from(&mut self, index: usize) -> std::vec::Drain<'_, Effect> {
-        self.list.drain(index.min(self.list.len())..)
+    /// Takes the effect at a position; nobody looks at that position again before `clear`.
+    pub fn take(&mut self, index: usize) -> Option<Effect> {
+        /// What stays in its place.
+        const TAKEN: Effect = Effect::Gap { connection: ConnectionId(u64::MAX), from: Seq(0), to: Seq(0) };
+        self.list.get_mut(index).map(|effect| std::mem::replace(effect, TAKEN))
     }
 
     /// How many.

@@ -135,10 +135,13 @@ impl Flights {
         let list = &mut consumer.flights;
         let attempts_and_one = attempt.saturating_add(1);
         let prev = list.tail;
-        let flight = move || Flight { consumer: index, attempts_and_one, delivered_ns, prev, next: NONE };
         // Only what was delivered before can have an entry, or what waited for its time.
-        if attempt > NonZeroU32::MIN || !self.by_seq.insert_with(seq, blocks, flight) {
-            self.take_up(seq, flight(), blocks);
+        let vacant = if attempt > NonZeroU32::MIN { None } else { self.by_seq.occupy(seq, blocks) };
+        if let Some(vacant) = vacant {
+            vacant.fill(Flight { consumer: index, attempts_and_one, delivered_ns, prev, next: NONE });
+        } else {
+            let flight = Flight { consumer: index, attempts_and_one, delivered_ns, prev, next: NONE };
+            self.take_up(seq, flight, blocks);
         }
         self.in_flight += 1;
         if list.tail == NONE {

@@ -7,8 +7,10 @@
 use crate::log::Location;
 use crate::memory::Memory;
 use crate::message::Message;
-use crate::pool::{Buffers, Size};
+use crate::pool::Size;
+use crate::publish::NewMessage;
 use crate::ring::{BLOCK_SLOTS, SeqRing, block_of};
+use conduit_protocol::Now;
 
 /// The messages of one stream, by seq.
 #[derive(Debug)]
@@ -207,10 +209,11 @@ impl Held {
     #[inline(always)]
     pub(crate) fn append(
         &mut self,
+        now: Now,
+        new: &NewMessage<'_>,
         size: Size,
         waits_for_commit: bool,
         memory: &mut Memory,
-        message: impl FnOnce(&mut Buffers) -> Message,
     ) -> u64 {
         let seq = self.next_seq;
         self.next_seq += 1;
@@ -221,8 +224,10 @@ impl Held {
         memory.messages_held += 1;
         self.len += 1;
         let Memory { messages, buffers, .. } = memory;
-        let stored = self.messages.insert_with(seq, messages, || message(buffers));
-        debug_assert!(stored, "every seq is new");
+        match self.messages.occupy(seq, messages) {
+            Some(vacant) => vacant.fill(Message::of_size(size, now, new, buffers)),
+            None => debug_assert!(false, "every seq is new"),
+        }
         seq
     }
 
@@ -236,18 +241,17 @@ impl Held {
     /// Nobody needs a message any more: it goes, wherever it is. `None` when it was not held.
     #[inline(always)]
     pub(crate) fn release(&mut self, seq: u64, memory: &mut Memory) -> Option<Released> {
-        let in_memory = self.messages.remove(seq, &mut memory.messages);
+        let Memory { messages, buffers, .. } = memory;
+        let released_bytes = self.messages.remove_with(seq, messages, |message| message.release(buffers));
         let location = if self.located.len() == 0 { None } else { self.release_location(seq, memory) };
-        if in_memory.is_none() && location.is_none() {
+        if released_bytes.is_none() && location.is_none() {
             return None;
         }
         self.len -= 1;
         memory.messages_held -= 1;
-        if let Some(message) = in_memory {
-            let bytes = message.held_bytes();
+        if let Some(bytes) = released_bytes {
             self.bytes -= bytes;
             memory.bytes_held -= bytes;
-            message.release(&mut memory.buffers);
             if self.messages.has_empty_front() {
                 self.messages.trim_empty(&mut memory.messages);
             }
@@ -397,7 +401,7 @@ mod tests {
     use crate::Limits;
     use crate::log::SegmentId;
     use crate::message::Extras;
-    use conduit_protocol::{Encoding, Now};
+    use conduit_protocol::Encoding;
     use std::collections::BTreeSet;
 
     /// What a stream holds after messages 1 to `last` came and only those of `kept` stayed; those of `located` are in the
@@ -406,10 +410,15 @@ mod tests {
         let mut held = Held::new();
         for seq in 1..=last {
             let extras = Extras::default();
-            let appended = held.append(Size::of(3), false, memory, |buffers| {
-                Message::new(Now::default(), "m", Encoding::Json, b"{}", &extras, buffers).unwrap()
-            });
-            assert_eq!(appended, seq);
+            let new = NewMessage {
+                id: "m",
+                encoding: Encoding::Json,
+                envelope: b"{}",
+                extras,
+                dedup_id: "",
+                is_letter: false,
+            };
+            assert_eq!(held.append(Now::default(), &new, Size::of(3), false, memory), seq);
             if located.contains(&seq) {
                 held.located.insert(seq, Location::new(SegmentId(1), seq * 8).unwrap(), &mut memory.locations);
             }

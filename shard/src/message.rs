@@ -2,6 +2,7 @@
 
 use crate::log::MessageRecord;
 use crate::pool::{Buffers, Size};
+use crate::publish::NewMessage;
 use conduit_protocol::{Encoding, Now, TraceContext};
 
 /// A message: its id and its envelope side by side in one pooled buffer, and a copy in the other encoding once a
@@ -109,7 +110,8 @@ impl Message {
         buffers: &mut Buffers,
     ) -> Option<Self> {
         let size = Self::size_for(id, envelope, extras);
-        Self::can_be(id, envelope).then(|| Self::of_size(size, now, id, encoding, envelope, extras, buffers))
+        let new = NewMessage { id, encoding, envelope, extras: *extras, dedup_id: "", is_letter: false };
+        Self::can_be(id, envelope).then(|| Self::of_size(size, now, &new, buffers))
     }
 
     /// Id and envelope are not longer than the record can say (64 KiB, 4 GiB).
@@ -120,15 +122,8 @@ impl Message {
 
     /// The same as [`Self::new`] where [`Self::size_for`] and [`Self::can_be`] have been asked already.
     #[inline(always)]
-    pub(crate) fn of_size(
-        size: Size,
-        now: Now,
-        id: &str,
-        encoding: Encoding,
-        envelope: &[u8],
-        extras: &Extras,
-        buffers: &mut Buffers,
-    ) -> Self {
+    pub(crate) fn of_size(size: Size, now: Now, new: &NewMessage<'_>, buffers: &mut Buffers) -> Self {
+        let NewMessage { id, encoding, envelope, ref extras, .. } = *new;
         debug_assert!(Self::can_be(id, envelope), "what is longer was refused");
         let (id_len, envelope_len) = (id.len() as u16, envelope.len() as u32);
         let mut buffer = buffers.take(size);
@@ -269,13 +264,15 @@ impl Message {
         u64::from(self.envelope_len) + u64::from(self.id_len) + AROUND_BYTES + trace
     }
 
-    /// Gives its buffers back.
+    /// Gives its buffers back: so many bytes.
     #[inline(always)]
-    pub(crate) fn release(self, buffers: &mut Buffers) {
+    pub(crate) fn release(self, buffers: &mut Buffers) -> u64 {
+        let bytes = self.held_bytes();
         buffers.give_back(self.buffer, self.class);
         if self.transcoded_len > 0 {
             buffers.give_back(self.transcoded, self.transcoded_class);
         }
+        bytes
     }
 }
 

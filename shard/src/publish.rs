@@ -211,9 +211,7 @@ impl Shard {
             return Err((ErrorCode::Internal, "the stream is gone"));
         };
         let (waits, is_log) = (LOGS && stream.waits_for_commit(), stream.settings.is_log());
-        let seq = stream.append(now, size, waits, &mut self.memory, |buffers| {
-            Message::of_size(size, now, new.id, new.encoding, new.envelope, &new.extras, buffers)
-        });
+        let seq = stream.append(now, new, size, waits, &mut self.memory);
         if let Some(location) = location {
             self.note_logged(key, seq, location, waits);
         }

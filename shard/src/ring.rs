@@ -84,6 +84,22 @@ pub(crate) struct SeqRing<T> {
     len: u64,
 }
 
+/// An empty slot.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Vacant<'r, T> {
+    slot: &'r mut Option<T>,
+}
+
+impl<T> Vacant<'_, T> {
+    /// Stores a value.
+    #[inline(always)]
+    pub(crate) fn fill(self, value: T) {
+        // There is nothing to drop, which the compiler does not see of an assignment.
+        std::mem::forget(self.slot.replace(value));
+    }
+}
+
 impl<T> SeqRing<T> {
     /// An empty ring that holds no memory.
     pub(crate) const fn new() -> Self {
@@ -143,12 +159,15 @@ impl<T> SeqRing<T> {
     /// Stores a value and says whether it could: in a slot that is taken nothing is stored.
     #[inline(always)]
     pub(crate) fn insert(&mut self, seq: u64, value: T, blocks: &mut Blocks<T>) -> bool {
-        self.insert_with(seq, blocks, || value)
+        let Some(vacant) = self.occupy(seq, blocks) else { return false };
+        vacant.fill(value);
+        true
     }
 
-    /// The same for a value that is made where it stays: what has been written field by field is slow to move.
+    /// Takes the empty slot of a seq, which is to be filled at once. A value that is made right there need not be moved:
+    /// what has been written field by field is slow to move as a whole. `None`: it is taken.
     #[inline(always)]
-    pub(crate) fn insert_with(&mut self, seq: u64, blocks: &mut Blocks<T>, value: impl FnOnce() -> T) -> bool {
+    pub(crate) fn occupy(&mut self, seq: u64, blocks: &mut Blocks<T>) -> Option<Vacant<'_, T>> {
         let number = block_of(seq);
         if self.directory.is_empty() {
             self.first = number;
@@ -156,20 +175,18 @@ impl<T> SeqRing<T> {
         if number < self.first || self.directory.len() as u64 <= number - self.first {
             self.grow(number, blocks);
         }
-        let Some(entry) = self.directory.get_mut((number - self.first) as usize) else { return false };
+        let entry = self.directory.get_mut((number - self.first) as usize)?;
         let block = match entry {
             Some(block) => block,
             None => entry.insert(blocks.take()),
         };
         let slot = &mut block.slots[slot_of(seq)];
         if slot.is_some() {
-            return false;
+            return None;
         }
-        // There is nothing to drop, which the compiler does not see of an assignment.
-        std::mem::forget(slot.replace(value()));
         block.mask |= 1 << slot_of(seq);
         self.len += 1;
-        true
+        Some(Vacant { slot })
     }
 
     /// Makes the directory reach to a block, at whichever end it is.
@@ -190,6 +207,28 @@ impl<T> SeqRing<T> {
     #[inline(always)]
     pub(crate) fn remove(&mut self, seq: u64, blocks: &mut Blocks<T>) -> Option<T> {
         self.remove_if(seq, blocks, |_| true)
+    }
+
+    /// Takes a value out and takes it apart at once, so that it need not be moved.
+    #[inline(always)]
+    pub(crate) fn remove_with<R>(
+        &mut self,
+        seq: u64,
+        blocks: &mut Blocks<T>,
+        take_apart: impl FnOnce(T) -> R,
+    ) -> Option<R> {
+        let index = block_of(seq).checked_sub(self.first)? as usize;
+        let entry = self.directory.get_mut(index)?;
+        let block = entry.as_mut()?;
+        let taken = take_apart(block.slots[slot_of(seq)].take()?);
+        block.mask &= !(1 << slot_of(seq));
+        self.len -= 1;
+        if block.mask == 0
+            && let Some(block) = entry.take()
+        {
+            blocks.give_back(block);
+        }
+        Some(taken)
     }
 
     /// Takes a value out if it is wanted.

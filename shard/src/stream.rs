@@ -12,7 +12,8 @@ use crate::lanes::Lanes;
 use crate::log::SeqRange;
 use crate::memory::Memory;
 use crate::message::Message;
-use crate::pool::{Buffers, Size};
+use crate::pool::Size;
+use crate::publish::NewMessage;
 use crate::settings::Settings;
 use crate::timestamp::rfc3339;
 use crate::wheel::TimerId;
@@ -240,12 +241,12 @@ impl Stream {
     pub(crate) fn append(
         &mut self,
         now: Now,
+        new: &NewMessage<'_>,
         size: Size,
         waits_for_commit: bool,
         memory: &mut Memory,
-        message: impl FnOnce(&mut Buffers) -> Message,
     ) -> u64 {
-        let seq = self.held.append(size, waits_for_commit, memory, message);
+        let seq = self.held.append(now, new, size, waits_for_commit, memory);
         self.used_ns = now.mono_ns;
         self.figures.published += 1;
         self.figures.rate_in.count(now);
