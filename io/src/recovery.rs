@@ -98,7 +98,7 @@ pub(crate) fn move_if_needed(config: &Config, data: &mut Data, zero: Instant) ->
         .map_err(ServeError::Move)?;
     drop((old, new));
     let layout = Layout { shards: to, ..data.layout };
-    data.directory.finish_move(layout)?;
+    let kept = data.directory.finish_move(layout, moved.damaged > 0)?;
     data.layout = layout;
     tracing::info!(streams = moved.streams, messages = moved.messages, from, to, "streams are with their new owners");
     if moved.damaged > 0 || moved.lost_seqs > 0 {
@@ -107,6 +107,13 @@ pub(crate) fn move_if_needed(config: &Config, data: &mut Data, zero: Instant) ->
             damaged,
             lost_seqs,
             "the old logs had gaps: what could be read was moved, and consumers are told of the messages that are missing"
+        );
+    }
+    if let Some(kept) = kept {
+        tracing::warn!(
+            path = %kept.display(),
+            "the old files could not be read fully, and are kept: `conduit log verify` says where; remove them when they are \
+             needed no more"
         );
     }
     Ok(())

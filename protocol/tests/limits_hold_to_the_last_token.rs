@@ -309,6 +309,18 @@ fn a_slot_comes_back_on_every_way_that_a_connection_ends() {
 }
 
 #[test]
+fn a_request_for_events_that_cannot_be_read_keeps_no_slot() {
+    for are_away in [false, true] {
+        let mut peer = Peer::under(with_connections(2));
+        peer.accounts.are_away = are_away;
+        for _ in 0..5 {
+            let refused = peer.ask_one(get("/v1/live?stream=s&from=nowhere", &bearer("acme-token")));
+            assert_eq!((refused.status, peer.accounts.slots_taken()), (400, 0));
+        }
+    }
+}
+
+#[test]
 fn a_grant_that_comes_after_the_end_is_given_back() {
     let mut peer = Peer { policy: with_connections(5), ..Peer::with(Default::default(), Answering::OnDemand) };
     peer.accounts.are_away = true;

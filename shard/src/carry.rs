@@ -5,17 +5,27 @@ use crate::group::Group;
 use crate::held::Held;
 use crate::journal::{Journal, Refusal};
 use crate::lanes::Lanes;
-use crate::log::{Class, GroupNumber, GroupRecord, Outstanding, Record, SeqRange, StreamRecord, encoded_bytes};
+use crate::log::{
+    Class, GroupNumber, GroupRecord, Outstanding, Record, Refused, SeqRange, StreamRecord, encoded_bytes,
+};
 use crate::shard::Shard;
 use crate::stream::Stream;
 use conduit_protocol::command::{StreamAction, StreamCommand};
 use conduit_protocol::streams::{Durability, GroupSettings};
-use conduit_protocol::{Now, TenantId};
+use conduit_protocol::{ErrorCode, Now, TenantId};
 
 /// Streams carried over, or looked at, in one go.
 const CARRIED_AT_ONCE: u32 = 64;
 /// Seqs that a stream which is written within an interval reserves ahead.
 const RESERVED_SEQS: u64 = 1 << 16;
+
+/// What groups have outstanding is bounded so that it fits, but not where segments were larger when it was given out. What they
+/// are done with out of turn is not bounded: millions of urgent messages that stood between others.
+const NAMES_TOO_LARGE: Refusal = (
+    ErrorCode::StorageFull,
+    "what the stream's groups have outstanding, or got out of turn, leaves no room for the message in a segment of the log; retry \
+     when some of it was acked, or make segments larger",
+);
 
 /// One group's part of the names, on its own.
 pub(crate) struct GroupNames {
@@ -114,7 +124,8 @@ impl Shard {
         });
         let all: u64 =
             encoded_bytes(&record) + groups.iter().map(|group| encoded_bytes(&group.record(number))).sum::<u64>();
-        let segment = journal.log.segment_for(now, all + bytes, class).map_err(Journal::refusal)?;
+        let refusal = |refused| if refused == Refused::TooLarge { NAMES_TOO_LARGE } else { Journal::refusal(refused) };
+        let segment = journal.log.segment_for(now, all + bytes, class).map_err(refusal)?;
         journal.log.append(now, &record, class).map_err(Journal::refusal)?;
         for group in &groups {
             journal.log.append(now, &group.record(number), class).map_err(Journal::refusal)?;

@@ -5,11 +5,17 @@
 //! writes more than `Limits::work_max` of them. Only when the letter is stored is the group done with the message. A
 //! letter that cannot be stored, because the dead letters are full, is tried again later; until then nothing is lost and
 //! nothing is redelivered.
+//!
+//! Where it is the log that has no room for the letter, the message is delivered again a little later, however often it
+//! was: the log gets room when its oldest messages go, and if each of them waited for the room of a letter, none ever
+//! would. Whoever acks them makes the room.
 
 use crate::expire::{Timer, Unfinished, tick_at, tick_of};
 use crate::flight::Flight;
 use crate::group::Group;
+use crate::journal::Journal;
 use crate::last_error::Of;
+use crate::log::LogState;
 use crate::message::Extras;
 use crate::placement::DEAD_LETTERS;
 use crate::publish::NewMessage;
@@ -18,7 +24,7 @@ use crate::shard::Shard;
 use crate::timestamp::rfc3339;
 use crate::{Effects, Limits};
 use conduit_protocol::codec::{self, DeadLetter};
-use conduit_protocol::{ConnectionId, Now, time::NS_PER_MS};
+use conduit_protocol::{ConnectionId, ErrorCode, Now, time::NS_PER_MS};
 use std::collections::VecDeque;
 
 /// Milliseconds until a letter that could not be stored is tried again.
@@ -87,6 +93,8 @@ enum Written {
     Done,
     /// There is no room for it.
     NoRoom,
+    /// The log has none.
+    LogFull,
 }
 
 impl Shard {
@@ -130,8 +138,12 @@ impl Shard {
             }
             *work -= 1;
             self.given_ups.now.pop_front();
-            if matches!(self.write_letter(now, given_up, effects), Written::NoRoom) {
-                self.try_again_later(now, given_up);
+            match self.write_letter(now, given_up, effects) {
+                Written::Done => {}
+                // It is delivered by nobody, and so it waits.
+                Written::LogFull if given_up.reason == Reason::Expired => self.try_again_later(now, given_up),
+                Written::NoRoom => self.try_again_later(now, given_up),
+                Written::LogFull => self.deliver_once_more(now, given_up.of),
             }
         }
     }
@@ -140,6 +152,16 @@ impl Shard {
         let due_ns = now.mono_ns.saturating_add(RETRY_MS * NS_PER_MS);
         self.given_ups.later.push_back((due_ns, given_up));
         self.set_letter_timer(now);
+    }
+
+    /// A message that was given up is to be delivered again after a while.
+    fn deliver_once_more(&mut self, now: Now, of: Of) {
+        let due_ns = now.mono_ns.saturating_add(RETRY_MS * NS_PER_MS);
+        let group = self.streams.at_mut(of.stream).and_then(|stream| stream.groups.at_mut(of.group));
+        if let Some(group) = group {
+            group.give_back_at(due_ns, of.seq);
+            self.set_delay_timer(now, of.stream, of.group);
+        }
     }
 
     /// Messages of a stream were read from the log: letters that waited for them are written at once, before memory that is
@@ -194,12 +216,12 @@ impl Shard {
         let is_kept = !group.is_ephemeral && has_dead_letters(&stream.name) && stream.held.is_held(seq);
         let last_error = self.last_errors.take(given_up.of);
         if is_kept
-            && let Err(NoRoom) = self.store_letter(now, key, seq, attempts, last_error.as_deref(), given_up.reason)
+            && let Err(no_room) = self.store_letter(now, key, seq, attempts, last_error.as_deref(), given_up.reason)
         {
             if let Some(last_error) = last_error {
                 self.last_errors.tell(given_up.of, &last_error);
             }
-            return Written::NoRoom;
+            return if no_room.is_log_full { Written::LogFull } else { Written::NoRoom };
         }
         self.finish_given_up(now, key, group_index, seq);
         self.resume_when_roomy(key, effects);
@@ -211,7 +233,11 @@ impl Shard {
         let waiting = self.streams.at_mut(key).and_then(|stream| stream.groups.at_mut(group));
         if let Some(waiting) = waiting {
             waiting.forget(seq, &mut self.memory.flights);
+            let is_held_back = std::mem::take(&mut waiting.is_held_back);
             self.note_done(now, key, group, seq);
+            if is_held_back {
+                self.queue(key, group);
+            }
         }
     }
 
@@ -229,7 +255,7 @@ impl Shard {
         let Some(message) = stream.message(seq) else {
             // It is only in the log: it is tried again when it has been read.
             self.want_message(key, seq);
-            return Err(NoRoom);
+            return Err(NoRoom { is_log_full: false });
         };
         let (tenant, encoding) = (stream.tenant, message.encoding());
         let mut name = String::with_capacity(stream.name.len() + DEAD_LETTERS.len());
@@ -237,9 +263,9 @@ impl Shard {
         name.push_str(DEAD_LETTERS);
         let letters = self.streams.find(tenant, &name, &self.seeded);
         // Asked first, because there may be many of them, and to build a letter costs more than to see that it is in vain.
-        self.check_room(letters, 0, true).map_err(|_full| NoRoom)?;
+        self.check_room(letters, 0, true).map_err(|_full| NoRoom { is_log_full: false })?;
         let Some(stream) = self.streams.at(key) else { return Ok(()) };
-        let Some(message) = stream.message(seq) else { return Err(NoRoom) };
+        let Some(message) = stream.message(seq) else { return Err(NoRoom { is_log_full: false }) };
         let id = message.id().to_owned();
         let extras = Extras::of_trace(message.trace());
         let mut envelope = std::mem::take(&mut self.scratch);
@@ -260,7 +286,7 @@ impl Shard {
             NewMessage { id: id.as_bytes(), encoding, envelope: &envelope, extras, dedup_id: "", is_letter: true };
         let stored = self.append_message(now, tenant, &name, letters, &letter);
         self.keep_scratch(envelope);
-        let (letters, _) = stored.map_err(|_full| NoRoom)?;
+        let (letters, _) = stored.map_err(|(code, _)| NoRoom { is_log_full: code == ErrorCode::StorageFull })?;
         self.totals.dead_lettered += 1;
         self.queue_all(letters);
         Ok(())
@@ -283,7 +309,15 @@ pub(crate) fn is_last(attempts: u32, name: &str, settings: &Settings, group: &Gr
 
 /// The letter could not be stored.
 #[derive(Debug)]
-pub(crate) struct NoRoom;
+pub(crate) struct NoRoom {
+    /// It is the log that has no room for it.
+    is_log_full: bool,
+}
+
+/// The log has no room, perhaps not for letters either: what was delivered often enough is delivered all the same.
+pub(crate) fn is_log_full(journal: Option<&Journal>) -> bool {
+    journal.is_some_and(|journal| journal.log.state() == LogState::Full)
+}
 
 /// What the groups of a stream of this name give up goes to its dead letters: not dead letters themselves, which are
 /// delivered for ever.

@@ -1,8 +1,9 @@
 //! Deliver: while a group has a backlog and a consumer that can take it, they are brought together.
 
-use crate::dead_letter::is_last;
+use crate::dead_letter::{is_last, is_log_full};
 use crate::expire::{Timer, tick_at, tick_of};
-use crate::group::{Next, Source};
+use crate::group::{Group, Next, Source};
+use crate::journal::Journal;
 use crate::pool::Size;
 use crate::shard::Shard;
 use crate::{Effect, Effects, Mutant, StreamKey};
@@ -24,6 +25,8 @@ enum Given {
     Aside,
     /// Something has to happen first.
     Later,
+    /// The same, for what would be outstanding besides what is: what came back may go on.
+    Held,
 }
 
 /// What became of a choice.
@@ -119,7 +122,7 @@ impl Shard {
             if let Some(seq) = usual {
                 match self.give(now, key, group_index, index, (seq, NonZeroU32::MIN, Source::Fresh), effects) {
                     Given::Delivered => continue,
-                    Given::DeliveredLast | Given::Later => return None,
+                    Given::DeliveredLast | Given::Later | Given::Held => return None,
                     Given::Aside => return Some((seq, Source::Fresh)),
                     // The message at the cursor is gone, or only in the log.
                     Given::Missing => {}
@@ -151,13 +154,28 @@ impl Shard {
                 Chosen::Passed
             }
             Next::Message { seq, attempt, source } => {
-                let given = self.give(now, key, group_index, index, (seq, attempt, source), effects);
-                if matches!(given, Given::Missing) {
-                    self.want_message(key, seq);
+                let mut next = (seq, attempt, source);
+                loop {
+                    let (seq, _, source) = next;
+                    let given = self.give(now, key, group_index, index, next, effects);
+                    match given {
+                        Given::Missing => self.want_message(key, seq),
+                        // It is outstanding already, and would wait behind what is fresh, or more urgent, for ever.
+                        Given::Held if let Some((seq, attempt)) = self.next_returned(key, group_index) => {
+                            next = (seq, attempt, Source::Returned);
+                            continue;
+                        }
+                        _ => {}
+                    }
+                    return Chosen::Given(seq, source, given);
                 }
-                Chosen::Given(seq, source, given)
             }
         }
+    }
+
+    fn next_returned(&mut self, key: u32, group_index: u32) -> Option<(u64, NonZeroU32)> {
+        let stream = self.streams.at_mut(key)?;
+        stream.groups.at_mut(group_index)?.next_returned(&stream.held)
     }
 
     /// Delivers the next message of a group to one of its consumers. Inlined, so that the compiler leaves out what a first
@@ -173,8 +191,14 @@ impl Shard {
         effects: &mut Effects,
     ) -> Given {
         let Some(stream) = self.streams.at_mut(key) else { return Given::Later };
+        let keepers = stream.groups.keepers();
         let Some(group) = stream.groups.at_mut(group_index) else { return Given::Later };
         let Some(message) = stream.held.message(seq) else { return Given::Missing };
+        let is_bounded = group.flights.len() >= self.least_share && stream.log.is_some() && !group.is_ephemeral;
+        if is_bounded && !group.flights.has_block_of(seq) && has_its_share(self.journal.as_deref(), keepers, group) {
+            group.is_held_back = true;
+            return Given::Held;
+        }
         let must_wait = self.memory.is_out_of_flights() || !(self.starved.is_empty() || self.is_feeding);
         if must_wait && !group.flights.has_block_of(seq) {
             // Until some group is done with something nothing fresh is given out, and then to the first that waited.
@@ -182,11 +206,13 @@ impl Shard {
                 group.is_starved = true;
                 self.starved.push_back((key, group_index));
             }
-            return Given::Later;
+            return Given::Held;
         }
         let attempt = if self.limits.planted.has(Mutant::AttemptNotCounted) { NonZeroU32::MIN } else { attempt };
         if (message.has_times() && !message.may_be_delivered(now.unix_ms))
-            || (attempt.get() > 1 && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits))
+            || (attempt.get() > 1
+                && is_last(attempt.get() - 1, &stream.name, &stream.settings, group, &self.limits)
+                && !is_log_full(self.journal.as_deref()))
         {
             return Given::Aside;
         }
@@ -297,4 +323,10 @@ impl Shard {
             envelope,
         }
     }
+}
+
+/// A group has its share of what so many groups of one stream may have outstanding.
+#[cold]
+fn has_its_share(journal: Option<&Journal>, groups: u32, group: &Group) -> bool {
+    journal.is_some_and(|journal| group.flights.len() >= journal.outstanding_max / u64::from(groups.max(1)))
 }

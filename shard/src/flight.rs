@@ -83,6 +83,12 @@ impl Flights {
         Self { by_seq: SeqRing::new(), in_flight: 0 }
     }
 
+    /// How many there are.
+    #[inline]
+    pub(crate) fn len(&self) -> u64 {
+        self.by_seq.len()
+    }
+
     /// How many are in flight.
     pub(crate) const fn in_flight(&self) -> u64 {
         self.in_flight
@@ -227,11 +233,19 @@ impl Flights {
 
     /// All entries, rising by seq, with the deliveries so far.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, u32)> {
-        let seqs = self.by_seq.span().flat_map(|number| {
+        self.iter_within(0, u64::MAX)
+    }
+
+    /// As [`Self::iter`], from a seq to another one. What lies outside costs nothing: recovery asks for many small ranges.
+    pub(crate) fn iter_within(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u32)> {
+        let span = self.by_seq.span();
+        let numbers = span.start.max(block_of(from))..span.end.min(block_of(to) + 1);
+        let seqs = numbers.flat_map(|number| {
             let mask = self.by_seq.mask(number);
             let slots = (0..BLOCK_SLOTS).filter(move |slot| mask >> slot & 1 == 1);
             slots.map(move |slot| number * BLOCK_SLOTS + slot)
         });
+        let seqs = seqs.filter(move |seq| (from..=to).contains(seq));
         seqs.filter_map(|seq| self.by_seq.at(seq).map(|flight| (seq, flight.attempts())))
     }
 
@@ -240,5 +254,27 @@ impl Flights {
         if self.by_seq.has_empty_front() {
             self.by_seq.trim_empty(blocks);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_entries_of_a_range_are_those_of_all_that_lie_in_it() {
+        let (mut flights, mut blocks) = (Flights::new(), Blocks::new(1_000));
+        let seqs = [1, 31, 32, 33, 63, 64, 1_000, 1_001, 5_000];
+        for seq in seqs {
+            assert!(flights.wait(seq, 7, &mut blocks));
+        }
+        for from in [0, 1, 2, 31, 32, 64, 65, 999, 1_000, 5_000, 5_001, u64::MAX] {
+            for to in [0, 1, 31, 32, 63, 64, 1_000, 4_999, 5_000, 5_001, u64::MAX] {
+                let within: Vec<(u64, u32)> = flights.iter_within(from, to).collect();
+                let expected: Vec<(u64, u32)> = flights.iter().filter(|(seq, _)| from <= *seq && *seq <= to).collect();
+                assert_eq!(within, expected, "{from} to {to}");
+            }
+        }
+        assert_eq!(flights.iter().map(|(seq, _)| seq).collect::<Vec<_>>(), seqs);
     }
 }

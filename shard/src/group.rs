@@ -64,6 +64,8 @@ pub(crate) struct Group {
     pub(crate) credit: u64,
     /// The cursor has passed a gap, or messages that the group was done with before: what is below may be needed by nobody.
     pub(crate) has_passed: bool,
+    /// It is given nothing fresh until it is done with something: see `Journal::outstanding_max`.
+    pub(crate) is_held_back: bool,
     /// It is in the shard's queue of groups with deliveries left to make.
     pub(crate) is_queued: bool,
     /// It is in the shard's queue of groups that are given nothing fresh until others are done with something.
@@ -141,6 +143,7 @@ impl Group {
             consumers: 0,
             credit: 0,
             has_passed: false,
+            is_held_back: false,
             is_queued: false,
             is_starved: false,
             latency_from_ns: 0,
@@ -224,7 +227,7 @@ impl Group {
 
     /// What came back and is to be delivered next.
     #[inline(always)]
-    fn next_returned(&mut self, held: &Held) -> Option<(u64, NonZeroU32)> {
+    pub(crate) fn next_returned(&mut self, held: &Held) -> Option<(u64, NonZeroU32)> {
         while let Some(Reverse(seq)) = self.returned.peek().copied() {
             if let Some(flight) = self.flights.at(seq)
                 && held.is_held(seq)
@@ -452,8 +455,7 @@ impl Group {
 
     /// Recovery found that the group is done with what it had outstanding of a range.
     pub(crate) fn restore_done(&mut self, range: SeqRange, blocks: &mut Blocks<Flight>) {
-        let outstanding: Vec<u64> =
-            self.flights.iter().map(|(seq, _)| seq).filter(|seq| (range.from..=range.to).contains(seq)).collect();
+        let outstanding: Vec<u64> = self.flights.iter_within(range.from, range.to).map(|(seq, _)| seq).collect();
         for seq in outstanding {
             self.forget(seq, blocks);
         }

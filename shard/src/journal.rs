@@ -50,6 +50,8 @@ pub(crate) struct Journal {
     pub(crate) reads: Reads,
     pub(crate) next_stream: u32,
     pub(crate) next_group: u32,
+    /// Messages that the groups of one stream may have outstanding, in equal shares: see [`LogLimits::outstanding_max`].
+    pub(crate) outstanding_max: u64,
     /// The next stream to be carried over into the newest segment.
     pub(crate) carry_at: u32,
     /// The segment that they are being carried into.
@@ -132,9 +134,10 @@ impl InLog {
 }
 
 impl Journal {
-    pub(crate) fn new(log: Log, durability_of: DurabilityOf) -> Self {
+    pub(crate) fn new(log: Log, outstanding_max: u64, durability_of: DurabilityOf) -> Self {
         Self {
             log,
+            outstanding_max,
             durability_of,
             waiting: VecDeque::new(),
             untold: Untold::default(),

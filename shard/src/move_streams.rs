@@ -24,6 +24,16 @@ pub enum MoveError {
         /// Why.
         error: ScanError,
     },
+    /// An old log was read twice, and had less in it the second time.
+    #[error(
+        "the log of shard {} had {missing} messages fewer when it was read again: its disk fails now and then", shard.0
+    )]
+    Unsteady {
+        /// Whose.
+        shard: ShardId,
+        /// How many of its messages were there only once.
+        missing: u64,
+    },
     /// A new log cannot be written.
     #[error("writing the log of shard {}: {error}", shard.0)]
     Write {
@@ -105,7 +115,7 @@ impl OwnedStream {
 }
 
 /// Reads the logs in `old`, one for each shard there was, and writes those in `new`, one for each shard there will be.
-/// `progress` gets bytes read, of how many to read in all.
+/// What is damaged in the old ones is not in the new ones: whoever sees [`Moved::damaged`] keeps the old ones. `progress` gets bytes read, of how many to read in all.
 ///
 /// # Errors
 /// When one of them cannot be read or written: then `new` is of no use, and `old` is as it was.
@@ -222,7 +232,7 @@ fn from_log(
     targets: &mut [Target<'_>],
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), MoveError> {
-    let mut failed = None;
+    let (mut failed, mut copied) = (None, 0);
     let scan_plan = ScanPlan { limits: &plan.log_limits, shard: id, fresh: (plan.fresh)(), is_recovery: false };
     let mut each = |found: Found<'_>| {
         let Found::Record(location, Record::Message(message)) = found else { return };
@@ -242,13 +252,20 @@ fn from_log(
         let record = Record::Message(crate::log::MessageRecord { stream: stream.record.number, ..message });
         if let Err(error) = stream.write(target, &record) {
             failed = Some(MoveError::Write { shard: target.shard, error });
-        } else if !is_held {
+        } else if is_held {
+            copied += 1;
+        } else {
             stream.released.push(SeqRange { from: message.seq, to: message.seq });
         }
     };
     scan(storage, &scan_plan, &mut each, progress).map_err(|error| MoveError::Read { shard: id, error })?;
     if let Some(failed) = failed {
         return Err(failed);
+    }
+    let held: u64 =
+        moving.values().filter_map(|stream| shard.streams.at(stream.key)).map(|stream| stream.held.len()).sum();
+    if copied < held {
+        return Err(MoveError::Unsteady { shard: id, missing: held - copied });
     }
     for stream in moving.values_mut() {
         let target = &mut targets[stream.target];

@@ -32,6 +32,12 @@ pub enum Mutant {
     DuplicateOtherSeq,
     /// A message that was given back with a delay comes again at once.
     IgnoreNackDelay,
+    /// What a reader that sends no acks was given is done, although its connection took none of it.
+    AckUndrained,
+    /// The home of an account hands out tokens in advance without taking them from it.
+    LeaseForFree,
+    /// A slot that another shard gives back counts twice.
+    ReleaseTwice,
 }
 
 impl Mutant {
@@ -51,6 +57,9 @@ impl Mutant {
         Self::IgnoreAckDeadline,
         Self::DuplicateOtherSeq,
         Self::IgnoreNackDelay,
+        Self::AckUndrained,
+        Self::LeaseForFree,
+        Self::ReleaseTwice,
     ];
 
     /// In words.
@@ -71,6 +80,9 @@ impl Mutant {
             Self::IgnoreAckDeadline => "ignore the ack deadline",
             Self::DuplicateOtherSeq => "answer a repeat with another seq",
             Self::IgnoreNackDelay => "ignore the delay of a nack",
+            Self::AckUndrained => "ack what no reader took",
+            Self::LeaseForFree => "lease tokens without taking them",
+            Self::ReleaseTwice => "give a slot back twice",
         }
     }
 }

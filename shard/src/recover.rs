@@ -117,7 +117,9 @@ impl Shard {
     ) -> Result<(Self, Recovered), ScanError> {
         let (mut shard, recovered, mut scanned, rest) = Self::replay(now, &plan, true, storage, progress)?;
         scanned.start.prepare(storage, &plan.log_limits)?;
-        let mut journal = Journal::new(Log::new(plan.log_limits, scanned.start), plan.durability_of);
+        let outstanding_max = plan.log_limits.outstanding_max(plan.limits.groups_per_stream_max);
+        let mut journal = Journal::new(Log::new(plan.log_limits, scanned.start), outstanding_max, plan.durability_of);
+        shard.least_share = outstanding_max / plan.limits.groups_per_stream_max.max(1) as u64;
         journal.next_stream = rest.last_stream + 1;
         journal.next_group = rest.last_group + 1;
         for stream in shard.streams.iter_mut() {

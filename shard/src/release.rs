@@ -143,14 +143,14 @@ impl Shard {
         }
     }
 
-    /// One group forgets a message; true when it was in flight.
+    /// One group forgets a message; true when it was in flight, or when the group is given others only now.
     fn withdraw_from(&mut self, key: u32, index: u32, seq: u64) -> bool {
         let Some(stream) = self.streams.at_mut(key) else { return false };
         let Some(group) = stream.groups.at_mut(index) else { return false };
         let Some(flight) = group.flights.at(seq) else { return false };
         let Some(consumer_index) = flight.consumer() else {
             group.forget(seq, &mut self.memory.flights);
-            return false;
+            return std::mem::take(&mut group.is_held_back);
         };
         let Some(consumer) = self.consumers.at_mut(consumer_index) else { return false };
         group.flights.finish(seq, (consumer_index, consumer), &mut self.memory.flights);

@@ -42,6 +42,8 @@ pub struct Shard {
     pub(crate) undelivered: VecDeque<(u32, u32)>,
     /// Groups that are given nothing fresh until some group is done with something, likewise.
     pub(crate) starved: VecDeque<(u32, u32)>,
+    /// The least that a group's share of [`crate::journal::Journal::outstanding_max`] can be: below, nobody need look.
+    pub(crate) least_share: u64,
     /// The first of those has its turn.
     pub(crate) is_feeding: bool,
     /// What deleted streams held, given up bit by bit.
@@ -88,6 +90,7 @@ impl Shard {
             unfinished: VecDeque::new(),
             undelivered: VecDeque::new(),
             starved: VecDeque::new(),
+            least_share: u64::MAX,
             is_feeding: false,
             buried: VecDeque::new(),
             given_ups: GivenUps::default(),

@@ -185,6 +185,11 @@ impl Shard {
     pub(crate) fn disconnected(&mut self, now: Now, connection: ConnectionId, effects: &mut Effects) {
         self.paused.forget(Origin { shard: self.id, connection, token: Token::NONE });
         let Some(index) = self.consumers.find(connection) else { return };
+        if self.limits.planted.has(Mutant::AckUndrained)
+            && self.consumers.at(index).is_some_and(|consumer| consumer.is_auto_acked)
+        {
+            self.ack_up_to(now, connection, Seq(u64::MAX), effects);
+        }
         let Some((key, group)) = self.remove_consumer(now, index) else { return };
         let ended =
             self.streams.at(key).and_then(|stream| stream.groups.at(group)).is_some_and(|group| group.is_ephemeral);

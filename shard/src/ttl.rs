@@ -6,7 +6,7 @@
 //! nowhere; one that is in flight has until its delivery ends.
 
 use crate::Effects;
-use crate::dead_letter::{NoRoom, Reason, has_dead_letters};
+use crate::dead_letter::{Reason, has_dead_letters};
 use crate::expire::{Timer, tick_at, tick_of};
 use crate::group::Source;
 use crate::last_error::Of;
@@ -112,7 +112,7 @@ impl Shard {
             let (attempts, group) = tried.max().unwrap_or_default();
             let last_error = self.last_errors.take(Of { stream: key, group, seq });
             let stored = self.store_letter(now, key, seq, attempts, last_error.as_deref(), Reason::Expired);
-            if let Err(NoRoom) = stored {
+            if stored.is_err() {
                 if let Some(last_error) = last_error {
                     self.last_errors.tell(Of { stream: key, group, seq }, &last_error);
                 }

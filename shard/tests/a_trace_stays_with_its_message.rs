@@ -6,11 +6,10 @@ mod logged;
 use common::wishes::{alone, log};
 use common::{Bench, Outcome, limits, message, nack, seqs};
 use conduit_protocol::command::{Nack, PublishOptions, StreamAction};
-use conduit_protocol::streams::{Durability, StreamAnswer};
-use conduit_protocol::{Command, Encoding, Publish, ShardId, Subscribe, TraceContext};
+use conduit_protocol::streams::StreamAnswer;
+use conduit_protocol::{Command, Encoding, Publish, Subscribe, TraceContext};
+use conduit_shard::Limits;
 use conduit_shard::log::LogLimits;
-use conduit_shard::{Limits, RecoverPlan, Shard};
-use log_support::IDENTITY;
 use logged::Logged;
 use std::num::NonZeroU64;
 
@@ -120,20 +119,8 @@ fn it_survives_a_restart() {
         logged.bench.publish_with("s", "m", b"{}", options);
     }
     logged.work();
-    let Logged { bench, mut disk } = logged;
-    let now = bench.now;
-    let plan = RecoverPlan {
-        id: ShardId(0),
-        shards: 1,
-        limits: limits(),
-        seed: 1,
-        log_limits: LogLimits::default(),
-        fresh: IDENTITY,
-        durability_of: Box::new(|_| Durability::Commit),
-    };
-    let (shard, recovered) = Shard::recover(now, plan, &mut disk, &mut |_, _| {}).expect("the disk is well");
-    assert_eq!(recovered.messages, 3);
-    let mut again = Logged { bench: Bench::on(shard, now), disk };
+    let mut again = logged.restart();
+    assert_eq!(again.bench.shard.totals().messages_now, 3);
     let mut outcome = again.bench.subscribe(1, "s", 10);
     outcome.merge(again.work());
     assert_eq!(traces(&outcome), [trace(1), None, trace(3)]);

@@ -141,3 +141,39 @@ fn a_restart_in_a_full_directory_still_takes_upkeep() {
     assert_eq!(again.append(&message(99, b"x"), Class::Publish), Err(Refused::Full));
     assert!(fill_with_upkeep(&mut again) > 0);
 }
+
+#[test]
+fn a_log_at_its_bound_without_a_place_to_write_goes_beyond_it_for_upkeep_and_by_four_segments() {
+    let limits = conduit_shard::log::LogLimits { log_bytes_max: 4 * SEGMENT, ..small_limits() };
+    let mut rig = Rig::new(&limits);
+    fill(&mut rig);
+    fill_with_upkeep(&mut rig);
+    for beyond in 1..=4 {
+        assert_eq!(rig.disk.used(), (3 + beyond) * SEGMENT);
+        // An end that is not orderly: what was written last is not written to any more.
+        rig = Rig::recover(rig.disk, &limits).0;
+        assert_eq!(rig.disk.used(), (4 + beyond) * SEGMENT);
+        assert_eq!(rig.append(&message(99, b"x"), Class::Publish), Err(Refused::Full));
+        assert!(fill_with_upkeep(&mut rig) > 0);
+    }
+    rig = Rig::recover(rig.disk, &limits).0;
+    assert_eq!(fill_with_upkeep(&mut rig), 0);
+    assert_eq!(rig.append(&Record::CarriedOver, Class::CarryOver), Err(Refused::Full));
+    assert_eq!(rig.disk.used(), 8 * SEGMENT);
+}
+
+#[test]
+fn what_lets_an_old_segment_go_finds_room_beyond_the_bound_when_the_last_segment_is_full_of_it() {
+    let limits = conduit_shard::log::LogLimits { log_bytes_max: 4 * SEGMENT, ..small_limits() };
+    let mut rig = Rig::new(&limits);
+    fill(&mut rig);
+    fill_with_upkeep(&mut rig);
+    while rig.append(&Record::CarriedOver, Class::CarryOver).is_ok() {
+        rig.log.flush();
+        rig.settle();
+    }
+    rig.settle();
+    rig.append(&Record::CarriedOver, Class::CarryOver).unwrap();
+    assert_eq!(rig.append(&message(99, b"x"), Class::Publish), Err(Refused::Full));
+    assert_eq!(rig.disk.used(), 5 * SEGMENT);
+}

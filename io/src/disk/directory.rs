@@ -7,6 +7,8 @@
 //! DIR/next/shard-K/  the same streams, divided into another number of shards: being written
 //! DIR/switch         the next conduit.json: present when `next` is complete, and then `next` is what counts
 //! DIR/old/shard-K/   what counted before
+//! DIR/keep           the conduit.json of what counted before: it is to be kept
+//! DIR/damaged-N/     what counted before and could not be read fully, with its conduit.json: for whoever wants to repair it
 //! ```
 //!
 //! Moving to another number of shards, step by step; whoever opens the directory later goes on where it was left:
@@ -18,6 +20,13 @@
 //! 3            every next/shard-K ─▶ shard-K
 //! 4            switch ─▶ conduit.json                               done
 //! no switch    `old` and `next` are removed
+//! ```
+//!
+//! What could not be read fully is never deleted. `keep` is written before step 1, and at the end, in place of removing `old`:
+//!
+//! ```text
+//! 5            keep ─▶ old/conduit.json                             without `old` it is thrown away: nothing was moved
+//! 6            old ─▶ damaged-N                                     an `old` with a descriptor is kept, any other removed
 //! ```
 
 use super::layout::{Layout, Unreadable};
@@ -34,6 +43,8 @@ const DESCRIPTOR_NEW: &str = "conduit.json.new";
 const SWITCH: &str = "switch";
 const NEXT: &str = "next";
 const OLD: &str = "old";
+const KEEP: &str = "keep";
+const DAMAGED: &str = "damaged";
 /// Where file systems keep what a repair has found.
 const LOST_AND_FOUND: &str = "lost+found";
 
@@ -200,9 +211,13 @@ impl Directory {
         self.path.join(NEXT).join(shard_name(shard))
     }
 
-    /// Makes what was written into [`Directory::next`] count. Every log in it is complete and durable.
-    pub(crate) fn finish_move(&mut self, layout: Layout) -> Result<()> {
+    /// Makes what was written into [`Directory::next`] count. Every log in it is complete and durable. What counted before is
+    /// removed, or kept, and then it is said where.
+    pub(crate) fn finish_move(&mut self, layout: Layout, keeps_old: bool) -> Result<Option<PathBuf>> {
         failpoint::pass(Failpoint::DuringReshard);
+        if let Some(old) = self.layout.filter(|_| keeps_old) {
+            self.write_descriptor(old, KEEP)?;
+        }
         self.write_descriptor(layout, SWITCH)?;
         self.switch(layout)?;
         self.layout = Some(layout);
@@ -239,15 +254,40 @@ impl Directory {
         self.sync(&self.path)
     }
 
-    /// What counted before, or never did.
-    fn remove_leftovers(&self) -> Result<()> {
+    /// What counted before, or never did. Says where what counted before is, if it is kept.
+    fn remove_leftovers(&self) -> Result<Option<PathBuf>> {
         self.remove(NEXT)?;
-        self.remove(OLD)?;
-        let new = self.path.join(DESCRIPTOR_NEW);
-        if new.exists() {
-            at("remove", &new, self.steps.remove(&new))?;
+        let kept = self.keep_old()?;
+        if kept.is_none() {
+            self.remove(OLD)?;
         }
-        Ok(())
+        let (new, keep) = (self.path.join(DESCRIPTOR_NEW), self.path.join(KEEP));
+        for file in [new, keep].iter().filter(|file| file.exists()) {
+            at("remove", file, self.steps.remove(file))?;
+        }
+        Ok(kept)
+    }
+
+    /// Steps 5 and 6 of a move.
+    fn keep_old(&self) -> Result<Option<PathBuf>> {
+        let (old, keep) = (self.path.join(OLD), self.path.join(KEEP));
+        if !old.exists() {
+            return Ok(None);
+        }
+        let descriptor = old.join(DESCRIPTOR);
+        if keep.exists() {
+            at("move", &keep, self.steps.rename(&keep, &descriptor))?;
+            self.sync(&old)?;
+            self.sync(&self.path)?;
+        }
+        if !descriptor.exists() {
+            return Ok(None);
+        }
+        let free = (1_u32..).map(|number| self.path.join(format!("{DAMAGED}-{number}"))).find(|path| !path.exists());
+        let Some(kept) = free else { return Ok(None) };
+        at("move", &old, self.steps.rename(&old, &kept))?;
+        self.sync(&self.path)?;
+        Ok(Some(kept))
     }
 
     fn remove(&self, name: &str) -> Result<()> {

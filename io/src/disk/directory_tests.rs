@@ -79,7 +79,7 @@ fn move_within(path: &Path, to: u16, steps: usize) -> bool {
         for shard in 0..to {
             write_log(&directory.next(shard), "new", shard);
         }
-        directory.finish_move(with_shards(to))
+        directory.finish_move(with_shards(to), false).map(|_| ())
     });
     if let Err(error) = &moved {
         assert!(is_crash(error), "{error}");
@@ -138,6 +138,71 @@ fn a_move_survives_any_two_crashes_and_goes_on_or_begins_anew() {
         }
     }
     assert!(finished_by_second > 20, "{finished_by_second}");
+}
+
+/// As [`move_within`], where the old shards could not be read fully.
+fn move_damaged_within(path: &Path, to: u16, steps: usize) -> bool {
+    let moved = Directory::open_by(path, crash_after(steps)).and_then(|mut directory| {
+        if directory.layout() == Some(with_shards(to)) {
+            return Ok(());
+        }
+        directory.begin_move(to)?;
+        for shard in 0..to {
+            write_log(&directory.next(shard), "new", shard);
+        }
+        directory.finish_move(with_shards(to), true).map(|_| ())
+    });
+    if let Err(error) = &moved {
+        assert!(is_crash(error), "{error}");
+    }
+    moved.is_ok()
+}
+
+#[test]
+fn what_could_not_be_read_fully_is_kept_wherever_a_move_is_interrupted() {
+    let (from, to) = (3, 2);
+    let kept = || {
+        let old = expected("old", from).into_iter().map(|(name, text)| (format!("damaged-1/{name}"), text));
+        old.chain([("damaged-1/".to_owned(), String::new())])
+    };
+    let (mut olds, mut news) = (0, 0);
+    for steps in 0.. {
+        let scratch = Scratch::in_memory();
+        filled(scratch.path(), from);
+        let done = move_damaged_within(scratch.path(), to, steps);
+        drop(Directory::open(scratch.path()).expect("opens after any crash"));
+        let found = content(scratch.path());
+        if found == expected("old", from) {
+            olds += 1;
+        } else {
+            let new: BTreeMap<String, String> = expected("new", to).into_iter().chain(kept()).collect();
+            assert_eq!(found, new, "after {steps} steps");
+            news += 1;
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(olds > 3 && news > 5, "{olds} old, {news} new");
+}
+
+#[test]
+fn what_is_kept_can_be_looked_at_and_does_not_get_in_the_way_of_another_move() {
+    let scratch = Scratch::new();
+    filled(scratch.path(), 3);
+    for (to, kept) in [(2, "damaged-1"), (4, "damaged-2")] {
+        let mut directory = Directory::open(scratch.path()).expect("free");
+        let before = directory.layout().expect("it has a layout");
+        directory.begin_move(to).expect("begun");
+        for shard in 0..to {
+            write_log(&directory.next(shard), "new", shard);
+        }
+        let path = directory.finish_move(with_shards(to), true).expect("moved").expect("it says where");
+        assert_eq!(path, scratch.path().join(kept));
+        let view = DirectoryView::open(&path).expect("a view");
+        assert_eq!((view.layout, view.is_in_use), (before, false));
+        assert!(view.shard(before.shards - 1).join("0000000002.log").exists());
+    }
 }
 
 #[test]

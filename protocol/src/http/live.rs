@@ -104,6 +104,8 @@ impl HttpSession {
             }
             Err(violation) => {
                 let token = self.answers.push(reply);
+                // As below: the connection goes on without what it was to hold.
+                self.edge.release(context.gate);
                 self.answers.refuse(token, violation, Extra::None, true, context);
                 self.note_answered(context);
             }

@@ -11,6 +11,7 @@
 
 mod accounts;
 
+use crate::{Mutant, Planted};
 use accounts::Accounts;
 use conduit_protocol::limiter::{Allowance, Category, Charge, Gate, Rate, Subject, Verdict};
 use conduit_protocol::{Now, ShardId};
@@ -64,6 +65,8 @@ pub struct Limiter {
     leases: HashMap<Key, Lease, RandomState>,
     errands: Vec<Errand>,
     next_sweep_ns: u64,
+    /// A planted bug, for the simulator to find; never in a server.
+    planted: Planted,
 }
 
 /// Tokens of an account that is kept elsewhere.
@@ -86,7 +89,14 @@ impl Limiter {
             leases: HashMap::default(),
             errands: Vec::new(),
             next_sweep_ns: 0,
+            planted: Planted::default(),
         }
+    }
+
+    /// The same with a bug, for the simulator to find.
+    #[must_use]
+    pub fn with(self, planted: Planted) -> Self {
+        Self { planted, ..self }
     }
 
     /// Takes for a session of another shard from an account whose home is here. A grant comes with a lease of so many
@@ -100,6 +110,9 @@ impl Limiter {
         let some = (rate.burst / LEASE_PART).min(LEASE_TOKENS_MAX);
         // What is running short is not handed out in advance.
         let keep = rate.burst / 2;
+        if self.planted.has(Mutant::LeaseForFree) {
+            return Ok(some);
+        }
         Ok(if some == 0 { 0 } else { self.accounts.find(now, key(charge), rate).take_some(now, rate, keep, some) })
     }
 
@@ -123,7 +136,12 @@ impl Limiter {
     /// Does for a peer what it has to do about an account whose home is here.
     pub fn run_errand(&mut self, now: Now, errand: &Errand) {
         match errand {
-            Errand::Release(charge) => self.release_here(charge),
+            Errand::Release(charge) => {
+                self.release_here(charge);
+                if self.planted.has(Mutant::ReleaseTwice) {
+                    self.release_here(charge);
+                }
+            }
             Errand::GiveBack(charge, tokens) => {
                 if let Allowance::Rate(rate) = charge.allowance {
                     self.accounts.find(now, key(charge), rate).give_back(now, rate, *tokens);

@@ -9,6 +9,13 @@ pub const SEGMENT_BYTES_MIN: u64 = 4 * BLOCK;
 /// The largest segment, so that offsets in it stay small numbers.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 30;
 
+/// Segments by which a log may go beyond its bound when it has no place left to write what would make room. It is left
+/// without one by an end that was not orderly, or by one that was when the last segment was full to the end.
+pub const SPARE_SEGMENTS: u64 = 4;
+
+/// Bytes that one outstanding message takes in the record of its group.
+const OUTSTANDING_BYTES: u64 = 12;
+
 /// Bounds of the log of one shard. Maxima are inclusive.
 #[derive(Debug, Clone)]
 pub struct LogLimits {
@@ -19,7 +26,8 @@ pub struct LogLimits {
     /// Bytes appended and not yet durable. More: publishes get `Refused::Busy`; upkeep does at twice as many.
     pub unsynced_bytes_max: u64,
     /// Bytes of all segments of the shard, prepared ones included; 0 for no bound. At the bound nothing is prepared, and
-    /// when room runs out publishes get `Refused::Full`.
+    /// when room runs out publishes get `Refused::Full`. Up to four segments more are made, one at a time, where nothing else
+    /// could be written that lets old ones go; publishes get none of it.
     pub log_bytes_max: u64,
     /// Milliseconds that a batch of nothing but upkeep waits for company before it is committed by itself.
     pub upkeep_ms: u64,
@@ -98,6 +106,19 @@ impl LogLimits {
     #[must_use]
     pub const fn record_bytes_max(&self) -> u64 {
         self.segment_bytes - BLOCK - BATCH_HEADER
+    }
+
+    /// Messages that the groups of one stream may have outstanding, in flight or waiting to be delivered again, so that all of
+    /// them can be named in one segment with room for others: every group that has its share is given nothing fresh until it
+    /// is done with something. A group that was there first may hold what others were to share with it: groups that come one
+    /// after the other hold `1 + 1/2 + 1/3 + ...` times as much, for which there is room.
+    #[must_use]
+    pub fn outstanding_max(&self, groups_max: usize) -> u64 {
+        // As many bytes as take up a segment when they are cut into batches in the worst way.
+        let worst_per_batch = self.batch_bytes_max + 2 * (BATCH_HEADER + BLOCK);
+        let names_bytes = self.record_bytes_max() / 2 * self.batch_bytes_max / worst_per_batch;
+        let times = 1 + u64::from(groups_max.max(1).ilog2());
+        (names_bytes / OUTSTANDING_BYTES / times).max(1)
     }
 
     /// Memory that a log may hold, in bytes: what is not yet durable, with the room that its buffers grow into, and the

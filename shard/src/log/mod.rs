@@ -38,7 +38,7 @@ pub use disk::{DiskError, DiskOutcome, DiskRequest, Ticket};
 pub use durable::Durable;
 pub use format::{BLOCK, FORMAT_VERSION, LogIdentity, SegmentHeader};
 pub use found::{DAMAGE_LISTED_MAX, Damage, DamageKind, Found, ScanError, Scanned, SegmentReport, SegmentRole};
-pub use limits::LogLimits;
+pub use limits::{LogLimits, SPARE_SEGMENTS};
 pub use location::{Location, SegmentId};
 pub use read::{Next, ReadRange, Records};
 pub use record::{GroupNumber, GroupRecord, MessageRecord, Outstanding, Record, SeqRange, StreamNumber, StreamRecord};

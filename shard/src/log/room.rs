@@ -91,6 +91,11 @@ impl Room {
         self.is_blocked || self.next_segment.is_none()
     }
 
+    /// The next segment to write.
+    pub(crate) fn next(&self) -> Option<SegmentId> {
+        self.ready.front().copied()
+    }
+
     /// Takes the next segment to write.
     pub(crate) fn take(&mut self) -> Option<SegmentId> {
         self.ready.pop_front()

@@ -1,5 +1,7 @@
 //! The log itself: appends, commits, reads, and keeps enough room.
 
+mod extent;
+
 use super::batch::{Batch, Buffers, Sealed};
 use super::codec;
 use super::disk::{DiskError, DiskOutcome, DiskRequest, Ticket};
@@ -66,6 +68,8 @@ pub struct Log {
     next_ticket: u64,
     state: LogState,
     clean_end: CleanEnd,
+    /// What would let an old segment go found no room in the one that is written, and no other was ready.
+    has_no_room_to_carry: bool,
     /// Of a failed log: where what was never written begins.
     lost_from: Option<(SegmentId, u64)>,
     figures: LogFigures,
@@ -113,6 +117,7 @@ impl Log {
             next_ticket: 1,
             state: LogState::Open,
             clean_end,
+            has_no_room_to_carry: false,
             lost_from: None,
             figures: LogFigures::default(),
             now: Now::default(),
@@ -218,7 +223,7 @@ impl Log {
             };
             if end <= room - kept {
                 if self.room.ready() < reserve {
-                    return Err(self.out_of_room());
+                    return Err(self.out_of_room(class));
                 }
                 if is_full && !in_one_segment {
                     self.seal(false);
@@ -231,7 +236,7 @@ impl Log {
             return Err(Refused::TooLarge);
         }
         if self.room.ready() < 1 + reserve {
-            return Err(self.out_of_room());
+            return Err(self.out_of_room(class));
         }
         self.begin_segment(now);
         self.found_room(is_publish);
@@ -252,7 +257,8 @@ impl Log {
     }
 
     #[cold]
-    fn out_of_room(&mut self) -> Refused {
+    fn out_of_room(&mut self, class: Class) -> Refused {
+        self.has_no_room_to_carry |= class == Class::CarryOver;
         if self.room.is_blocked() || !self.is_within_bounds() {
             self.state = LogState::Full;
             self.figures.refused_full += 1;
@@ -291,6 +297,7 @@ impl Log {
             None => {}
         }
         let Some(id) = self.room.take() else { return };
+        self.has_no_room_to_carry = false;
         let header = SegmentHeader {
             segment: id,
             shard: self.shard,
@@ -392,25 +399,6 @@ impl Log {
         }
     }
 
-    /// One segment beside the written one is always ready, for upkeep; a second one from a quarter on, to go on in.
-    fn wants_segment(&self) -> bool {
-        let is_begun = match (self.segments.newest(), &self.filling) {
-            (Some(newest), Some(batch)) => batch.end() >= newest.bytes / 4,
-            _ => true,
-        };
-        self.room.ready() < if is_begun { 2 } else { 1 } && self.is_within_bounds()
-    }
-
-    /// There may be another segment.
-    fn is_within_bounds(&self) -> bool {
-        let bytes = self.bytes_now() + self.limits.segment_bytes;
-        self.limits.log_bytes_max == 0 || bytes <= self.limits.log_bytes_max
-    }
-
-    fn bytes_now(&self) -> u64 {
-        self.segments.bytes() + self.room.files() as u64 * self.limits.segment_bytes
-    }
-
     fn removable(&self, now: Now) -> Option<SegmentId> {
         let segment = self.segments.removable(now.unix_ms)?;
         let is_read = self.reads.iter().any(|read| read.segment == segment);
@@ -510,31 +498,6 @@ impl Log {
         let queued = self.queue.front().map(|sealed| (sealed.segment, sealed.offset));
         let filling = || self.filling.as_ref().map(|batch| (batch.segment, batch.offset));
         self.lost_from.or(queued).or_else(filling)
-    }
-
-    /// The record at this place is needed: its segment, and every newer one, stays. Counts.
-    pub fn hold(&mut self, at: Location) {
-        self.segments.hold(at);
-    }
-
-    /// It is not needed any more, for one time that it was held.
-    pub fn release(&mut self, at: Location) {
-        self.segments.release(at);
-    }
-
-    /// The record is needed until a time, in milliseconds since 1970, besides.
-    pub fn hold_until(&mut self, at: Location, unix_ms: u64) {
-        self.segments.hold_until(at, unix_ms);
-    }
-
-    /// Old segments could go if every stream and group were written again in the segment named here: the core appends
-    /// those that it does not name yet, then [`Record::CarriedOver`]. If writing has gone on to another segment
-    /// meanwhile, the mark must wait until all are in that one. `None` when there is nothing to gain, or when the mark
-    /// was made and only waits for its commit.
-    #[must_use]
-    pub fn needs_carry_over(&self, now: Now) -> Option<SegmentId> {
-        let batch = self.filling.as_ref()?;
-        self.segments.wants_carry_over(now.unix_ms).then_some(batch.segment)
     }
 
     /// When [`Log::poll_disk`] wants to be asked, by the clock that never goes back, if nothing else happens before.

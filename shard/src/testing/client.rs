@@ -69,6 +69,14 @@ impl Client {
         }
     }
 
+    /// It shows a token with every request from now on.
+    pub fn show(&mut self, token: &str) {
+        match self {
+            Self::Producer(producer) => producer.peer_mut().show(token),
+            Self::Consumer(consumer) => consumer.peer_mut().show(token),
+        }
+    }
+
     /// Its connection breaks.
     pub fn cut(&mut self, now_ns: u64, network: &mut Network) -> bool {
         let peer = match self {

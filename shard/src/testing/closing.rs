@@ -11,12 +11,13 @@ use conduit_protocol::{ConnectionId, Context, ErrorCode, Violation};
 impl Host {
     pub(super) fn hand_over(&mut self, id: ConnectionId, owner: usize, bytes: Vec<u8>) {
         let Some(connection) = self.connections.remove(id) else { return };
-        let Connection { wire, outbox: earlier, .. } = connection;
+        let Connection { wire, outbox: earlier, mut session, .. } = connection;
+        let carried = session.carry(&mut self.telemetry);
         let items = std::mem::take(&mut self.batches[owner]);
         if !items.is_empty() {
             self.overflow[owner].push_back(Message::Batch(items));
         }
-        self.overflow[owner].push_back(Message::HandOver { wire, bytes, earlier });
+        self.overflow[owner].push_back(Message::HandOver { wire, bytes, earlier, carried });
     }
 
     /// Ends a connection from our side with a reason.

@@ -28,6 +28,8 @@ pub struct Connection {
     pub delivered: bool,
     /// It is a consumer of the core.
     pub consumer: bool,
+    /// It sends no acks.
+    pub is_reader: bool,
     /// The peer has said that it will send no more.
     pub read_closed: bool,
     /// Nothing more is to be decoded: write the outbox, then close.
@@ -41,6 +43,7 @@ impl Connection {
         Self {
             wire,
             session: Session::new(),
+            is_reader: false,
             outbox,
             rest,
             blocked_since_ns: None,

@@ -4,6 +4,7 @@ use super::client::Around;
 use super::peer::{Heard, Peer};
 use super::plan::ConsumerPlan;
 use super::sometimes;
+use conduit_protocol::Encoding;
 use conduit_protocol::time::NS_PER_MS;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -38,8 +39,8 @@ struct Held {
 impl Consumer {
     /// A consumer that has not connected.
     #[must_use]
-    pub const fn new(plan: ConsumerPlan) -> Self {
-        let peer = Peer::new(plan.encoding);
+    pub fn new(plan: ConsumerPlan) -> Self {
+        let peer = Peer::new(if plan.is_reader { Encoding::Json } else { plan.encoding });
         let next_ns = plan.begins_ns;
         Self { plan, peer, held: BTreeMap::new(), credit: 0, is_ready: false, next_ns, read_ns: 0, life: 0 }
     }
@@ -118,6 +119,12 @@ impl Consumer {
         self.peer.connect(around.client, shard, around.network);
         self.credit = around.random.between(0, plan.credit_max);
         let name = around.oracle.stream_name(plan.stream).replace('/', "%2F");
+        if plan.is_reader {
+            let group = around.oracle.group_name(plan.stream, plan.group);
+            let inflight = plan.inflight_max.map_or_else(String::new, |max| format!("&maxInflight={max}"));
+            self.peer.request("GET", &format!("/v1/live?stream={name}&group={group}{inflight}"), "", None);
+            return;
+        }
         let refill = if plan.refill { "&refill=ack" } else { "" };
         let inflight = plan.inflight_max.map_or_else(String::new, |max| format!("&maxInflight={max}"));
         let group = match around.oracle.group_name(plan.stream, plan.group) {
@@ -125,14 +132,17 @@ impl Consumer {
             name => format!("&group={name}"),
         };
         self.peer.upgrade(&format!(
-            "/v1/subscribe?stream={name}&credit={}&ackWaitMs={}{refill}{inflight}{group}",
+            "/v1/subscribe?stream={name}&credit={}&ackWaitMs={}&hello=1{refill}{inflight}{group}",
             self.credit, plan.ack_wait_ms
         ));
     }
 
     fn hear(&mut self, heard: Heard, around: &mut Around<'_>) {
         match heard {
-            Heard::Upgraded => self.is_ready = true,
+            // A WebSocket is told that it consumes, or why not; a reader would have been told before.
+            Heard::Upgraded => self.is_ready = self.plan.is_reader,
+            Heard::Message(message) if message.get("subscribed").is_some() => self.is_ready = true,
+            Heard::Event(seq, envelope) => self.read(seq, &envelope, around),
             Heard::Message(message) if message.get("deliver").is_some() => self.take(&message, around),
             Heard::Message(message) if message.get("error").is_some() => {}
             Heard::Message(message) if message.get("gap").is_some() => {
@@ -142,6 +152,9 @@ impl Consumer {
                 }
             }
             Heard::Message(message) => around.oracle.violation(format!("a consumer was told {message}")),
+            Heard::Response(_, body) if self.plan.is_reader && is_refusal_of_reader(&body) => {
+                self.peer.leave(around.now_ns, around.network, around.random);
+            }
             Heard::Response(status, body) => {
                 around.oracle.violation(format!("a handshake was answered {status} {body}"));
             }
@@ -157,6 +170,17 @@ impl Consumer {
         }
     }
 
+    /// A reader got a message, and was done with it before.
+    fn read(&mut self, seq: Option<u64>, envelope: &Value, around: &mut Around<'_>) {
+        let (stream, group) = (self.plan.stream, self.plan.group);
+        if self.life != around.life && around.oracle.is_forgotten(stream) {
+            return;
+        }
+        sometimes!(around.marks, "a reader of events gets a message", true);
+        around.oracle.read(around.client, stream, group, seq, envelope);
+        self.go_astray(around);
+    }
+
     fn take(&mut self, delivery: &Value, around: &mut Around<'_>) {
         let (stream, group) = (self.plan.stream, self.plan.group);
         if self.life != around.life && around.oracle.is_forgotten(stream) {
@@ -169,6 +193,11 @@ impl Consumer {
             let due_ns = around.now_ns + around.random.magnitude(1, self.plan.work_ns_max);
             self.held.insert(seq, Held { id: delivery["id"].clone(), due_ns });
         }
+        self.go_astray(around);
+    }
+
+    /// It leaves in between, or reads nothing for a while.
+    fn go_astray(&mut self, around: &mut Around<'_>) {
         if around.random.chance(self.plan.leave_per_mille) {
             if around.random.chance(500) {
                 self.peer.cut(around.now_ns, around.network);
@@ -213,6 +242,9 @@ impl Consumer {
     }
 
     fn grant(&mut self, around: &mut Around<'_>) {
+        if self.plan.is_reader {
+            return;
+        }
         // With refill the server tops up by itself, as long as there is something to refill from.
         let is_low = self.credit <= self.plan.credit_max / 2;
         if is_low && (!self.plan.refill || (self.held.is_empty() && self.credit == 0)) {
@@ -225,6 +257,16 @@ impl Consumer {
     fn lose_connection(&mut self, around: &mut Around<'_>) {
         self.is_ready = false;
         self.held.clear();
+        let is_lost = around.oracle.reader_gone(around.client);
+        sometimes!(around.marks, "a message is lost with the reader that it was written to", is_lost);
         self.next_ns = around.now_ns + around.random.magnitude(NS_PER_MS, BACK_OFF_NS_MAX);
     }
+}
+
+/// What a reader may be told in place of events.
+fn is_refusal_of_reader(body: &Value) -> bool {
+    let code = body["code"].as_str().unwrap_or_default();
+    let limits = ["TenantConnectionLimitExceeded", "TenantRateLimitExceeded", "RateLimitExceeded"];
+    let others = ["ServerDraining", "TooManyConnections", "TooManyStreams", "TooManyGroups"];
+    limits.contains(&code) || others.contains(&code)
 }

@@ -1,5 +1,6 @@
 //! What consumers got, held against what was published: messages, dead letters, and gaps.
 
+use super::ledger::Written;
 use super::oracle::Oracle;
 use conduit_protocol::streams::Durability;
 use serde_json::Value;
@@ -32,6 +33,44 @@ impl Oracle {
             self.acked(origin, at, place);
         }
         seq
+    }
+
+    /// The network has taken a message for a reader that sends no acks: nobody else will get it, unless the ack is lost.
+    pub fn written(&mut self, client: usize, written: Written) {
+        let Written { stream, group, seq, id, .. } = written;
+        let Some(stream) = self.streams.iter().position(|state| state.facts.name == stream) else { return };
+        let groups = &self.streams[stream].facts.groups;
+        let Some(group) = groups.iter().position(|name| *name == group) else { return };
+        self.acked(stream, group, seq);
+        let message = (client, stream, group, id);
+        if !self.ahead.remove(&message) {
+            self.on_its_way.insert(message, seq);
+        }
+    }
+
+    /// A reader that sends no acks got a message. It is told the seq only where that is the highest so far.
+    pub fn read(&mut self, client: usize, stream: usize, group: usize, seq: Option<u64>, envelope: &Value) {
+        let id = envelope["id"].clone();
+        let message = (client, stream, group, id.as_str().unwrap_or_default().to_owned());
+        let written = self.on_its_way.remove(&message);
+        if written.is_none() {
+            self.ahead.insert(message);
+        }
+        let number = envelope["k"].as_u64().filter(|number| *number < self.messages.len() as u64);
+        let known = number.and_then(|number| self.messages[number as usize].seq);
+        let Some(seq) = seq.or(written).or(known) else {
+            self.streams[stream].groups[group].delivered += 1;
+            return;
+        };
+        self.delivered(stream, group, &serde_json::json!({ "seq": seq, "id": id, "deliver": envelope }));
+    }
+
+    /// The connection of a client is gone. True when something went with it that was on its way to a reader.
+    pub fn reader_gone(&mut self, client: usize) -> bool {
+        let before = self.on_its_way.len();
+        self.on_its_way.retain(|(whose, ..), _| *whose != client);
+        self.ahead.retain(|(whose, ..)| *whose != client);
+        self.on_its_way.len() < before
     }
 
     /// The message that an envelope is, as it was published into a stream.

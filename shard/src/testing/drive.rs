@@ -124,10 +124,11 @@ impl Drive {
         self.bad_reads = count;
     }
 
-    /// The device works again.
-    pub const fn mend(&mut self) {
+    /// The device works again, also for what it was asked before.
+    pub fn mend(&mut self) {
         self.fails = 0..0;
         self.bad_reads = 0;
+        self.in_flight.iter_mut().for_each(|request| request.error = None);
     }
 
     /// Counts an operation: does it fail?

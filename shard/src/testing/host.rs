@@ -10,15 +10,17 @@ use super::network::{Got, Network, WireId};
 use super::pump::Pump;
 use super::random::Random;
 use super::sometimes;
+use super::tolls::Tollgate;
 use super::trace::Trace;
 use crate::{Effect, Effects, Input, Shard};
 use conduit_protocol::http::HttpDate;
 use conduit_protocol::time::NS_PER_MS;
 use conduit_protocol::{
-    AccessLog, Answer, Command, ConnectionId, Context, Inbox, Limits, Now, OpenGate, Origin, Policy, ShardId, Step,
+    AccessLog, Answer, Command, ConnectionId, Context, Inbox, Limits, Now, Origin, Policy, Session, ShardId, Step,
     Telemetry, Violation,
 };
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// How often sessions are looked over for their deadlines.
 const SWEEP_NS: u64 = 250 * NS_PER_MS;
@@ -63,8 +65,8 @@ pub struct Host {
     pub(super) read_bytes_max: usize,
     pub(super) telemetry: Telemetry,
     pub(super) limits: Limits,
-    pub(super) policy: Policy,
-    pub(super) gate: OpenGate,
+    pub(super) policy: Arc<Policy>,
+    pub(super) gate: Tollgate,
     pub(super) log: AccessLog,
     pub(super) date: HttpDate,
     /// This round's items for each peer.
@@ -117,7 +119,16 @@ pub(super) use context;
 impl Host {
     /// A shard without connections.
     #[must_use]
-    pub fn new(id: usize, shards: usize, shard: Shard, limits: Limits, bounds: HostBounds, pump: Pump) -> Self {
+    pub fn new(
+        id: usize,
+        shards: usize,
+        shard: Shard,
+        limits: Limits,
+        bounds: HostBounds,
+        policy: Arc<Policy>,
+        pump: Pump,
+    ) -> Self {
+        let gate = Tollgate::new(ShardId(id as u16), shards as u16, shard.limits.planted);
         Self {
             id,
             shard,
@@ -130,8 +141,8 @@ impl Host {
             read_bytes_max: bounds.read_bytes_max,
             telemetry: Telemetry::default(),
             limits,
-            policy: Policy::default(),
-            gate: OpenGate,
+            policy,
+            gate,
             log: AccessLog::default(),
             date: HttpDate::default(),
             batches: (0..shards).map(|_| Vec::new()).collect(),
@@ -156,6 +167,11 @@ impl Host {
         (self.is_told_to_drain, self.is_woken) = (true, true);
     }
 
+    /// Something else is allowed from now on.
+    pub fn reload(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
     /// Connections now.
     #[must_use]
     pub fn connections(&self) -> usize {
@@ -172,6 +188,7 @@ impl Host {
         due_ns = due_ns.min(mesh.next_ns(self.id).unwrap_or(u64::MAX));
         due_ns = due_ns.min(drive.and_then(Drive::next_due_ns).unwrap_or(u64::MAX));
         due_ns = due_ns.min(self.shard.next_deadline().unwrap_or(u64::MAX));
+        due_ns = due_ns.min(self.gate.limiter.next_deadline_ns().unwrap_or(u64::MAX));
         if self.connections.count() > 0 {
             due_ns = due_ns.min(self.next_sweep_ns);
         }
@@ -216,6 +233,7 @@ impl Host {
         if self.shard.next_deadline().is_some_and(|due_ns| due_ns <= around.now.mono_ns) {
             self.input(Input::Deadline, around);
         }
+        self.gate.limiter.sweep(around.now);
         if around.now.mono_ns >= self.next_sweep_ns {
             self.next_sweep_ns = around.now.mono_ns + SWEEP_NS;
             self.sweep(around);
@@ -227,6 +245,7 @@ impl Host {
         // 5 coalesce.
         self.flush(around);
         self.ask_of_disk(around);
+        self.judge_tolls(around);
         self.paused_until_ns = self.paused_until_ns.max(around.now.mono_ns + ROUND_NS);
     }
 
@@ -335,14 +354,21 @@ impl Host {
             Command::Stats { stream } => self.shard.owner_of(tenant, stream),
             Command::Stream(command) => self.shard.owner_of(tenant, &command.stream),
             Command::Report { .. } => return Next::Report(origin),
-            // The simulated server has no limits, and nobody to change it.
-            Command::Admin(_) | Command::Charge(_) => return Next::More,
+            // The simulated server has nobody who changes it from outside.
+            Command::Admin(_) => return Next::More,
+            Command::Charge(charge) => {
+                let home = charge.home(self.batches.len() as u16);
+                self.batches[usize::from(home.0)].push(Item::Charge(origin, *charge));
+                return Next::More;
+            }
             Command::Credit(_) | Command::Ack(_) | Command::AckSeq(_) | Command::AckUpTo(_) | Command::Nack(_) => {
                 origin.shard
             }
         };
         if usize::from(owner.0) == self.id {
-            connection.consumer |= matches!(command, Command::Subscribe(_));
+            if let Command::Subscribe(subscribe) = command {
+                (connection.consumer, connection.is_reader) = (true, subscribe.auto_ack);
+            }
             around.ledger.command(around.now, &origin, command);
             around.trace.remark(|| format!("connection {}: {command:?}", id.0));
             self.shard.handle_command(around.now, &origin, tenant, command, &mut self.effects);
@@ -434,9 +460,11 @@ impl Host {
                     self.take_item(item, around);
                 }
             }
-            Message::HandOver { wire, bytes, earlier } => {
+            Message::HandOver { wire, bytes, earlier, carried } => {
                 sometimes!(around.marks, "a connection is handed over", true);
-                self.admit(Connection::new(wire, bytes, earlier), around);
+                let mut connection = Connection::new(wire, bytes, earlier);
+                connection.session = Session::carried(carried);
+                self.admit(connection, around);
             }
         }
     }
@@ -450,6 +478,9 @@ impl Host {
                 self.input(Input::Command { origin, tenant, command }, around);
             }
             Item::Answer(origin, told) => self.answer(origin, &told, around),
+            Item::Charge(origin, charge) => self.charge_for_peer(origin, charge, around),
+            Item::Charged(origin, charge, outcome) => self.take_charged(origin, &charge, outcome, around),
+            Item::Errand(errand) => self.gate.limiter.run_errand(around.now, &errand),
             Item::Pause(id) => {
                 if let Some(connection) = self.connections.find(id) {
                     connection.paused = true;

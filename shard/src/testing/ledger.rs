@@ -4,6 +4,8 @@
 //! It says nothing about which message goes to whom, only what no message may do: be delivered without credit, twice at
 //! a time within a group, before its nack's delay is over, or after it was acked.
 
+use super::network::WireId;
+use super::tolls::Tolls;
 use crate::Limits;
 use conduit_protocol::time::NS_PER_MS;
 use conduit_protocol::{Command, ConnectionId, MessageRef, Now, Origin, Subscribe};
@@ -61,13 +63,31 @@ pub struct Ledger {
     groups: BTreeMap<GroupId, Group>,
     violations: Vec<String>,
     deliveries: u64,
+    written: Vec<Written>,
+    /// What the limiter grants.
+    pub tolls: Tolls,
+}
+
+/// The network has taken a message on its way to a reader that sends no acks: its group is done with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The connection.
+    pub wire: WireId,
+    /// The stream.
+    pub stream: String,
+    /// The group.
+    pub group: String,
+    /// The message.
+    pub seq: u64,
+    /// Its id.
+    pub id: String,
 }
 
 impl Ledger {
     /// An empty account of a server with these limits, where only the messages of `unordered` streams may overtake each
     /// other on their first delivery.
     #[must_use]
-    pub const fn new(limits: Limits, unordered: BTreeSet<String>) -> Self {
+    pub fn new(limits: Limits, unordered: BTreeSet<String>) -> Self {
         Self {
             limits,
             unordered,
@@ -75,7 +95,26 @@ impl Ledger {
             groups: BTreeMap::new(),
             violations: Vec::new(),
             deliveries: 0,
+            written: Vec::new(),
+            tolls: Tolls::default(),
         }
+    }
+
+    /// The network has taken everything that was written to a reader: all that it has in flight is done.
+    pub fn drained(&mut self, shard: usize, connection: ConnectionId, wire: WireId) {
+        let id = (shard, connection);
+        let Some(consumer) = self.consumers.get(&id) else { return };
+        let (stream, group) = consumer.group.clone();
+        let in_flight: Vec<_> = consumer.in_flight.iter().map(|(seq, flight)| (*seq, flight.id.clone())).collect();
+        for (seq, message) in in_flight {
+            self.settle(id, seq, |group| _ = group.done.insert(seq));
+            self.written.push(Written { wire, stream: stream.clone(), group: group.clone(), seq, id: message });
+        }
+    }
+
+    /// What the network has taken for readers since the last call.
+    pub fn take_written(&mut self) -> Vec<Written> {
+        std::mem::take(&mut self.written)
     }
 
     /// What was found wrong since the last call.
@@ -104,6 +143,7 @@ impl Ledger {
     /// ack is certain to be durable.
     pub fn restart(&mut self, are_acks_kept: impl Fn(&str) -> bool) {
         self.consumers.clear();
+        self.tolls.restart();
         for ((stream, _), group) in &mut self.groups {
             group.holders.clear();
             group.attempts.clear();
@@ -169,7 +209,8 @@ impl Ledger {
             group: (subscribe.stream.to_string(), group),
             credit: subscribe.credit.min(limits.credit_max),
             refill: subscribe.refill_on_ack,
-            wait_ns: wait_ms * NS_PER_MS,
+            // What a reader has in flight never comes back by time.
+            wait_ns: if subscribe.auto_ack { u64::MAX / 2 } else { wait_ms * NS_PER_MS },
             inflight_max: u64::from(inflight_max),
             in_flight: BTreeMap::new(),
         };

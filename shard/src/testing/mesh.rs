@@ -2,8 +2,10 @@
 
 use super::network::WireId;
 use super::random::Random;
-use crate::AnswerValue;
+use crate::{AnswerValue, Errand};
 use conduit_protocol::command::StreamCommand;
+use conduit_protocol::http::Carried;
+use conduit_protocol::limiter::Charge;
 use conduit_protocol::streams::{StreamAnswer, Subscribed};
 use conduit_protocol::{
     Answer, Command, ConnectionId, Encoding, Envelope, EnvelopeId, ErrorCode, Origin, Promise, Publish, PublishOptions,
@@ -26,6 +28,8 @@ pub enum Message {
         bytes: Vec<u8>,
         /// Encoded and not written.
         earlier: Vec<u8>,
+        /// What its request has passed, and the slots that it holds.
+        carried: Carried,
     },
 }
 
@@ -40,6 +44,12 @@ pub enum Item {
     Pause(ConnectionId),
     /// Read again.
     Resume(ConnectionId),
+    /// A session takes from an account that is kept there.
+    Charge(Origin, Charge),
+    /// What came of that: tokens handed out in advance, or how long to wait.
+    Charged(Origin, Charge, Result<u32, Option<u32>>),
+    /// Something to be done about an account that is kept there.
+    Errand(Errand),
 }
 
 /// A command on its own.

@@ -10,10 +10,11 @@
 //!         faults              oracle                                 ledger  mesh
 //! ```
 //!
-//! Two judges watch. The [`oracle`] sees only what goes over the wire and knows what was promised there. The [`ledger`]
-//! sees what the core is told and what it decides, and keeps account of credit and deliveries in flight. [`marks`] say
-//! which rare states a run has met, and [`trace`] is what two runs are compared by.
+//! Three judges watch. The [`oracle`] sees only what goes over the wire and knows what was promised there. The [`ledger`]
+//! sees what the core is told and what it decides, and keeps account of credit and deliveries in flight. The [`tolls`] see
+//! what the limiter grants. [`marks`] say which rare states a run has met, and [`trace`] is what two runs are compared by.
 
+mod charging;
 pub mod client;
 mod closing;
 pub mod connection;
@@ -32,9 +33,11 @@ pub mod peer;
 pub mod plan;
 pub mod producer;
 pub mod pump;
+pub mod quotas;
 pub mod random;
 pub mod recovery_disk;
 pub mod server;
+pub mod tolls;
 pub mod trace;
 pub mod world;
 

@@ -39,7 +39,8 @@ pub(super) struct Message {
     pub(super) first_sent_ns: u64,
     /// How often the server had been stopped by then.
     pub(super) first_crashes: u64,
-    /// When it was sent last, counted in sends and subscriptions.
+    /// When it was sent first and last, counted in sends and subscriptions: it was stored at one of its sends.
+    pub(super) first_order: u64,
     pub(super) sent_order: u64,
     /// The connection that it was sent on last, and its place among what was sent there.
     pub(super) sent_on: (u32, u64),
@@ -84,6 +85,9 @@ impl GroupState {
     }
 }
 
+/// A message at a client that reads a group: client, stream, group, and the message's id.
+pub(super) type OnItsWay = (usize, usize, usize, String);
+
 #[derive(Debug)]
 pub(super) struct StreamState {
     pub(super) facts: StreamFacts,
@@ -110,6 +114,11 @@ pub struct Oracle {
     /// Nanoseconds after its first try in which a publish may be repeated.
     pub(super) repeat_ns: u64,
     pub(super) are_reads_failing: bool,
+    /// Written to a reader that sends no acks, and not seen by it yet. The group is done with it, and the reader is owed it as
+    /// long as its connection lasts.
+    pub(super) on_its_way: BTreeMap<OnItsWay, u64>,
+    /// Seen by such a reader, and still in flight as the server sees it: something else behind it is not written yet.
+    pub(super) ahead: BTreeSet<OnItsWay>,
     pub(super) violations: Vec<String>,
 }
 
@@ -133,6 +142,8 @@ impl Oracle {
             crashes: 0,
             repeat_ns,
             are_reads_failing: false,
+            on_its_way: BTreeMap::new(),
+            ahead: BTreeSet::new(),
             violations: Vec::new(),
         }
     }
@@ -189,6 +200,7 @@ impl Oracle {
             sends: 0,
             first_sent_ns: 0,
             first_crashes: 0,
+            first_order: 0,
             sent_order: 0,
             sent_on: (0, 0),
             above_seq: 0,
@@ -234,6 +246,7 @@ impl Oracle {
         message.sends += 1;
         if message.sends == 1 {
             (message.first_sent_ns, message.first_crashes) = (now_ns, self.crashes);
+            message.first_order = self.order;
         }
         message.sent_order = self.order;
         message.sent_on = (wire, place);
@@ -325,7 +338,7 @@ impl Oracle {
             return;
         }
         for (at, group) in self.streams[message.stream].groups.iter_mut().enumerate() {
-            if group.is_known_at(message.sent_order) {
+            if group.is_known_at(message.first_order) && group.is_known_at(message.sent_order) {
                 group.is_durable = true;
                 if !group.acked.contains(&seq) {
                     self.owed.insert((message.stream, at, seq));
@@ -401,7 +414,7 @@ impl Oracle {
     /// Nothing is owed any more.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.owed.is_empty()
+        self.owed.is_empty() && self.on_its_way.is_empty()
     }
 
     /// What is still owed, in words: at most `count` of it.
@@ -412,7 +425,11 @@ impl Oracle {
             let number = self.streams[*stream].seqs.get(seq);
             format!("seq {seq} of {} (message {number:?}) is owed to group '{}'", facts.name, facts.groups[*group])
         });
-        told.collect()
+        let on_its_way = self.on_its_way.iter().take(count).map(|((client, stream, _, id), seq)| {
+            let name = self.stream_name(*stream);
+            format!("seq {seq} ({id}) of {name} was written to client {client}, which has not got it")
+        });
+        told.chain(on_its_way).collect()
     }
 
     /// Deliveries that all groups of all streams have had.

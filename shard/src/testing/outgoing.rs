@@ -35,6 +35,9 @@ impl Host {
             if connection.closing {
                 self.forget(id, around);
             } else if is_drained {
+                if connection.is_reader {
+                    around.ledger.drained(self.id, id, connection.wire);
+                }
                 self.input(Input::Drained { connection: id }, around);
             }
         }
@@ -43,6 +46,7 @@ impl Host {
 
     pub(super) fn flush_mesh(&mut self, around: &mut Surroundings<'_>) {
         self.mesh_retry_ns = around.now.mono_ns + MESH_RETRY_NS;
+        self.send_errands(around);
         for peer in 0..self.batches.len() {
             let items = std::mem::take(&mut self.batches[peer]);
             if !items.is_empty() {

@@ -15,6 +15,8 @@ pub enum Heard {
     Upgraded,
     /// A message.
     Message(Value),
+    /// An event with a message, and its seq if it is told.
+    Event(Option<u64>, Value),
     /// A close frame with its code.
     Close(u16),
     /// The connection is over.
@@ -30,6 +32,10 @@ pub struct Peer {
     /// The encoding of every message in both directions.
     pub encoding: Encoding,
     is_websocket: bool,
+    /// Its response is a stream of events.
+    is_events: bool,
+    /// Header fields of every request: who it is.
+    credentials: String,
     outbox: Vec<u8>,
     inbox: Vec<u8>,
 }
@@ -38,7 +44,20 @@ impl Peer {
     /// Not connected.
     #[must_use]
     pub const fn new(encoding: Encoding) -> Self {
-        Self { wire: None, encoding, is_websocket: false, outbox: Vec::new(), inbox: Vec::new() }
+        Self {
+            wire: None,
+            encoding,
+            is_websocket: false,
+            is_events: false,
+            credentials: String::new(),
+            outbox: Vec::new(),
+            inbox: Vec::new(),
+        }
+    }
+
+    /// From now on it shows a token with every request.
+    pub fn show(&mut self, token: &str) {
+        self.credentials = format!("Authorization: Bearer {token}\r\n");
     }
 
     /// Its connection.
@@ -49,7 +68,8 @@ impl Peer {
 
     /// Opens a connection.
     pub fn connect(&mut self, client: usize, shard: usize, network: &mut Network) {
-        *self = Self { wire: Some(network.open(client, shard)), ..Self::new(self.encoding) };
+        let credentials = std::mem::take(&mut self.credentials);
+        *self = Self { wire: Some(network.open(client, shard)), credentials, ..Self::new(self.encoding) };
     }
 
     /// Leaves without a word, and in the middle of one.
@@ -85,7 +105,8 @@ impl Peer {
         let joint = if target.contains('?') { '&' } else { '?' };
         let request = format!(
             "GET {target}{joint}{codec} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
+            self.credentials
         );
         self.outbox.extend_from_slice(request.as_bytes());
     }
@@ -101,7 +122,9 @@ impl Peer {
                 (format!("Content-Type: application/{kind}\r\nContent-Length: {}\r\n", body.len()), body)
             }
         };
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: sim\r\nX-Codec: json\r\n{headers}{codec}\r\n");
+        let credentials = &self.credentials;
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nHost: sim\r\nX-Codec: json\r\n{headers}{credentials}{codec}\r\n");
         self.outbox.extend_from_slice(head.as_bytes());
         self.outbox.extend_from_slice(&body);
     }
@@ -189,7 +212,11 @@ impl Peer {
     /// Takes one response or frame from the inbox. `Ok(None)`: there is none that is whole; `Ok(Some(None))`: one that
     /// needs no mention.
     fn parse(&mut self, random: &mut Random) -> Result<Option<Option<Heard>>, String> {
-        if self.is_websocket { self.parse_frame(random) } else { self.parse_response() }
+        match () {
+            () if self.is_websocket => self.parse_frame(random),
+            () if self.is_events => self.parse_event(),
+            () => self.parse_response(),
+        }
     }
 
     fn parse_response(&mut self) -> Result<Option<Option<Heard>>, String> {
@@ -209,6 +236,11 @@ impl Peer {
             self.inbox.drain(..body_from);
             return Ok(Some(Some(Heard::Upgraded)));
         }
+        if status == 200 && field("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")) {
+            self.is_events = true;
+            self.inbox.drain(..body_from);
+            return Ok(Some(Some(Heard::Upgraded)));
+        }
         let length = field("content-length").and_then(|text| text.parse::<usize>().ok());
         let length = length.ok_or_else(|| format!("no length in {head}"))?;
         if self.inbox.len() < body_from + length {
@@ -217,6 +249,31 @@ impl Peer {
         let body: Vec<u8> = self.inbox.drain(..body_from + length).skip(body_from).collect();
         let body = serde_json::from_slice(&body).map_err(|error| format!("{error} in {}", body.escape_ascii()))?;
         Ok(Some(Some(Heard::Response(status, body))))
+    }
+
+    fn parse_event(&mut self) -> Result<Option<Option<Heard>>, String> {
+        let Some(end) = self.inbox.windows(2).position(|window| window == b"\n\n") else { return Ok(None) };
+        let bytes: Vec<u8> = self.inbox.drain(..end + 2).collect();
+        let text = std::str::from_utf8(&bytes).map_err(|_| "an event that is not text".to_owned())?;
+        let (mut id, mut kind, mut data) = (None, "message", String::new());
+        for line in text.lines() {
+            match line.split_once(": ") {
+                Some(("id", seq)) => id = Some(seq.parse().map_err(|_| format!("an id that is no seq: {line}"))?),
+                Some(("event", of)) => kind = of,
+                Some(("data", of)) => data += of,
+                _ => {}
+            }
+        }
+        if data.is_empty() {
+            // A comment.
+            return Ok(Some(None));
+        }
+        let value: Value = serde_json::from_str(&data).map_err(|error| format!("{error} in {data}"))?;
+        Ok(Some(match kind {
+            "message" => Some(Heard::Event(id, value)),
+            "gap" => Some(Heard::Message(serde_json::json!({ "gap": value }))),
+            _ => None,
+        }))
     }
 
     fn parse_frame(&mut self, random: &mut Random) -> Result<Option<Option<Heard>>, String> {

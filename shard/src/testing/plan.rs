@@ -2,6 +2,7 @@
 
 use super::host::HostBounds;
 use super::oracle::StreamFacts;
+use super::quotas::Quotas;
 use super::random::Random;
 use super::{drive, network};
 use crate::Limits;
@@ -58,6 +59,8 @@ pub struct Plan {
     pub faults: Vec<(u64, Fault)>,
     /// When the last fault is over at the latest, in nanoseconds.
     pub faults_end_ns: u64,
+    /// How often and how many at a time, where that is limited.
+    pub quotas: Option<Quotas>,
 }
 
 /// Something that goes wrong.
@@ -181,6 +184,8 @@ pub struct ConsumerPlan {
     pub work_ns_max: u64,
     /// It sometimes reads nothing for a while.
     pub is_lazy: bool,
+    /// It reads events over HTTP, and sends no acks.
+    pub is_reader: bool,
 }
 
 impl Plan {
@@ -217,7 +222,7 @@ impl Plan {
         }
         let log_limits = log_limits(random, has_clock_jumps);
         let is_killed = kinds.iter().any(|kind| [KILL, POWER_CUT].contains(kind));
-        Self {
+        let mut plan = Self {
             shards,
             limits,
             wire_limits,
@@ -251,7 +256,14 @@ impl Plan {
             consumers,
             faults,
             faults_end_ns,
+            quotas: None,
+        };
+        for consumer in &mut plan.consumers {
+            // Without a group a reader of events is alone, and owed nothing.
+            consumer.is_reader = consumer.group > 0 && random.chance(400);
         }
+        plan.quotas = random.chance(300).then(|| Quotas::new(random, &plan));
+        plan
     }
 }
 
@@ -398,6 +410,7 @@ fn consumer(random: &mut Random, stream: usize, group: usize) -> ConsumerPlan {
         leave_per_mille: *random.pick(&[0, 0, 10, 100]),
         work_ns_max: random.magnitude(1, 100 * NS_PER_MS),
         is_lazy: random.chance(400),
+        is_reader: false,
     }
 }
 
@@ -414,7 +427,8 @@ const BAD_READS: u64 = 8;
 /// Most runs have a few kinds of faults, so that some have one kind alone.
 fn kinds_of_faults(random: &mut Random, is_durable: bool) -> Vec<u64> {
     const ALL: &[u64] = &[
-        KILL, POWER_CUT, PAUSE, CLOCK_JUMP, CUT, RESTART, KILL, POWER_CUT, DISK_ERROR, BAD_READS, DISK_FULL, DISK_FULL,
+        KILL, POWER_CUT, PAUSE, CLOCK_JUMP, CUT, RESTART, KILL, POWER_CUT, DISK_ERROR, DISK_ERROR, BAD_READS,
+        DISK_FULL, DISK_FULL,
     ];
     let kinds = if is_durable { ALL } else { &ALL[..6] };
     (0..random.below(5)).map(|_| *random.pick(kinds)).collect()

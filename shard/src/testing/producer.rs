@@ -202,6 +202,7 @@ impl Producer {
                 }
             }
             Heard::Close(_) => self.peer.leave(around.now_ns, around.network, around.random),
+            Heard::Event(..) => around.oracle.violation("a producer was told of an event".to_owned()),
             Heard::Nonsense(what) => around.oracle.violation(format!("a producer was told {what}")),
             Heard::End => {}
         }
@@ -220,7 +221,13 @@ impl Producer {
 
     fn refused(&mut self, number: usize, code: &str, around: &mut Around<'_>) {
         match code {
-            "Backpressure" | "storage_full" | "TooManyConnections" | "TooManyStreams" | "ServerDraining" => {
+            "Backpressure"
+            | "storage_full"
+            | "TenantRateLimitExceeded"
+            | "RateLimitExceeded"
+            | "TooManyConnections"
+            | "TooManyStreams"
+            | "ServerDraining" => {
                 sometimes!(around.marks, "a publish is refused for want of room", code == "Backpressure");
                 sometimes!(around.marks, "a publish is refused, for the disk is full", code == "storage_full");
                 around.oracle.refused(number);

@@ -14,12 +14,13 @@ use super::random::Random;
 use super::recovery_disk::{RecoveryDisk, Steps};
 use super::sometimes;
 use super::trace::Trace;
-use crate::log::{LogIdentity, LogLimits, Storage};
+use crate::log::{LogIdentity, LogLimits, SPARE_SEGMENTS, Storage};
 use crate::{DurabilityOf, Limits, MovePlan, RecoverPlan, Recovered, Shard, move_streams};
 use conduit_protocol::streams::Durability;
 use conduit_protocol::time::NS_PER_MS;
-use conduit_protocol::{Now, ShardId};
+use conduit_protocol::{Now, Policy, ShardId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// How long a server that ended stays away, at most.
 const DOWN_NS_MAX: u64 = 500 * NS_PER_MS;
@@ -83,10 +84,7 @@ pub struct Server {
     starts: u64,
     /// Nothing goes wrong any more.
     is_calm: bool,
-    /// It was killed with its log full: what it needs to go on may have to come from outside.
-    was_killed_full: bool,
-    /// Its log was full in some life.
-    was_full: bool,
+    policy: Arc<Policy>,
 }
 
 impl Server {
@@ -106,8 +104,7 @@ impl Server {
             life: 0,
             starts: 0,
             is_calm: false,
-            was_killed_full: false,
-            was_full: false,
+            policy: plan.quotas.as_ref().map_or_else(Arc::default, |quotas| quotas.policy(false)),
         }
     }
 
@@ -182,7 +179,8 @@ impl Server {
         self.mesh = Mesh::new(shards, plan.link_messages_max, plan.link_latency_ns_max, grounds.random.fork());
         for (at, core) in cores.into_iter().enumerate() {
             let pump = self.drives.get(at).map(|drive| Pump::new(&drive.disk, plan.requests_max)).unwrap_or_default();
-            self.hosts.push(Host::new(at, shards, core, plan.wire_limits.clone(), plan.bounds, pump));
+            let policy = Arc::clone(&self.policy);
+            self.hosts.push(Host::new(at, shards, core, plan.wire_limits.clone(), plan.bounds, policy, pump));
         }
     }
 
@@ -320,10 +318,6 @@ impl Server {
         let are_acks_kept = end == End::Orderly && !self.hosts.iter().any(|host| host.pump.was_full());
         let are_acks_kept = are_acks_kept && !self.hosts.iter().any(|host| host.shard.has_log_failed());
         sometimes!(grounds.marks, "the server ends as it should", end == End::Orderly && grounds.plan.is_durable);
-        self.was_full |= self.hosts.iter().any(|host| host.pump.was_full());
-        // An unclean end uses a segment up, so that a bounded log may have none left without ever having refused anything.
-        let is_bounded = grounds.plan.log_limits.log_bytes_max > 0;
-        self.was_killed_full |= end != End::Orderly && (self.was_full || is_bounded);
         self.hosts.clear();
         self.end_by_ns = None;
         self.life += 1;
@@ -343,16 +337,25 @@ impl Server {
     /// Nothing goes wrong any more: disks work and have room, and whoever lost trust in his disk is started again.
     pub fn become_calm(&mut self, grounds: &mut Grounds<'_>) {
         self.is_calm = true;
+        if let Some(quotas) = &grounds.plan.quotas {
+            self.policy = quotas.policy(true);
+            self.hosts.iter_mut().for_each(|host| host.reload(Arc::clone(&self.policy)));
+        }
         for drive in &mut self.drives {
             drive.mend();
             drive.disk.set_room(u64::MAX);
             drive.habits.slow_per_mille = 0;
         }
-        if self.was_killed_full {
+        // Whoever is killed again and again, with a log that is full, needs a higher bound in the end.
+        let LogLimits { log_bytes_max, segment_bytes, .. } = self.log_limits;
+        let spare_bytes = (SPARE_SEGMENTS - 1) * segment_bytes;
+        let is_cornered = |drive: &Drive| log_bytes_max > 0 && drive.disk.used_bytes() > log_bytes_max + spare_bytes;
+        let is_cornered = self.drives.iter().any(is_cornered);
+        if is_cornered {
             self.log_limits.log_bytes_max = 0;
         }
-        let needs_restart = self.was_killed_full
-            || self.hosts.iter().any(|host| host.shard.has_log_failed() || host.pump.was_unreadable());
+        let needs_restart =
+            is_cornered || self.hosts.iter().any(|host| host.shard.has_log_failed() || host.pump.was_unreadable());
         if needs_restart && !self.hosts.is_empty() {
             self.end(End::Kill, grounds);
         }

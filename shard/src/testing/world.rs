@@ -16,6 +16,7 @@ use super::producer::Producer;
 use super::random::Random;
 use super::server::{End, Grounds, Server};
 use super::sometimes;
+use super::tolls::Tolls;
 use super::trace::Trace;
 use super::{Options, Outcome};
 use crate::Planted;
@@ -81,12 +82,17 @@ impl World {
         let producers = plan.producers.iter().cloned().enumerate();
         let producers = producers.map(|(number, plan)| Client::Producer(Producer::new(number, plan)));
         let consumers = plan.consumers.iter().cloned().map(|plan| Client::Consumer(Consumer::new(plan)));
-        let clients = producers.chain(consumers).collect();
+        let mut clients: Vec<Client> = producers.chain(consumers).collect();
+        let mut ledger = Ledger::new(plan.limits.clone(), plan.unordered());
+        if let Some(quotas) = &plan.quotas {
+            clients.iter_mut().for_each(|client| client.show(&quotas.token()));
+            ledger.tolls = Tolls::new(quotas.slack_ns());
+        }
         let network = Network::new(plan.network.clone(), random.fork());
         let mut world = Self {
             server: Server::new(&plan, &mut random),
             oracle: Oracle::new(plan.streams.clone(), plan.repeat_ns),
-            ledger: Ledger::new(plan.limits.clone(), plan.unordered()),
+            ledger,
             marks: Marks::default(),
             trace: Trace::new(options.is_traced),
             now: START,
@@ -113,10 +119,12 @@ impl World {
         let deadline_ns = self.now.mono_ns + CALM_NS;
         self.run_until(deadline_ns, Self::is_settled);
         if self.violations.is_empty() && !self.is_settled() && !self.is_excused() {
+            self.violations.push("no progress, although nothing goes wrong any more".to_owned());
             self.tell_what_is_missing();
         }
         let quiet_ns = self.now.mono_ns + QUIET_NS;
         self.run_until(quiet_ns, |_| false);
+        self.compare_slots();
         Outcome {
             seed,
             hash: self.trace.hash(),
@@ -142,6 +150,8 @@ impl World {
             self.steps += 1;
             if self.steps > STEPS_MAX {
                 self.violations.push(format!("{STEPS_MAX} steps and no end"));
+                self.tell_what_is_missing();
+                return;
             }
             self.step();
             self.collect_violations();
@@ -234,6 +244,25 @@ impl World {
             random: &mut self.random,
         };
         host.round(&mut around);
+        for written in self.ledger.take_written() {
+            let client = self.network.wire(written.wire).client;
+            self.oracle.written(client, written);
+        }
+    }
+
+    /// Nothing happens any more: the homes of accounts know of as many slots as sessions hold.
+    fn compare_slots(&mut self) {
+        if !self.violations.is_empty() || self.server.hosts.is_empty() {
+            return;
+        }
+        for (subject, category) in self.ledger.tolls.accounts() {
+            let hosts = self.server.hosts.iter();
+            let taken: u32 = hosts.map(|host| host.gate.limiter.slots_taken(subject, category)).sum();
+            let held = self.ledger.tolls.held((subject, category));
+            if taken != held {
+                self.violations.push(format!("{held} slots of {subject:?} are held, and {taken} are taken"));
+            }
+        }
     }
 
     fn run_client(&mut self, at: usize) {
@@ -347,7 +376,6 @@ impl World {
     }
 
     fn tell_what_is_missing(&mut self) {
-        self.violations.push("no progress, although nothing goes wrong any more".to_owned());
         self.violations.extend(self.oracle.owed(5));
         for (at, host) in self.server.hosts.iter_mut().enumerate() {
             for stream in host.shard.snapshot(self.now).streams {

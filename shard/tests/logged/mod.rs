@@ -12,26 +12,66 @@ use conduit_shard::{Input, Limits, RecoverPlan, Shard};
 pub struct Logged {
     pub bench: Bench,
     pub disk: MemoryDisk,
+    settings: (Limits, LogLimits, Durability),
 }
 
 impl Logged {
     /// On an empty disk; every stream waits for its commit.
     pub fn new(limits: Limits, log_limits: &LogLimits) -> Self {
+        Self::with(limits, log_limits, Durability::Commit)
+    }
+
+    /// On an empty disk, with streams of this durability.
+    pub fn with(limits: Limits, log_limits: &LogLimits, durability: Durability) -> Self {
         let now = Now { mono_ns: 77 * MS, unix_ms: 1_700_000_000_000 };
+        Self::on(MemoryDisk::default(), now, (limits, log_limits.clone(), durability))
+    }
+
+    /// On a disk that may have a log.
+    pub fn on(mut disk: MemoryDisk, now: Now, settings: (Limits, LogLimits, Durability)) -> Self {
+        let (limits, log_limits, durability) = settings.clone();
         let plan = RecoverPlan {
             id: ShardId(0),
             shards: 1,
             limits,
             seed: 42,
-            log_limits: log_limits.clone(),
+            log_limits,
             fresh: IDENTITY,
-            durability_of: Box::new(|_| Durability::Commit),
+            durability_of: Box::new(move |_| durability),
         };
-        let mut disk = MemoryDisk::default();
-        let (shard, _) = Shard::recover(now, plan, &mut disk, &mut |_, _| {}).expect("the disk is well");
-        let mut logged = Self { bench: Bench::on(shard, now), disk };
+        let (shard, recovered) = Shard::recover(now, plan, &mut disk, &mut |_, _| {}).expect("the disk is well");
+        assert_eq!(recovered.damaged, 0);
+        let mut logged = Self { bench: Bench::on(shard, now), disk, settings };
         logged.work();
         logged
+    }
+
+    /// The process is killed, and started again a moment later. Everything that the disk was given is there.
+    pub fn restart(self) -> Self {
+        Self::on(self.disk, self.bench.now.plus_ns(MS), self.settings)
+    }
+
+    /// It ends as it should, and is started again.
+    pub fn stop_and_start(mut self) -> Self {
+        self.bench.shard.close_log(self.bench.now);
+        self.work();
+        self.restart()
+    }
+
+    /// Lets time pass, up to `ms` from now: whatever is due is done, on the disk too.
+    pub fn run_ms(&mut self, ms: u64) -> Outcome {
+        let end = self.bench.now.plus_ns(ms * MS);
+        let mut outcome = self.work();
+        let mut calls = 0;
+        while let Some(deadline) = self.bench.shard.next_deadline().filter(|deadline| *deadline <= end.mono_ns) {
+            self.bench.now = self.bench.now.plus_ns(deadline.saturating_sub(self.bench.now.mono_ns));
+            outcome.merge(self.bench.input(Input::Deadline));
+            outcome.merge(self.work());
+            calls += 1;
+            assert!(calls < 1_000_000, "deadlines that stay due");
+        }
+        self.bench.now = end;
+        outcome
     }
 
     /// The next request to the disk, which is not carried out.
