@@ -121,10 +121,11 @@ pub struct Totals {
     pub index_bytes_now: u64,
     /// Deliveries in flight.
     pub inflight_now: u64,
-    /// Credit that consumers hold and have not spent.
-    pub credit_now: u64,
     /// Paused publishers.
     pub paused_now: u64,
+    /// Credit that consumers hold and have not spent. (Not beside `inflight_now`: a delivery would count both as one wide
+    /// word, and wait for the ack before it, which counts them one by one.)
+    pub credit_now: u64,
     /// Messages accepted.
     pub published: u64,
     /// Bytes of envelopes accepted.

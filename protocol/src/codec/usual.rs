@@ -98,23 +98,37 @@ pub(super) fn number<'a>(encoding: Encoding, bytes: &[u8], limits: &Limits) -> O
         return None;
     }
     match encoding {
-        Encoding::Json => number_in(&JSON, bytes, json_number),
-        Encoding::MessagePack => number_in(&MSGPACK, bytes, msgpack_number),
+        Encoding::Json => {
+            let (is_ack, rest) = after_name(&JSON, bytes)?;
+            number_for(is_ack, json_number(rest)?)
+        }
+        Encoding::MessagePack => {
+            let (is_ack, rest) = after_name(&MSGPACK, bytes)?;
+            number_for(is_ack, msgpack_number(rest)?)
+        }
     }
 }
 
-/// Inlined, so that each encoding compares with constants.
+/// What follows the name of an `ack` (then it is `true`) or a `credit`. Inlined, so that each encoding compares with constants.
 #[inline(always)]
-fn number_in<'a>(form: &Form, bytes: &[u8], value: impl FnOnce(&[u8]) -> Option<u64>) -> Option<Usual<'a>> {
+fn after_name<'b>(form: &Form, bytes: &'b [u8]) -> Option<(bool, &'b [u8])> {
     if let Some(rest) = bytes.strip_prefix(form.ack) {
-        return value(rest).filter(|seq| *seq >= 1).map(|seq| Usual::Ack(Seq(seq)));
+        return Some((true, rest));
     }
-    let rest = bytes.strip_prefix(form.credit)?;
-    value(rest).filter(|credit| *credit >= 1).map(Usual::Credit)
+    bytes.strip_prefix(form.credit).map(|rest| (false, rest))
+}
+
+#[inline(always)]
+const fn number_for<'a>(is_ack: bool, number: u64) -> Option<Usual<'a>> {
+    match (number, is_ack) {
+        (0, _) => None,
+        (seq, true) => Some(Usual::Ack(Seq(seq))),
+        (credit, false) => Some(Usual::Credit(credit)),
+    }
 }
 
 /// Digits and the closing brace, of a number that fits 64 bits whatever the digits are.
-#[inline]
+#[inline(always)]
 fn json_number(rest: &[u8]) -> Option<u64> {
     const DIGITS_MAX: usize = 19;
     let digits = rest.strip_suffix(JSON.end)?;
@@ -128,7 +142,7 @@ fn json_number(rest: &[u8]) -> Option<u64> {
 }
 
 /// An integer and nothing after it.
-#[inline]
+#[inline(always)]
 fn msgpack_number(rest: &[u8]) -> Option<u64> {
     match *rest {
         [small @ 0..0x80] => Some(u64::from(small)),
