@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 /// Bytes of one read: also the most that one connection does before another has its turn.
-pub(crate) const READ_BYTES: usize = 64 * 1024;
+pub(crate) const READ_BYTES: usize = 128 * 1024;
 /// Outbox buffers kept for reuse by whichever connection writes next.
 const SPARE_BUFFERS_MAX: usize = 64;
 /// A buffer that has grown past this is given back to the allocator.

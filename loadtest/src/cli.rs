@@ -97,6 +97,9 @@ struct RunCommand {
     /// Where WebSocket goes [default: the same as --url].
     #[arg(long)]
     ws_url: Option<String>,
+    /// The token that lets in, where the server asks for one.
+    #[arg(long, env = "CONDUIT_TOKEN", hide_env_values = true)]
+    token: Option<String>,
     /// The server's process: adds its CPU per message and its memory to the report.
     #[arg(long)]
     server_pid: Option<u32>,
@@ -320,6 +323,7 @@ fn run_once(command: &RunCommand) -> anyhow::Result<Ending> {
         Some(url) => Target::parse(url).map_err(anyhow::Error::msg)?,
         None => http.clone(),
     };
+    let (http, ws) = (http.with_token(command.token.clone()), ws.with_token(command.token.clone()));
     let plan = command.load.plan(http, ws, command.server_pid).map_err(anyhow::Error::msg)?;
     let mut display = if command.output.quiet { Display::quiet() } else { Display::new() };
     let report = run(&plan, &mut display)?;

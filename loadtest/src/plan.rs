@@ -144,6 +144,9 @@ pub struct Target {
     /// What is connected to.
     #[serde(skip)]
     pub address: SocketAddr,
+    /// What is shown to be let in; never in a report.
+    #[serde(skip)]
+    pub token: Option<String>,
 }
 
 impl Target {
@@ -164,13 +167,25 @@ impl Target {
         };
         let mut addresses = host.to_socket_addrs().map_err(|error| format!("{url}: {error}"))?;
         let address = addresses.next().ok_or_else(|| format!("{url}: no address"))?;
-        Ok(Self { host, address })
+        Ok(Self { host, address, token: None })
     }
 
     /// A loopback port.
     #[must_use]
     pub fn loopback(port: u16) -> Self {
-        Self { host: format!("127.0.0.1:{port}"), address: SocketAddr::from(([127, 0, 0, 1], port)) }
+        Self { host: format!("127.0.0.1:{port}"), address: SocketAddr::from(([127, 0, 0, 1], port)), token: None }
+    }
+
+    /// The same, with a token.
+    #[must_use]
+    pub fn with_token(self, token: Option<String>) -> Self {
+        Self { token, ..self }
+    }
+
+    /// The header that shows the token, with its line end; empty without one.
+    #[must_use]
+    pub fn authorization(&self) -> String {
+        self.token.as_ref().map(|token| format!("Authorization: Bearer {token}\r\n")).unwrap_or_default()
     }
 }
 

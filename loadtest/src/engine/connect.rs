@@ -50,10 +50,10 @@ pub(crate) struct Handshake {
 pub(crate) fn begin_websocket(target: &Target, path: &str) -> Result<Handshake, ConnectFault> {
     let mut socket = open(target)?;
     let key = generate_key();
-    let host = &target.host;
+    let (host, authorization) = (&target.host, target.authorization());
     let request = format!(
         "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nUser-Agent: conduit-loadtest\r\n\r\n"
+         Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nUser-Agent: conduit-loadtest\r\n{authorization}\r\n"
     );
     socket.write_all(request.as_bytes()).map_err(|error| ConnectFault::new(target, &error))?;
     Ok(Handshake { socket, key })

@@ -23,6 +23,8 @@ pub(crate) struct HttpProducer {
     host: String,
     /// One per stream it publishes to: whole requests, or lines of a batch.
     templates: Vec<Template>,
+    /// The header that shows the token, or nothing.
+    authorization: String,
     writer: MessageWriter,
     tickets: Tickets,
     pipeline: usize,
@@ -46,14 +48,14 @@ impl HttpProducer {
     pub(crate) fn new(plan: &Plan, producer: u32, tickets: Tickets) -> Self {
         let layout = plan.layout();
         let is_batch = plan.publish == PublishWire::HttpBatch;
-        let host = plan.http.host.clone();
+        let (host, authorization) = (plan.http.host.clone(), plan.http.authorization());
         let template = |turn| {
             let stream = plan.stream_name(layout.stream_at(producer, turn));
             let body = Template::enqueue_body(plan.codec, &stream, plan.payload_bytes, is_batch);
             if is_batch {
                 return body;
             }
-            body.behind(&enqueue_head(&host, content_type(plan.codec, false), body.bytes()))
+            body.behind(&enqueue_head(&host, &authorization, content_type(plan.codec, false), body.bytes()))
         };
         let templates = (0..layout.streams_of(producer)).map(template).collect();
         let has_window = plan.consume != ConsumeWire::None && plan.rate.is_none();
@@ -63,6 +65,7 @@ impl HttpProducer {
             layout,
             templates,
             host,
+            authorization,
             writer: MessageWriter::default(),
             tickets,
             pipeline: plan.pipeline as usize,
@@ -111,7 +114,7 @@ impl HttpProducer {
             for ticket in tickets {
                 self.append_message(*ticket, &mut lines);
             }
-            out.extend_from_slice(&enqueue_head(&self.host, "application/x-ndjson", lines.len()));
+            out.extend_from_slice(&enqueue_head(&self.host, &self.authorization, "application/x-ndjson", lines.len()));
             out.extend_from_slice(&lines);
             self.lines = lines;
         } else if let [ticket] = tickets {

@@ -15,12 +15,13 @@ pub const fn content_type(codec: Codec, is_batch: bool) -> &'static str {
     }
 }
 
-/// The head of a publish. Five headers, as a plain client sends them; answers are asked for in JSON.
+/// The head of a publish. Five headers, as a plain client sends them; answers are asked for in JSON. `authorization` is one
+/// more with its line end, or nothing.
 #[must_use]
-pub fn enqueue_head(host: &str, content_type: &str, body_bytes: usize) -> Vec<u8> {
+pub fn enqueue_head(host: &str, authorization: &str, content_type: &str, body_bytes: usize) -> Vec<u8> {
     format!(
         "POST /v1/enqueue HTTP/1.1\r\nHost: {host}\r\nUser-Agent: conduit-loadtest\r\nAccept: application/json\r\n\
-         Content-Type: {content_type}\r\nContent-Length: {body_bytes}\r\n\r\n"
+         {authorization}Content-Type: {content_type}\r\nContent-Length: {body_bytes}\r\n\r\n"
     )
     .into_bytes()
 }
@@ -103,6 +104,7 @@ fn fault(bytes: &[u8], what: &str) -> WireFault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::Target;
 
     #[test]
     fn pipelined_responses_are_cut_apart() {
@@ -134,7 +136,16 @@ mod tests {
 
     #[test]
     fn a_request_head_says_its_length() {
-        let head = String::from_utf8(enqueue_head("h:1", content_type(Codec::Json, false), 12)).expect("text");
+        let head = String::from_utf8(enqueue_head("h:1", "", content_type(Codec::Json, false), 12)).expect("text");
         assert!(head.contains("Content-Length: 12\r\n") && head.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_token_is_one_more_header() {
+        let target = Target::loopback(1).with_token(Some("t0k".into()));
+        let head = enqueue_head(&target.host, &target.authorization(), "application/json", 2);
+        let head = String::from_utf8(head).expect("text");
+        assert!(head.contains("\r\nAuthorization: Bearer t0k\r\nContent-Type: "), "{head}");
+        assert!(!head.contains("\r\n\r\n\r\n"));
     }
 }
