@@ -3,7 +3,7 @@
 //!
 //! A grant counts when a session gets it. Its token may have been taken from the account some time before: the answer of
 //! another shard is on its way for a while, and what is handed out in advance is spent within a moment. So the judge allows
-//! what comes back to the account within [`Tolls::slack_ns`], and no more.
+//! what comes back to the account within the slack, and no more.
 
 use crate::{Limiter, Planted};
 use conduit_protocol::limiter::{Allowance, Category, Charge, Gate, Rate, Subject, Verdict};

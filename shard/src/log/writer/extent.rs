@@ -22,7 +22,7 @@ impl Log {
     }
 
     /// Old segments could go if every stream and group were written again in the segment named here: the core appends
-    /// those that it does not name yet, then [`Record::CarriedOver`]. If writing has gone on to another segment
+    /// those that it does not name yet, then `Record::CarriedOver`. If writing has gone on to another segment
     /// meanwhile, the mark must wait until all are in that one. `None` when there is nothing to gain, or when the mark
     /// was made and only waits for its commit.
     #[must_use]
