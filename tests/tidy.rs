@@ -368,7 +368,7 @@ mod tidy {
         const PLACES: &[&str] =
             &[concat!("/ho", "me/"), concat!("/ro", "ot/"), concat!("/Us", "ers/"), concat!("/wo", "rk/")];
         let found = tree.files.iter().flat_map(|(path, text)| {
-            // A place is absolute: a slash behind a name (`.../work/`) belongs to a longer relative path.
+            // A place is absolute: a slash behind a name belongs to a longer relative path.
             let names = move |place: &&&str| {
                 text.match_indices(**place)
                     .any(|(at, _)| !text[..at].ends_with(|c: char| c.is_alphanumeric() || "._-}".contains(c)))

@@ -217,18 +217,7 @@ impl<T> SeqRing<T> {
         blocks: &mut Blocks<T>,
         take_apart: impl FnOnce(T) -> R,
     ) -> Option<R> {
-        let index = block_of(seq).checked_sub(self.first)? as usize;
-        let entry = self.directory.get_mut(index)?;
-        let block = entry.as_mut()?;
-        let taken = take_apart(block.slots[slot_of(seq)].take()?);
-        block.mask &= !(1 << slot_of(seq));
-        self.len -= 1;
-        if block.mask == 0
-            && let Some(block) = entry.take()
-        {
-            blocks.give_back(block);
-        }
-        Some(taken)
+        self.remove_if_with(seq, blocks, |_| true, take_apart)
     }
 
     /// Takes a value out if it is wanted.
@@ -239,10 +228,21 @@ impl<T> SeqRing<T> {
         blocks: &mut Blocks<T>,
         is_wanted: impl FnOnce(&T) -> bool,
     ) -> Option<T> {
+        self.remove_if_with(seq, blocks, is_wanted, |value| value)
+    }
+
+    #[inline(always)]
+    fn remove_if_with<R>(
+        &mut self,
+        seq: u64,
+        blocks: &mut Blocks<T>,
+        is_wanted: impl FnOnce(&T) -> bool,
+        take_apart: impl FnOnce(T) -> R,
+    ) -> Option<R> {
         let index = block_of(seq).checked_sub(self.first)? as usize;
         let entry = self.directory.get_mut(index)?;
         let block = entry.as_mut()?;
-        let value = block.slots[slot_of(seq)].take_if(|value| is_wanted(value))?;
+        let taken = take_apart(block.slots[slot_of(seq)].take_if(|value| is_wanted(value))?);
         block.mask &= !(1 << slot_of(seq));
         self.len -= 1;
         if block.mask == 0
@@ -250,7 +250,7 @@ impl<T> SeqRing<T> {
         {
             blocks.give_back(block);
         }
-        Some(value)
+        Some(taken)
     }
 
     /// The directory could be shorter.

@@ -108,7 +108,7 @@ pub(super) fn escape(bytes: &[u8]) -> Option<(char, usize)> {
     Some((character, 2))
 }
 
-/// `\uXXXX`, or two of them that make a surrogate pair.
+/// A `u` and four hex digits, or two such escapes that make a surrogate pair.
 fn unicode_escape(bytes: &[u8]) -> Option<(char, usize)> {
     let unit = hex4(bytes.get(2..6)?)?;
     if !(0xd800..0xdc00).contains(&unit) {
