@@ -6,6 +6,7 @@
 use crate::config::Config;
 use crate::file::ConfigFile;
 use crate::flags::Flags;
+use crate::machine::Machine;
 use crate::policy::{self, Files};
 use crate::problem::{Problem, Problems};
 use crate::resolve::{CONFIG_ENV, Draft, ENV_PREFIX, Resolved};
@@ -31,7 +32,7 @@ const USUAL_FOLDER: &str = "config";
 pub struct Loader {
     flags: Flags,
     environment: Environment,
-    cores: usize,
+    machine: Machine,
 }
 
 /// Variables and their values, some of which are secrets.
@@ -92,8 +93,12 @@ impl Loaded {
 impl Loader {
     /// Keeps what the start was given. `environment` may hold any variables.
     #[must_use]
-    pub fn new(flags: Flags, environment: impl IntoIterator<Item = (String, String)>, cores: usize) -> Self {
-        Self { flags, environment: Environment(environment.into_iter().collect()), cores }
+    pub fn new(
+        flags: Flags,
+        environment: impl IntoIterator<Item = (String, String)>,
+        machine: impl Into<Machine>,
+    ) -> Self {
+        Self { flags, environment: Environment(environment.into_iter().collect()), machine: machine.into() }
     }
 
     /// The configuration file that was named, if any.
@@ -133,7 +138,7 @@ impl Loader {
         let variables = self.environment.0.iter().filter(|(name, _)| name.starts_with(ENV_PREFIX));
         let variables: Vec<_> = variables.cloned().collect();
         let is_whole = reading.problems.is_empty();
-        let draft = Draft::of(&self.flags, &variables, file.as_ref(), is_whole, self.cores);
+        let draft = Draft::of(&self.flags, &variables, file.as_ref(), is_whole, self.machine);
         let folder = match &config_path {
             Some(path) => path.parent().unwrap_or(Path::new("")).to_owned(),
             None => PathBuf::from(USUAL_FOLDER),
@@ -158,7 +163,7 @@ impl Loader {
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
-        let mut warnings = crate::relations::warnings(&draft.config, &policy, self.cores);
+        let mut warnings = crate::relations::warnings(&draft.config, &policy, self.machine.cores);
         if let Some(rules) = &rules {
             warnings.extend(rules.warnings.0.iter().map(ToString::to_string));
         }

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::file::ConfigFile;
 use crate::flags::Flags;
+use crate::machine::{Machine, settle_defaults};
 use crate::memory::MemoryBound;
 use crate::nearest::nearest;
 use crate::problem::{Problem, Problems};
@@ -52,6 +53,8 @@ pub enum Origin {
     Flag,
     /// It follows from the setting of this flag.
     Follows(&'static str),
+    /// Nobody set it, and the default was lowered to what fits the memory of the machine.
+    Memory,
 }
 
 impl fmt::Display for Origin {
@@ -63,6 +66,7 @@ impl fmt::Display for Origin {
             Self::Alias(name) => write!(f, "environment ({name})"),
             Self::Flag => f.write_str("flag"),
             Self::Follows(flag) => write!(f, "follows --{flag}"),
+            Self::Memory => f.write_str("default, lowered to fit the memory"),
         }
     }
 }
@@ -100,7 +104,8 @@ impl Resolved {
 }
 
 /// Makes one checked configuration of what was given on the command line and in the environment. `environment` may hold any variables; those without the prefix
-/// `CONDUIT_` are skipped. `cores` is the number of CPUs the process may use: the default number of shards.
+/// `CONDUIT_` are skipped. `machine` is what the process may use: the CPUs are the default number of shards, and the
+/// memory bounds the defaults of what streams hold.
 ///
 /// # Errors
 /// Everything that is wrong, at once: values out of their bounds, values that contradict each other, unknown
@@ -108,9 +113,9 @@ impl Resolved {
 pub fn resolve(
     flags: &Flags,
     environment: impl IntoIterator<Item = (String, String)>,
-    cores: usize,
+    machine: impl Into<Machine>,
 ) -> Result<Resolved, Problems> {
-    resolve_with(flags, environment, None, cores)
+    resolve_with(flags, environment, None, machine)
 }
 
 /// The same with a configuration file below the environment.
@@ -121,14 +126,15 @@ pub fn resolve_with(
     flags: &Flags,
     environment: impl IntoIterator<Item = (String, String)>,
     file: Option<&ConfigFile>,
-    cores: usize,
+    machine: impl Into<Machine>,
 ) -> Result<Resolved, Problems> {
+    let machine = machine.into();
     let environment: Vec<_> = environment.into_iter().filter(|(name, _)| name.starts_with(ENV_PREFIX)).collect();
-    let draft = Draft::of(flags, &environment, file, true, cores);
+    let draft = Draft::of(flags, &environment, file, true, machine);
     if !draft.problems.is_empty() {
         return Err(Problems(draft.problems));
     }
-    let warnings = relations::warnings(&draft.config, &Policy::default(), cores);
+    let warnings = relations::warnings(&draft.config, &Policy::default(), machine.cores);
     Ok(Resolved { config: draft.config, origins: draft.origins, warnings })
 }
 
@@ -147,12 +153,12 @@ impl Draft {
         environment: &[(String, String)],
         file: Option<&ConfigFile>,
         is_whole: bool,
-        cores: usize,
+        machine: Machine,
     ) -> Self {
         let mut problems: Vec<Problem> = file.map_or(&[][..], ConfigFile::problems).to_vec();
         let is_whole = is_whole && problems.is_empty();
         let mut unfit_flags = Vec::new();
-        let mut config = Config::new(cores);
+        let mut config = Config::new(machine.cores);
         let mut origins = vec![Origin::Default; SETTINGS.len()];
         for (setting, origin) in SETTINGS.iter().zip(&mut origins) {
             let from_env = from_environment(setting, environment, &mut problems);
@@ -179,7 +185,7 @@ impl Draft {
         for (name, value) in environment {
             problems.extend(unknown_problem(name, value));
         }
-        settle(&mut config, &mut origins);
+        settle(&mut config, &mut origins, machine);
         if is_whole {
             problems.extend(relations::check(&config, &origins, &unfit_flags));
         }
@@ -213,7 +219,7 @@ fn from_environment<'e>(
 }
 
 /// Fills in what follows from other values.
-fn settle(config: &mut Config, origins: &mut [Origin]) {
+fn settle(config: &mut Config, origins: &mut [Origin], machine: Machine) {
     // Two layers keep a credit window for the same consumer; there is one setting for both.
     config.protocol.credit_max = config.shard.credit_max;
     // Any connection may become a consumer, so the core must know as many slots as there can be connections.
@@ -227,6 +233,7 @@ fn settle(config: &mut Config, origins: &mut [Origin]) {
         config.shards = count;
         origins[at] = Origin::Follows("cpus");
     }
+    settle_defaults(config, origins, machine);
 }
 
 /// The name under which a value was given.
@@ -235,7 +242,7 @@ pub(crate) fn key(setting: &Setting, origin: &Origin) -> String {
         Origin::File(place) => format!("{place}:{}: {}", place.column, setting.yaml),
         Origin::Environment => setting.env.to_owned(),
         Origin::Alias(name) => (*name).to_owned(),
-        Origin::Default | Origin::Flag | Origin::Follows(_) => format!("--{}", setting.flag),
+        Origin::Default | Origin::Flag | Origin::Follows(_) | Origin::Memory => format!("--{}", setting.flag),
     }
 }
 

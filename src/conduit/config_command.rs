@@ -46,7 +46,7 @@ pub(crate) fn run(action: ConfigAction) -> ExitCode {
 /// The exit code.
 pub(crate) fn load(flags: Flags) -> Result<(Loader, Loaded), ExitCode> {
     let environment = machine::environment().map_err(|problem| announcement::failure(&problem, EXIT_CODE))?;
-    let loader = Loader::new(flags, environment, machine::cores());
+    let loader = Loader::new(flags, environment, machine::machine());
     let loaded = loader.load(&operation::read_file, 0);
     loaded.map(|loaded| (loader, loaded)).map_err(|problems| announcement::failure(&problems, EXIT_CODE))
 }

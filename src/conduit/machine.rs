@@ -1,15 +1,51 @@
 //! The few facts about the machine that a start needs. Where one cannot be read, the start goes on without it.
 
+use conduit_config::Machine;
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// What this process may use.
+pub(crate) fn machine() -> Machine {
+    Machine { cores: cores(), memory_bytes: memory_bytes() }
+}
 
 /// CPUs that this process may use; 1 when the system does not say.
 pub(crate) fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Bytes of memory of this machine, from `/proc/meminfo`.
+/// Bytes of memory that this process may use: what the machine has, from `/proc/meminfo`, or what its control groups allow
+/// (a container, a service with `MemoryMax=`), whichever is less.
 pub(crate) fn memory_bytes() -> Option<u64> {
-    total_of_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)
+    let machine = total_of_meminfo(&std::fs::read_to_string("/proc/meminfo").ok()?)?;
+    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let allowed = limit_files(&groups).iter().filter_map(|path| limit(&std::fs::read_to_string(path).ok()?)).min();
+    Some(allowed.map_or(machine, |allowed| allowed.min(machine)))
+}
+
+/// Where the limits of this process's control groups stand: of its own group and of each above it (cgroups(7): a limit
+/// holds for everything below).
+fn limit_files(groups: &str) -> Vec<PathBuf> {
+    // `0::PATH` is version 2; `N:...memory...:PATH` is version 1.
+    let of = |line: &str| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let (root, file) = match controllers {
+            "" => ("/sys/fs/cgroup", "memory.max"),
+            _ if controllers.split(',').any(|name| name == "memory") => {
+                ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")
+            }
+            _ => return None,
+        };
+        let above = Path::new(path.trim_start_matches('/')).ancestors();
+        Some(above.map(|group| Path::new(root).join(group).join(file)).collect::<Vec<_>>())
+    };
+    groups.lines().filter_map(of).flatten().collect()
+}
+
+/// A limit as the files say it; `max` is none.
+fn limit(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
 }
 
 /// The environment that the configuration sees.
@@ -40,6 +76,28 @@ fn total_of_meminfo(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_limits_of_all_control_groups_above_are_looked_at() {
+        let paths =
+            |groups: &str| limit_files(groups).iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            paths("0::/system.slice/conduit.service\n"),
+            [
+                "/sys/fs/cgroup/system.slice/conduit.service/memory.max",
+                "/sys/fs/cgroup/system.slice/memory.max",
+                "/sys/fs/cgroup/memory.max"
+            ]
+        );
+        assert_eq!(
+            paths("3:cpu,memory:/docker\n2:cpuset:/docker\n"),
+            ["/sys/fs/cgroup/memory/docker/memory.limit_in_bytes", "/sys/fs/cgroup/memory/memory.limit_in_bytes"]
+        );
+        for strange in ["", "0", "0:", "nonsense\n"] {
+            assert!(paths(strange).is_empty(), "{strange}");
+        }
+        assert_eq!((limit("1073741824\n"), limit("max\n"), limit("")), (Some(1 << 30), None, None));
+    }
 
     #[test]
     fn total_memory_is_read_from_meminfo() {
