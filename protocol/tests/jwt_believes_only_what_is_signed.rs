@@ -331,6 +331,46 @@ fn keys_can_be_exchanged_and_a_set_without_any_is_refused() {
 }
 
 #[test]
+fn whoever_was_let_in_stays_as_long_as_the_names_of_the_token_are_right() {
+    let tenants = Tenants::default();
+    let under = |issuer: Option<&str>, audiences: &[&str]| {
+        let mut parts = parts();
+        let jwt = parts.jwt.as_mut().unwrap();
+        jwt.issuer = issuer.map(str::to_owned);
+        jwt.audiences = audiences.iter().map(|name| (*name).to_owned()).collect();
+        Access::new(&parts, &tenants).unwrap()
+    };
+    let ours = (Some("https://issuer"), ["conduit", "other"]);
+    let for_both = principal(&by_secret(
+        SECRET.as_bytes(),
+        &json!({"alg": "HS256"}),
+        &claims_with(&json!({"aud": ["stranger", "other", "conduit"]})),
+    ));
+    let for_one = principal(&by_secret(SECRET.as_bytes(), &json!({"alg": "HS256"}), &claims()));
+    for (access, one, both) in [
+        (under(ours.0, &ours.1), true, true),
+        (under(None, &ours.1), true, true),
+        (under(Some("https://other"), &ours.1), false, false),
+        (under(ours.0, &["conduit"]), true, false),
+        (under(ours.0, &["conduit", "other", "third"]), true, true),
+        (under(ours.0, &["third"]), false, false),
+        (under(ours.0, &[]), false, false),
+    ] {
+        assert_eq!((access.keeps(&for_one, &tenants), access.keeps(&for_both, &tenants)), (one, both), "{access:?}");
+    }
+
+    // A token that names nobody is taken only where nobody has to be named.
+    let anonymous = claims_with(&json!({"aud": null, "iss": null}));
+    let token = by_secret(SECRET.as_bytes(), &json!({"alg": "HS256"}), &anonymous);
+    let Identity::Known(anonymous) = under(None, &[]).identify(Some(token.as_bytes()), &tenants, NOW) else {
+        panic!("nobody has to be named")
+    };
+    assert!(under(None, &[]).keeps(&anonymous, &tenants));
+    assert!(!under(None, &["conduit"]).keeps(&anonymous, &tenants));
+    assert!(!under(ours.0, &[]).keeps(&anonymous, &tenants));
+}
+
+#[test]
 fn a_secret_that_can_be_guessed_is_refused_and_not_shown() {
     let mut parts = parts();
     for (secret, is_taken) in [("x".repeat(31), false), ("x".repeat(32), true)] {

@@ -2,8 +2,9 @@
 //!
 //! Time is an argument like everywhere else here, so what a token says about its own is compared with that.
 
+use super::digest::{self, Digester};
 use super::keys::Keys;
-use super::{AccessError, Basis, Denial, Principal, TokenTag};
+use super::{AccessError, Basis, Denial, Principal, Signature, TokenTag};
 use crate::ids::TenantId;
 use crate::policy::Tenants;
 use crate::time::Now;
@@ -73,6 +74,7 @@ struct Terms {
     audiences: Vec<String>,
     tenant_claim: String,
     leeway_ms: u64,
+    digester: Digester,
 }
 
 /// The header of a token, as far as it matters. `crit` names extensions that must be understood (RFC 7515, section
@@ -109,6 +111,7 @@ impl Jwt {
             audiences: parts.audiences.clone(),
             tenant_claim: parts.tenant_claim.clone(),
             leeway_ms: parts.leeway_ms,
+            digester: Digester::new()?,
         };
         Ok(Self { keys, terms: Arc::new(terms) })
     }
@@ -137,17 +140,19 @@ impl Jwt {
         let claims: Claims = decode(claims)?;
         // What costs nothing comes first. Nothing of it is believed yet: it can only be refused.
         let expires_unix_ms = self.terms.check_time(&claims, now)?;
-        self.terms.check_names(&claims)?;
+        let audience = self.terms.check_names(&claims)?;
         let key = self.keys.verify(&header.alg, header.kid.as_deref(), signature, message.as_bytes())?;
         let tenant = self.terms.tenant(&claims, tenants)?;
-        Ok(Principal { tenant, is_admin: false, token: tag, basis: Basis::Signed(key), expires_unix_ms })
+        let issuer = self.terms.tag(claims.iss.as_deref());
+        let basis = Basis::Signed(Signature { key, issuer, audience: self.terms.tag(audience) });
+        Ok(Principal { tenant, is_admin: false, token: tag, basis, expires_unix_ms })
     }
 
-    /// Whether a token of this tenant, signed with this key, would be believed if its time and its names are right.
-    pub(super) fn holds(&self, key: TokenTag, tenant: TenantId, tenants: &Tenants) -> bool {
+    /// Whether a token of this tenant that was believed for this would be believed if its time is right.
+    pub(super) fn holds(&self, signature: Signature, tenant: TenantId, tenants: &Tenants) -> bool {
         let is_tenant =
             if tenant == TenantId::DEFAULT { tenants.by_id.is_empty() } else { tenants.get(tenant).is_some() };
-        is_tenant && self.keys.holds(key)
+        is_tenant && self.keys.holds(signature.key) && self.terms.hold(signature)
     }
 }
 
@@ -164,17 +169,34 @@ impl Terms {
         }
     }
 
-    fn check_names(&self, claims: &Claims) -> Result<(), Denial> {
+    /// The name of ours that a token is meant for, if it names any.
+    fn check_names<'c>(&self, claims: &'c Claims) -> Result<Option<&'c str>, Denial> {
         if self.issuer.is_some() && self.issuer != claims.iss {
             return Err(Denial::Issuer);
         }
-        let is_ours = |name: &String| self.audiences.contains(name);
-        let is_meant = match &claims.aud {
-            None => self.audiences.is_empty(),
-            Some(Audience::One(name)) => is_ours(name),
-            Some(Audience::Several(names)) => names.iter().any(is_ours),
+        let is_ours = |name: &&String| self.audiences.contains(*name);
+        let ours = match &claims.aud {
+            None if self.audiences.is_empty() => return Ok(None),
+            None => None,
+            Some(Audience::One(name)) => Some(name).filter(is_ours),
+            Some(Audience::Several(names)) => names.iter().find(is_ours),
         };
-        if is_meant { Ok(()) } else { Err(Denial::Audience) }
+        ours.map(|name| Some(name.as_str())).ok_or(Denial::Audience)
+    }
+
+    /// Whether [`Terms::check_names`] would come to the same again.
+    fn hold(&self, signature: Signature) -> bool {
+        let is_issuer = self.issuer.is_none() || self.tag(self.issuer.as_deref()) == signature.issuer;
+        let is_meant = if signature.audience.is_some() {
+            self.audiences.iter().any(|name| self.tag(Some(name)) == signature.audience)
+        } else {
+            self.audiences.is_empty()
+        };
+        is_issuer && is_meant
+    }
+
+    fn tag(&self, name: Option<&str>) -> TokenTag {
+        name.map_or(TokenTag::NONE, |name| digest::tag(&self.digester.digest(name.as_bytes())))
     }
 
     /// The tenant that a token names: one that is configured. Where none is, nobody needs to name one.

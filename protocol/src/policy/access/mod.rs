@@ -59,11 +59,22 @@ pub enum Basis {
     Open,
     /// Its token is written in the configuration.
     Listed,
-    /// Its token is signed with this key.
-    Signed(TokenTag),
+    /// Its token is signed.
+    Signed(Signature),
 }
 
-/// Tells tokens and keys apart without telling what they are: part of a keyed hash whose key is made anew with every process.
+/// What a signed token is believed for, as long as the configuration says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Signature {
+    /// The key that signed it.
+    pub key: TokenTag,
+    /// Who issued it; [`TokenTag::NONE`]: it does not say.
+    pub issuer: TokenTag,
+    /// The name of ours that it is meant for; [`TokenTag::NONE`]: it is meant for nobody in particular.
+    pub audience: TokenTag,
+}
+
+/// Tells tokens, keys and names apart without telling what they are: part of a keyed hash whose key is made anew with every process.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenTag(u64);
 
@@ -288,8 +299,8 @@ impl Access {
         }
     }
 
-    /// Whether somebody who was let in before would be let in today, as far as is known without the token: that expires
-    /// by itself, and names its issuer and whom it is meant for only once.
+    /// Whether somebody who was let in before would be let in today, without seeing the token again. One that is meant
+    /// for several is known by the first of them that is us.
     #[must_use]
     pub fn keeps(&self, principal: &Principal, tenants: &Tenants) -> bool {
         let is_passer_by = principal.tenant == TenantId::DEFAULT && self.is_open();
@@ -300,9 +311,9 @@ impl Access {
                 let tokens = self.tokens.as_ref();
                 is_passer_by || tokens.is_some_and(|tokens| tokens.holds(principal.token, principal.tenant))
             }
-            Basis::Signed(key) => {
+            Basis::Signed(signature) => {
                 let jwt = self.jwt.as_ref();
-                is_passer_by || jwt.is_some_and(|jwt| jwt.holds(key, principal.tenant, tenants))
+                is_passer_by || jwt.is_some_and(|jwt| jwt.holds(signature, principal.tenant, tenants))
             }
         }
     }
