@@ -69,6 +69,7 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
     let writer = LogWriter::start(&config.access_log, config.shards)?;
     let mut links = Links::between(shards + 1, config.mesh_capacity)?;
     let news = links.last_mut().expect("the last set is control's").inbound.open(NEWS_MAX);
+    signals.watch(news.clone())?;
     let (egress, policy) = Egress::start(operation, news)?;
     let mut links = links.into_iter();
     let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
@@ -93,7 +94,7 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
         )?);
     }
     let links = links.next().expect("the last set is control's");
-    threads.push(start_control(config, zero, links, egress, policy, signals, ready)?);
+    threads.push(start_control(config, zero, links, egress, policy, ready)?);
 
     for _ in 0..threads.len() {
         // A thread that cannot start says why; one that dies without a word ends the process by its guard.
@@ -212,7 +213,6 @@ fn start_control(
     links: Links,
     egress: Egress,
     policy: Arc<Policy>,
-    signals: SignalPipes,
     ready: Ready,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (shards, shutdown_timeout_ms, connections_max) =
@@ -242,7 +242,7 @@ fn start_control(
             shutdown_timeout_ms,
         });
         let _ = ready.send(Ok(()));
-        control::run(control, signals).await;
+        control::run(control).await;
     })
 }
 

@@ -99,6 +99,7 @@ pub(super) fn decide(
         request_encoding,
         is_gzip: fields.coding == Coding::Gzip,
         encoding,
+        is_document: false,
         is_head: head.method == Method::Head,
         is_http10: head.is_http10,
         closes: !fields.keep_alive || context.draining,

@@ -27,6 +27,8 @@ pub(super) struct Reply {
     pub(super) is_gzip: bool,
     /// Of the response's body.
     pub(super) encoding: Encoding,
+    /// The answer is a document: it can be large, and has to come in time.
+    pub(super) is_document: bool,
     /// HEAD: all of the response but its body (RFC 9110, section 9.3.2).
     pub(super) is_head: bool,
     /// An HTTP/1.0 client has to be told that the connection stays.
@@ -55,6 +57,7 @@ impl Reply {
             request_encoding: Encoding::Json,
             is_gzip: false,
             encoding: Encoding::Json,
+            is_document: false,
             is_head: false,
             is_http10: false,
             closes: true,
