@@ -22,6 +22,7 @@ mod deadline;
 mod disk;
 mod drain;
 mod egress;
+mod ending;
 mod error;
 pub mod failpoint;
 mod host;

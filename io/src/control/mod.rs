@@ -17,6 +17,7 @@ pub(crate) use snapshot::{Details, Wants};
 
 use crate::clock::Clock;
 use crate::egress::Egress;
+use crate::ending::Ending;
 use crate::host::Host;
 use crate::link::Inbound;
 use crate::log_writer::LinesOfLogs;
@@ -122,6 +123,7 @@ pub(crate) struct Beginning {
     pub(crate) connections_max: usize,
     pub(crate) core_limits: conduit_shard::Limits,
     pub(crate) shutdown_timeout_ms: u64,
+    pub(crate) ending: Arc<Ending>,
 }
 
 /// The control shard's state.
@@ -141,6 +143,7 @@ pub(crate) struct Control {
     /// When connections are cut, once draining. `Now::mono_ns`.
     end_ns: Option<u64>,
     shutdown_timeout_ms: u64,
+    ending: Arc<Ending>,
     finished: bool,
     egress: Egress,
     reloads: Reloads,
@@ -173,6 +176,7 @@ impl Control {
             draining: false,
             end_ns: None,
             shutdown_timeout_ms: beginning.shutdown_timeout_ms,
+            ending: beginning.ending,
             finished: false,
             egress,
             reloads,

@@ -3,6 +3,7 @@
 
 use super::Control;
 use super::documents::JSON;
+use crate::ending::Cause;
 use crate::mesh::{Document, MeshMessage};
 use conduit_protocol::{Origin, ShardId};
 use futures_lite::future::yield_now;
@@ -13,6 +14,7 @@ use std::time::Duration;
 impl Control {
     /// A first signal.
     pub(super) fn stop(&mut self) {
+        self.ending.begin(Cause::Signal);
         self.drain(self.shutdown_timeout_ms);
     }
 
@@ -26,6 +28,7 @@ impl Control {
         });
         let document = Document { status: 202, content_type: JSON, body: body.to_string().into_bytes() };
         self.answer(origin, document);
+        self.ending.begin(Cause::Request);
         self.drain(timeout_ms);
     }
 

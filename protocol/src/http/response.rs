@@ -272,7 +272,10 @@ fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut 
         ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge => context.telemetry.http_size_cap_violations += 1,
         _ => {}
     }
-    let retry_after_s = refusal.wait_ms().map(retry_after_s);
+    // The operator decides when clients of a server that goes away come back.
+    let is_leaving = matches!(code, ErrorCode::ServerDraining | ErrorCode::ServerRestarting);
+    let wait_ms = refusal.wait_ms().or(is_leaving.then_some(context.policy.drain.retry_after_ms));
+    let retry_after_s = wait_ms.map(retry_after_s);
     let status = code.http_status();
     let is_problem = reply.takes_problems;
     let encoding = if is_problem { Encoding::Json } else { reply.encoding };
