@@ -10,7 +10,11 @@ const REQUESTS: usize = 3_000;
 
 /// A server with so many streams that a list of them is large.
 fn server() -> Server {
-    let server = Start::new().shards(2).flags("--shutdown-timeout-ms 1000").serve();
+    with_streams(Start::new())
+}
+
+fn with_streams(start: Start) -> Server {
+    let server = start.shards(2).flags("--shutdown-timeout-ms 1000").serve();
     let mut lines = String::new();
     for n in 0..STREAMS {
         let _ = writeln!(lines, "{}", json!({"to": format!("{n:04}{}", "x".repeat(200)), "envelope": {"n": n}}));
@@ -63,4 +67,25 @@ fn a_server_that_writes_documents_ends_when_it_is_told_to() {
     server.process.signal(Signal::TERM);
     assert_eq!(server.process.exit_code(), 0);
     drop(clients);
+}
+
+#[test]
+fn documents_that_rules_send_over_websockets_do_not_pile_up_either() {
+    const RULES: &str = "version: proto-dsl/v0\nrules:\n  - id: figures\n    when: {ws: {path: /v1/publish, message: {json.match: {op: figures}}}}\n    send: {frame: {type: metrics, respond: {ws: {body: $result}}}}\n";
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("figures-{}.yaml", std::process::id()));
+    std::fs::write(&file, RULES).expect("a file");
+    let server = with_streams(Start::new().flags(&format!("--rules {}", file.display())));
+    let document_bytes = server.get("/v1/metrics").text().len();
+    let before = server.process.peak_bytes();
+    let mut client = server.publisher();
+    for _ in 0..REQUESTS {
+        client.send(json!({"op": "figures"}));
+    }
+    for _ in 0..20 {
+        assert_eq!(server.get("/v1/metrics").status, 200);
+    }
+    let grown = server.process.peak_bytes() - before;
+    assert!(document_bytes * REQUESTS > 1 << 30, "{document_bytes} bytes are not worth a test");
+    assert!(grown < 200 << 20, "{grown} bytes more");
+    let _ = std::fs::remove_file(&file);
 }
