@@ -75,7 +75,7 @@ pub static RESERVED: &[Reserved] = &[
         "set CONDUIT_MAX_JSON_SIZE, which bounds every body",
     ),
     part("CONDUIT_MAX_QUERY_PARAMS", "a limit on query parameters", NONE),
-    part("CONDUIT_REQUIRE_GZIP_JSON", "compressed bodies", OFF),
+    part("CONDUIT_REQUIRE_GZIP_JSON", "a demand that bodies come compressed", OFF),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS", "uploads", &["100"]),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS_PER_IP", "uploads", &["10"]),
     part("CONDUIT_HTTP_RATE_LIMIT_UPLOAD", "uploads", &["10"]),

@@ -254,6 +254,12 @@ impl Access {
         self.jwt.is_none() && self.tokens.as_ref().is_none_or(|tokens| !tokens.lets_in())
     }
 
+    /// Somebody may look at the whole server and change it.
+    #[must_use]
+    pub fn has_admins(&self) -> bool {
+        self.is_open() || self.tokens.as_ref().is_some_and(|tokens| tokens.has_admins())
+    }
+
     /// No token means anything here: not even the control token.
     #[inline]
     #[must_use]
