@@ -100,6 +100,11 @@ impl Host {
             }
             // A connection that is not read cannot be heard: silence is not its fault.
             if connection.is_held(self.outbox_bytes_max) {
+                if connection.session.answer_due_ns(&self.limits).is_some_and(|due_ns| due_ns <= self.now.mono_ns) {
+                    let mut context = context!(self, connection);
+                    connection.session.handle_deadline(&mut context);
+                    self.answered(id);
+                }
                 continue;
             }
             if connection.session.deadline_ns(&self.limits).is_some_and(|due_ns| due_ns <= self.now.mono_ns) {

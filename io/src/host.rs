@@ -139,6 +139,7 @@ macro_rules! context {
             // A reload may let load balancers rest; then nothing at all is taken on, except by WebSockets.
             draining: $host.draining
                 || ($host.reload.is_resting && $host.policy.drain.rejects_all && !$connection.session.is_websocket()),
+            resting: !$host.draining,
         }
     }};
 }

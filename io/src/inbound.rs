@@ -39,6 +39,7 @@ impl Host {
             | MeshMessage::Admin { .. }
             | MeshMessage::KeyUnknown
             | MeshMessage::News(_)
+            | MeshMessage::Signal(_)
             | MeshMessage::Drained { .. } => {
                 debug_assert!(false, "a message for the control shard");
             }

@@ -23,6 +23,7 @@ mod deadline;
 mod disk;
 mod drain;
 mod egress;
+mod ending;
 mod error;
 pub mod failpoint;
 mod host;

@@ -39,6 +39,13 @@ pub struct Limits {
     pub credit_max: u64,
     /// Requests of one connection that wait for their answer. At the limit the session stops decoding until one comes.
     pub unanswered_max: usize,
+    /// Requests of one connection for documents (figures, lists, messages to look at) that wait for their answer: one can be
+    /// megabytes. At the limit the session stops decoding until one comes.
+    pub documents_max: usize,
+    /// Milliseconds in which a document has to come. Then 504 in its place.
+    pub document_ms: u64,
+    /// Bytes of a connection's responses that wait for an earlier one. Above it the session stops decoding until they leave.
+    pub early_bytes_max: usize,
     /// Bytes of an `enqueue` frame's `ref`. More: 1003.
     pub ref_bytes_max: usize,
     /// Milliseconds an HTTP connection may be idle between requests. Then it is closed.
@@ -81,6 +88,9 @@ impl Default for Limits {
             ack_array_max: 10_000,
             credit_max: 1_000_000,
             unanswered_max: 4_096,
+            documents_max: 1,
+            document_ms: 30_000,
+            early_bytes_max: 1 << 20,
             ref_bytes_max: 1_024,
             keep_alive_ms: 65_000,
             headers_ms: 60_000,

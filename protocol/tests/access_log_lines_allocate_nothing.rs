@@ -47,6 +47,7 @@ fn allocations(opening: &[u8], wire: &[u8]) -> (u64, u64) {
             out: &mut out,
             date: &mut date,
             draining: false,
+            resting: false,
         };
         for part in [&mut first, &mut bytes] {
             let mut inbox = Inbox::new(part);

@@ -41,6 +41,7 @@ fn allocations_under(policy: &Policy, wire: &[u8], pipelined: usize) -> u64 {
             out: &mut out,
             date: &mut date,
             draining: false,
+            resting: false,
         };
         let mut inbox = Inbox::new(&mut bytes);
         loop {

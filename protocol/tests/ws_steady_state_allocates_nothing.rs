@@ -39,6 +39,7 @@ fn allocations(policy: &Policy) -> u64 {
         out: &mut out,
         date: &mut date,
         draining: false,
+        resting: false,
     };
     let mut session = WsSession::new(Role::Consumer, Encoding::Json, &mut context);
     let mut tokens: Vec<Token> = Vec::with_capacity(64);

@@ -338,8 +338,7 @@ impl Edge {
         let policy = context.policy;
         let endpoint = route.map_or(Endpoint::Other, Route::endpoint);
         if context.draining && is_refused_when_draining(head, route, policy) {
-            let message = "the server is shutting down: use another one";
-            return Err(Halt::because(ErrorCode::ServerDraining, message, Extra::None));
+            return Err(Halt::because(ErrorCode::ServerDraining, why_draining(context), Extra::None));
         }
         self.admit_to_tenant(caller.tenant(), context)?;
         check_head_bytes(head, policy)?;
@@ -407,6 +406,15 @@ const fn extra_of(charge: &Charge) -> Extra {
         (Subject::Tenant(tenant), _) if tenant.0 != TenantId::DEFAULT.0 => Extra::Tenant(tenant),
         (_, Allowance::Slots(slots)) => Extra::Limit(slots as u64),
         _ => Extra::None,
+    }
+}
+
+/// Why nothing new is taken on.
+pub(super) const fn why_draining(context: &Context<'_>) -> &'static str {
+    if context.resting {
+        "the server has read its configuration again and takes nothing on for a moment: come back, or use another one"
+    } else {
+        "the server is shutting down: use another one"
     }
 }
 

@@ -63,7 +63,7 @@ impl HttpSession {
             [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
             _ => {}
         }
-        if self.answers.len() >= context.limits.unanswered_max {
+        if self.answers.is_full(context.limits) {
             return self.wait();
         }
         if self.edge.is_asking() {
@@ -199,12 +199,14 @@ impl HttpSession {
             }
             Action::Query(route, query) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
+                reply.is_document = true;
                 let token = self.answers.push(reply);
                 Turn::Query { token, tenant: reply.tenant, scope, route, head_bytes, query }
             }
             Action::Ask(command) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
                 inbox.take(head_bytes);
+                reply.is_document = true;
                 Turn::Ask { token: self.answers.push(reply), tenant: reply.tenant, command }
             }
             Action::Ruled(judged) => {
@@ -359,6 +361,7 @@ impl HttpSession {
                 Turn::Publish { token, tenant, encoding: reply.request_encoding, place }
             }
             Purpose::Settings => {
+                let reply = Reply { is_document: true, ..reply };
                 let (token, tenant) = (self.answers.push(reply), reply.tenant);
                 Turn::Settings { token, tenant, encoding: reply.request_encoding, place }
             }

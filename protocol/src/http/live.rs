@@ -50,7 +50,7 @@ type Subject = Box<(IpAddr, String, Option<String>)>;
 #[derive(Debug)]
 pub struct LiveSession {
     is_closing: bool,
-    /// `connections_active` includes this connection.
+    /// `connections_active` and `http_in_progress` include this connection.
     is_counted: bool,
     /// Whose stream it reads.
     tenant: TenantId,
@@ -164,6 +164,8 @@ impl LiveSession {
     fn new(tenant: TenantId, context: &mut Context<'_>) -> Self {
         context.telemetry.live.connections_total += 1;
         context.telemetry.live.connections_active += 1;
+        // The request goes on as long as its response does.
+        context.telemetry.http_in_progress = context.telemetry.http_in_progress.wrapping_add(1);
         Self {
             is_closing: false,
             is_counted: true,
@@ -355,6 +357,7 @@ impl LiveSession {
     fn uncount(&mut self, telemetry: &mut Telemetry) {
         if std::mem::take(&mut self.is_counted) {
             telemetry.live.connections_active = telemetry.live.connections_active.saturating_sub(1);
+            telemetry.http_in_progress = telemetry.http_in_progress.wrapping_sub(1);
         }
     }
 }

@@ -3,7 +3,7 @@
 use super::answers::Answers;
 use super::body::{Kept, Purpose};
 use super::credentials;
-use super::edge::{Caller, Edge, Halt, Permit};
+use super::edge::{Caller, Edge, Halt, Permit, why_draining};
 use super::fields::{Coding, Expectation, Fields, Framing};
 use super::handshake::{Upgrade, Wish};
 use super::head::{self, Method, RequestHead, bad};
@@ -99,6 +99,7 @@ pub(super) fn decide(
         request_encoding,
         is_gzip: fields.coding == Coding::Gzip,
         encoding,
+        is_document: false,
         is_head: head.method == Method::Head,
         is_http10: head.is_http10,
         closes: !fields.keep_alive || context.draining,
@@ -475,7 +476,7 @@ fn admit_upgrade(
 ) -> Result<Permit, Halt> {
     let refuse = |code, message: &'static str| Err(Halt::Refuse(Violation::new(code, message).into(), Extra::None));
     if context.draining {
-        return refuse(ErrorCode::ServerDraining, "the server is shutting down: use another one");
+        return refuse(ErrorCode::ServerDraining, why_draining(context));
     }
     edge.admit_connect(caller.address, context)?;
     if route.is_none() && !ruled.answers() {

@@ -153,9 +153,10 @@ impl Pending {
 
 impl HttpSession {
     /// A request whose rule has decided from the head alone; the head has been taken, the body is passed over.
-    pub(super) fn conclude(&mut self, reply: Reply, judged: Judged, context: &mut Context<'_>) -> Turn {
-        let token = self.answers.push(reply);
+    pub(super) fn conclude(&mut self, mut reply: Reply, judged: Judged, context: &mut Context<'_>) -> Turn {
         let Judged { outcome, scope, has_key } = judged;
+        reply.is_document = matches!(&outcome, rules::Outcome::Frame { request, .. } if !matches!(request, FrameRequest::Enqueue { .. }));
+        let token = self.answers.push(reply);
         match outcome {
             rules::Outcome::Respond { response, then, .. } => {
                 self.answer_ruled(token, reply.tenant, &response, then, context);
@@ -267,8 +268,9 @@ impl HttpSession {
     }
 
     /// The built-in endpoint gets a request that no rule answers, with the same bytes.
-    fn go_native(&mut self, reply: Reply, native: Native, scope: Scope, context: &mut Context<'_>) -> Turn {
+    fn go_native(&mut self, mut reply: Reply, native: Native, scope: Scope, context: &mut Context<'_>) -> Turn {
         let tenant = reply.tenant;
+        reply.is_document = matches!(native, Native::Settings(_) | Native::Query(..) | Native::Ask(_));
         match native {
             Native::Publish(kept) => {
                 self.kept = kept;
@@ -407,6 +409,13 @@ impl HttpSession {
         let finished = continuation.finish(result_of(answer));
         self.answer_ruled(token, tenant, &finished.response, finished.then, context);
         true
+    }
+
+    /// A request has been answered without the broker.
+    pub(super) fn forget_ruled(&mut self, token: Token) {
+        if let Some(ruled) = &mut self.ruled {
+            ruled.waiting.retain(|(waiting, _)| *waiting != token);
+        }
     }
 
     fn answer_ruled(
