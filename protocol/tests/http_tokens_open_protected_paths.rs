@@ -4,7 +4,7 @@ mod edge_policy;
 mod http_wire;
 
 use conduit_protocol::ErrorCode;
-use conduit_protocol::policy::Policy;
+use conduit_protocol::policy::{Access, AccessParts, Policy, Tenants};
 use edge_policy::{bearer, with_tenants, with_token};
 use http_wire::{Peer, get, post, request, upgrade};
 
@@ -69,6 +69,19 @@ fn the_token_may_stand_in_either_field_and_authorization_counts() {
     assert!(!is_in("Cookie: token=secret\r\n"));
     let in_query = Peer::under(with_token()).ask_one(get("/v1/stats?stream=s&access_token=secret", ""));
     assert_eq!(in_query.status, 401, "a URL is logged and remembered: only browsers without another way may use it");
+}
+
+#[test]
+fn another_scheme_means_nothing_where_everybody_is_let_in() {
+    let parts = AccessParts { control_token: Some("control".to_owned()), ..AccessParts::default() };
+    let open = || {
+        let access = Access::new(&parts, &Tenants::default()).unwrap();
+        Policy { access, ..Policy::default() }
+    };
+    for shown in ["", "Authorization: Basic c2VjcmV0\r\n", "Authorization: Bearer unknown\r\n"] {
+        assert_eq!(Peer::under(open()).ask_one(get("/v1/stats?stream=s", shown)).status, 200, "{shown}");
+        assert_eq!(Peer::under(open()).ask_one(post("/v1/admin/reload", shown, "")).status, 401, "{shown}");
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::head::{self, Method, RequestHead, bad};
 use super::idempotency;
 use super::live::read_last_id;
 use super::negotiate::Content;
-use super::origins::{ORIGIN_BYTES_MAX, Origin};
+use super::origins::{ORIGIN_BYTES_MAX, Origin, check_origin};
 use super::response::{Extra, Reply};
 use super::ruled::{self, Judged, Pending};
 use super::target::{parameter, percent_decode};
@@ -463,8 +463,8 @@ impl RuledHandshake {
     }
 }
 
-/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, connections of the
-/// tenant.
+/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, the page's origin,
+/// connections of the tenant.
 fn admit_upgrade(
     head: &RequestHead<'_, '_>,
     route: Option<Route>,
@@ -494,6 +494,7 @@ fn admit_upgrade(
         Some(true) | None => Need::Token,
     };
     let permit = credentials::permit(caller.identity, need, context.policy)?;
+    check_origin(head, caller.identity, context.policy)?;
     if let Some(rate) = rule.and_then(|rule| rule.rate().map(|rate| (rule.index() as u32, *rate))) {
         edge.admit_to_rule(caller, rate.0, &rate.1, context)?;
     }
