@@ -155,11 +155,38 @@ fn what_a_document_tells_depends_on_who_asks() {
     for path in ["/v1/streams", "/v1/metrics", "/metrics", "/v1/histograms", "/v1/snapshot?view=streams"] {
         assert_eq!(scope(tenants(), path, &bearer("acme-token")), acme, "{path}");
         assert_eq!(scope(tenants(), path, &bearer("plain")), Scope::Server, "{path}");
-        assert_eq!(scope(with_token(), path, &bearer("secret")), Scope::Tenant(TenantId::DEFAULT), "{path}");
         assert_eq!(scope(with_token(), path, &bearer("control")), Scope::Server, "{path}");
         assert_eq!(scope(Policy::default(), path, ""), Scope::Server, "{path}");
     }
     assert_eq!(scope(tenants(), "/metrics", ""), Scope::Server);
+    for path in ["/v1/streams", "/v1/snapshot?view=streams"] {
+        assert_eq!(scope(with_token(), path, &bearer("secret")), Scope::Tenant(TenantId::DEFAULT), "{path}");
+    }
+}
+
+#[test]
+fn a_token_of_no_tenant_reads_the_metrics_of_the_whole_server() {
+    use conduit_protocol::{Scope, TenantId};
+    let scope = |protects_metrics: bool, path: &str, token: &str| {
+        let parts = AccessParts {
+            tokens: vec!["plain".to_owned(), "acme-1".to_owned()],
+            control_token: Some("control".to_owned()),
+            protects_metrics,
+            ..AccessParts::default()
+        };
+        let tenants = with_tenants(vec![edge_policy::tenant("acme")]).tenants;
+        let access = Access::new(&parts, &tenants).unwrap();
+        let mut peer = Peer::under(Policy { access, tenants, ..Policy::default() });
+        peer.feed(get(path, &bearer(token)));
+        peer.scopes.pop().expect("a document")
+    };
+    for is_protected in [false, true] {
+        for path in ["/v1/metrics", "/metrics", "/v1/histograms"] {
+            assert_eq!(scope(is_protected, path, "plain"), Scope::Server, "no less than nobody: {path}");
+            assert_eq!(scope(is_protected, path, "control"), Scope::Server, "{path}");
+            assert_eq!(scope(is_protected, path, "acme-1"), Scope::Tenant(TenantId::of_name("acme")), "{path}");
+        }
+    }
 }
 
 #[test]

@@ -90,6 +90,7 @@ impl Dashboard {
             delivery_p50_ms: figure("/gateway/ws/deliveries/latency/p50Ms"),
             delivery_p99_ms: figure("/gateway/ws/deliveries/latency/p99Ms"),
             http_requests: count("/http/requestsTotal"),
+            // Each wire tells its own.
             errors: count("/ws/errorsTotal") + http_errors(metrics),
         };
         Self { totals, streams }

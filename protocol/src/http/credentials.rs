@@ -6,6 +6,7 @@ use super::response::Extra;
 use super::target::parameter;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
+use crate::ids::TenantId;
 use crate::policy::{Denial, Identity, Need, Policy, Refused, Scope};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
@@ -78,6 +79,15 @@ fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
         (None, Some(token)) => Shown::Token(token),
         (None, None) => Shown::Nothing,
     })
+}
+
+/// Of which figures a document tells. Metrics are about the health of the server, which is nobody's secret from those whom no
+/// tenant has sent: whoever scrapes them need not be able to change it.
+pub(super) fn scope(permit: &Permit, route: Option<Route>) -> Scope {
+    match route.map(Route::endpoint) {
+        Some(Endpoint::Metrics | Endpoint::Histograms) if permit.principal.tenant == TenantId::DEFAULT => Scope::Server,
+        _ => permit.scope,
+    }
 }
 
 /// What a path asks of those who come.

@@ -96,7 +96,8 @@ fn is_foreign(head: &RequestHead<'_, '_>, cors: &Cors) -> bool {
 /// Whether an origin (RFC 6454, section 6.2) names the host that the request was sent to. A proxy may speak TLS in our
 /// place, so the scheme says only which port is meant where none is written.
 fn is_of_host(origin: &[u8], host: &[u8]) -> bool {
-    let (authority, usual_port): (_, &[u8]) = match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://")) {
+    let (authority, usual_port): (_, &[u8]) = match (origin.strip_prefix(b"http://"), origin.strip_prefix(b"https://"))
+    {
         (Some(authority), _) => (authority, b"80"),
         (_, Some(authority)) => (authority, b"443"),
         _ => return false,

@@ -147,6 +147,7 @@ pub(super) fn decide(
     let need = ruled::need(&candidates, credentials::need(head, route, policy));
     plan.action = match edge.examine(head, route, &caller, may_ask, need, context) {
         Ok(permit) => {
+            let permit = Permit { scope: credentials::scope(&permit, route), ..permit };
             plan.scope = permit.scope;
             let arrival = Arrival { head, route, query, wish, is_alone };
             let (action, rule) = if candidates.is_empty() {
