@@ -167,7 +167,7 @@ pub struct Telemetry {
     pub http_codecs: [CodecStats; 2],
     /// HTTP requests that have come, at least their heads, and whose responses have not been written.
     pub http_in_progress: u32,
-    /// HTTP bodies refused for their size / depth.
+    /// HTTP bodies refused for the size of what they decode to.
     pub http_size_cap_violations: u64,
     /// HTTP bodies refused for their depth.
     pub http_depth_cap_violations: u64,

@@ -81,6 +81,17 @@ fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
     })
 }
 
+/// Says also how a page sends its token with a handshake: it can set no header fields.
+pub(super) fn for_handshake(halt: Halt) -> Halt {
+    match halt {
+        Halt::Refuse(mut refusal, extra) if refusal.code == ErrorCode::Unauthorized => {
+            refusal.message.to_mut().push_str(", the parameter `access_token`, or the subprotocol `bearer.TOKEN`");
+            Halt::Refuse(refusal, extra)
+        }
+        other => other,
+    }
+}
+
 /// Of which figures a document tells. Metrics are about the health of the server, which is nobody's secret from those whom no
 /// tenant has sent: whoever scrapes them need not be able to change it.
 pub(super) fn scope(permit: &Permit, route: Option<Route>) -> Scope {

@@ -494,7 +494,7 @@ fn admit_upgrade(
         Some(false) => Need::Nothing,
         Some(true) | None => Need::Token,
     };
-    let permit = credentials::permit(caller.identity, need, context.policy)?;
+    let permit = credentials::permit(caller.identity, need, context.policy).map_err(credentials::for_handshake)?;
     check_origin(head, caller.identity, context.policy)?;
     if let Some(rate) = rule.and_then(|rule| rule.rate().map(|rate| (rule.index() as u32, *rate))) {
         edge.admit_to_rule(caller, rate.0, &rate.1, context)?;

@@ -266,7 +266,7 @@ fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut 
     }
     match code {
         ErrorCode::DepthExceeded => context.telemetry.http_depth_cap_violations += 1,
-        ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge => context.telemetry.http_size_cap_violations += 1,
+        ErrorCode::DecodedSizeExceeded => context.telemetry.http_size_cap_violations += 1,
         _ => {}
     }
     let retry_after_s = refusal.wait_ms().map(retry_after_s);
