@@ -1,6 +1,7 @@
 //! Tenants of a running server: what one has, another does not see; what one may use holds to the last request and to
 //! the last connection, over two shards.
 
+use super::common::foreign::mkctl;
 use super::common::http::{Http, Response};
 use super::common::server::{Server, Start};
 use super::common::ws::Ws;
@@ -242,4 +243,23 @@ fn one_tenant_leaves_streams_for_the_others() {
     assert!(refused.text().contains("--tenant-share-percent"), "{}", refused.text());
     assert_eq!(publish(&server, "globex-secret", "a", "m").status, 200);
     assert_eq!(publish(&server, "plain", "a", "m").status, 200);
+}
+
+#[test]
+fn mkctl_tells_streams_of_one_name_apart() {
+    let server = start("mkctl", 2);
+    for token in ["acme-secret", "globex-secret", "plain"] {
+        publish(&server, token, "jobs", "m");
+    }
+    for command in [&["streams"][..], &["top", "--once"]] {
+        let all = mkctl(&server, &[command, &["--token", "control"]].concat()).stdout;
+        let rows: Vec<_> = all.lines().filter(|line| line.starts_with("jobs ")).collect();
+        assert_eq!(rows.len(), 3, "{all}");
+        for tenant in ["default", "acme", "globex"] {
+            assert_eq!(rows.iter().filter(|row| row.split_whitespace().nth(1) == Some(tenant)).count(), 1, "{all}");
+        }
+        assert!(all.lines().any(|line| line.starts_with("stream ") && line.contains("tenant")), "{all}");
+    }
+    let own = mkctl(&server, &["top", "--once", "--token", "acme-secret"]).stdout;
+    assert!(own.contains("jobs") && !own.contains("tenant"), "{own}");
 }
