@@ -6,6 +6,7 @@ use super::response::Extra;
 use super::target::parameter;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
+use crate::ids::TenantId;
 use crate::policy::{Denial, Identity, Need, Policy, Refused, Scope};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
@@ -40,6 +41,8 @@ pub(super) fn caller(
             None => identify(head.fields.handshake.offered.bearer()),
         },
         Shown::Nothing => identify(None),
+        // It may be meant for a proxy in front of a server that lets everybody in.
+        Shown::Another if policy.access.is_open() => Identity::Anonymous,
         Shown::Another => Identity::Denied(Denial::Unknown),
     };
     // The control shard fetches the set anew.
@@ -76,6 +79,26 @@ fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
         (None, Some(token)) => Shown::Token(token),
         (None, None) => Shown::Nothing,
     })
+}
+
+/// Says also how a page sends its token with a handshake: it can set no header fields.
+pub(super) fn for_handshake(halt: Halt) -> Halt {
+    match halt {
+        Halt::Refuse(mut refusal, extra) if refusal.code == ErrorCode::Unauthorized => {
+            refusal.message.to_mut().push_str(", the parameter `access_token`, or the subprotocol `bearer.TOKEN`");
+            Halt::Refuse(refusal, extra)
+        }
+        other => other,
+    }
+}
+
+/// Of which figures a document tells. Metrics are about the health of the server, which is nobody's secret from those whom no
+/// tenant has sent: whoever scrapes them need not be able to change it.
+pub(super) fn scope(permit: &Permit, route: Option<Route>) -> Scope {
+    match route.map(Route::endpoint) {
+        Some(Endpoint::Metrics | Endpoint::Histograms) if permit.principal.tenant == TenantId::DEFAULT => Scope::Server,
+        _ => permit.scope,
+    }
 }
 
 /// What a path asks of those who come.

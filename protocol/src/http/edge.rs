@@ -1,8 +1,8 @@
 //! What stands between a request and what it asks for: who comes, from where, how often, and with how much.
 //!
 //! The order of the checks is part of the protocol (`docs/protocol.md`): 1 the client's address and token, 2 a draining server,
-//! 3 requests in progress, 4 the tenant's rate, 5 bytes of the head, 6 preflights, 7 the token where one is needed, 8 the
-//! address's rate, 9 the body's size and kind. What passes goes to the endpoints.
+//! 3 requests in progress, 4 the tenant's rate, 5 bytes of the head, 6 preflights, 7 the token where one is needed, and the
+//! page's origin where none is, 8 the address's rate, 9 the body's size and kind. What passes goes to the endpoints.
 //!
 //! Where an account of the limiter is kept by another shard, the request stays where it is until that has answered. What it
 //! has passed by then is noted, so it never pays twice; neither does one that moves to another shard with its socket.
@@ -10,6 +10,7 @@
 use super::credentials::permit;
 use super::guards::{check_body, check_head_bytes};
 use super::head::RequestHead;
+use super::origins::{check_origin, is_for_friends};
 use super::response::Extra;
 use crate::answer::{Answer, Refusal};
 use crate::context::Context;
@@ -352,6 +353,9 @@ impl Edge {
             });
         }
         let permit = permit(caller.identity, need, policy)?;
+        if is_for_friends(head, route) {
+            check_origin(head, caller.identity, policy)?;
+        }
         self.admit_to_endpoint(caller.address, endpoint, context)?;
         check_body(head, policy)?;
         Ok(permit)

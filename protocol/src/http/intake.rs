@@ -69,6 +69,10 @@ impl HttpSession {
         if self.edge.is_asking() {
             return self.wait();
         }
+        // Nobody gets a request past the access log by sending many before it.
+        if context.log.is_http_on() && self.answers.has_full_notes() {
+            return self.wait();
+        }
         if let Some(mut repeated) = self.recognise(inbox, context) {
             self.edge.begin_next();
             if context.log.is_http_on() {

@@ -10,7 +10,7 @@ use super::head::{self, Method, RequestHead, bad};
 use super::idempotency;
 use super::live::read_last_id;
 use super::negotiate::Content;
-use super::origins::{ORIGIN_BYTES_MAX, Origin};
+use super::origins::{ORIGIN_BYTES_MAX, Origin, check_origin};
 use super::response::{Extra, Reply};
 use super::ruled::{self, Judged, Pending};
 use super::target::{parameter, percent_decode};
@@ -148,6 +148,7 @@ pub(super) fn decide(
     let need = ruled::need(&candidates, credentials::need(head, route, policy));
     plan.action = match edge.examine(head, route, &caller, may_ask, need, context) {
         Ok(permit) => {
+            let permit = Permit { scope: credentials::scope(&permit, route), ..permit };
             plan.scope = permit.scope;
             let arrival = Arrival { head, route, query, wish, is_alone };
             let (action, rule) = if candidates.is_empty() {
@@ -464,8 +465,8 @@ impl RuledHandshake {
     }
 }
 
-/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, connections of the
-/// tenant.
+/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, the page's origin,
+/// connections of the tenant.
 fn admit_upgrade(
     head: &RequestHead<'_, '_>,
     route: Option<Route>,
@@ -494,7 +495,8 @@ fn admit_upgrade(
         Some(false) => Need::Nothing,
         Some(true) | None => Need::Token,
     };
-    let permit = credentials::permit(caller.identity, need, context.policy)?;
+    let permit = credentials::permit(caller.identity, need, context.policy).map_err(credentials::for_handshake)?;
+    check_origin(head, caller.identity, context.policy)?;
     if let Some(rate) = rule.and_then(|rule| rule.rate().map(|rate| (rule.index() as u32, *rate))) {
         edge.admit_to_rule(caller, rate.0, &rate.1, context)?;
     }

@@ -269,7 +269,7 @@ fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut 
     }
     match code {
         ErrorCode::DepthExceeded => context.telemetry.http_depth_cap_violations += 1,
-        ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge => context.telemetry.http_size_cap_violations += 1,
+        ErrorCode::DecodedSizeExceeded => context.telemetry.http_size_cap_violations += 1,
         _ => {}
     }
     // The operator decides when clients of a server that goes away come back.

@@ -388,6 +388,7 @@ impl WsSession {
             return;
         }
         context.telemetry.ws.deliveries_total += 1;
+        context.telemetry.ws.delivery_bytes_total += delivery.envelope.len() as u64;
         context.telemetry.tenants.count(self.party.tenant, |tenant| {
             tenant.messages_delivered += 1;
             tenant.bytes_delivered += delivery.envelope.len() as u64;
