@@ -335,7 +335,11 @@ impl HttpSession {
         let mut unpacked = Vec::new();
         let packed = place.bytes(inbox, &self.body);
         let bytes_max = purpose.bytes_max(context.limits);
-        let result = if purpose == Purpose::Discard { Ok(()) } else { inflate(packed, bytes_max, &mut unpacked) };
+        let result = if purpose == Purpose::Discard {
+            Ok(())
+        } else {
+            inflate(packed, bytes_max, context.limits, &mut unpacked)
+        };
         self.body = if result.is_ok() { unpacked } else { Vec::new() };
         match result {
             // A rule may have something to say to that.
