@@ -163,7 +163,7 @@ impl Control {
         let Beginning { shards, mut clock, mesh, inbound, readiness, egress, policy, .. } = beginning;
         let mut reloads = Reloads::default();
         reloads.status.is_supported = egress.can_reload;
-        Self {
+        let mut control = Self {
             shards,
             started: clock.now(),
             clock,
@@ -186,7 +186,10 @@ impl Control {
             core_limits: beginning.core_limits,
             me: Weak::new(),
             waker: None,
-        }
+        };
+        // Before anybody is told that the server is ready, and so before anybody asks.
+        control.tell_reload_status();
+        control
     }
 
     /// Sends a finished document to whoever asked for it.
@@ -240,11 +243,7 @@ enum Round {
 /// Runs the control shard until every shard has been told to stop.
 pub(crate) async fn run(control: Control) {
     let control = Rc::new(RefCell::new(control));
-    {
-        let mut this = control.borrow_mut();
-        this.me = Rc::downgrade(&control);
-        this.tell_reload_status();
-    }
+    control.borrow_mut().me = Rc::downgrade(&control);
     while let Round::Busy = std::future::poll_fn(|task| control.borrow_mut().round(task)).await {
         sleep(REST).await;
     }

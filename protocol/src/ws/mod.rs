@@ -177,7 +177,8 @@ impl WsSession {
         }
         self.link.release_pong(context);
         self.rest_bytes = inbox.len();
-        if self.link.is_open() && self.unanswered.is_full(context.limits.unanswered_max) {
+        let owes_documents = self.ruled.as_ref().is_some_and(|ruled| ruled.is_full(context.limits));
+        if self.link.is_open() && (owes_documents || self.unanswered.is_full(context.limits.unanswered_max)) {
             return Step::Wait;
         }
         if self.link.is_open() && self.has_more() {

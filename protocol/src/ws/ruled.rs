@@ -12,6 +12,7 @@ use crate::error::{ErrorCode, Violation};
 use crate::http::{count_failure, decode_body, hello, result_of};
 use crate::ids::Token;
 use crate::limiter::{Bucket, Rate};
+use crate::limits::Limits;
 use crate::policy::Scope;
 use crate::rules::{
     Continuation, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule, RuleError,
@@ -36,6 +37,8 @@ pub(super) struct Ruled {
     scope: Scope,
     /// What goes on when the broker has answered: as many as there are unanswered requests at most.
     waiting: Vec<(Token, Continuation)>,
+    /// Those of `waiting` that wait for a document.
+    documents: Vec<Token>,
     /// What is to be said to the broker before the next message is taken: a few for each rule that has answered.
     next: VecDeque<(FrameRequest, Option<Continuation>)>,
     /// What is left of the rates of rules, for this connection.
@@ -69,6 +72,7 @@ impl Ruled {
             is_known: opening.is_known,
             scope,
             waiting: Vec::new(),
+            documents: Vec::new(),
             next: first.into_iter().chain(then).collect(),
             rates: Vec::new(),
             text: Vec::new(),
@@ -79,6 +83,11 @@ impl Ruled {
     /// Something is to be said to the broker, whether or not bytes come.
     pub(super) fn has_next(&self) -> bool {
         !self.next.is_empty()
+    }
+
+    /// As many documents are owed as may be: nothing more is to be taken before one comes.
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+        self.documents.len() >= limits.documents_max
     }
 
     /// What the rules say about a message (4). `None`: the built-in operation decides.
@@ -185,14 +194,14 @@ impl Ruled {
             }
             FrameRequest::Stats { stream } => match codec::check_stream_name(&stream, context.limits) {
                 Ok(()) => {
-                    let token = wait(continuation, &mut self.waiting, unanswered);
+                    let token = self.wait_for_document(continuation, unanswered);
                     return Step::Command { token, tenant, command: Command::Stats { stream: stream.into() } };
                 }
                 Err(violation) => Err(RuleError::new(violation.code, violation.message)),
             },
             FrameRequest::Snapshot { view } => match View::of_name(&view) {
                 Some(view) => {
-                    let token = wait(continuation, &mut self.waiting, unanswered);
+                    let token = self.wait_for_document(continuation, unanswered);
                     let command = Command::Report { report: Report::Snapshot(view), scope: self.scope };
                     return Step::Command { token, tenant, command };
                 }
@@ -202,7 +211,7 @@ impl Ruled {
                 }
             },
             FrameRequest::Metrics => {
-                let token = wait(continuation, &mut self.waiting, unanswered);
+                let token = self.wait_for_document(continuation, unanswered);
                 let command = Command::Report { report: Report::Metrics, scope: self.scope };
                 return Step::Command { token, tenant, command };
             }
@@ -236,6 +245,15 @@ impl Ruled {
         Step::Again
     }
 
+    /// As [`wait`], for something that can be large.
+    fn wait_for_document(&mut self, continuation: Option<Continuation>, unanswered: &mut Unanswered) -> Token {
+        let token = wait(continuation, &mut self.waiting, unanswered);
+        if token != Token::NONE {
+            self.documents.push(token);
+        }
+        token
+    }
+
     fn finish(
         &mut self,
         continuation: Option<Continuation>,
@@ -257,6 +275,7 @@ impl Ruled {
     ) -> bool {
         let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == token) else { return false };
         let (_, continuation) = self.waiting.swap_remove(at);
+        self.documents.retain(|owed| *owed != token);
         unanswered.take(token, |_| ());
         self.finish(Some(continuation), result_of(answer), link, context);
         true
