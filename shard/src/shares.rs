@@ -96,6 +96,20 @@ impl Shares {
     }
 }
 
+#[cfg(any(test, feature = "testing"))]
+impl crate::Shard {
+    /// The counts are those of what is there.
+    pub(crate) fn are_shares_right(&self) -> bool {
+        let mut counted = Shares::default();
+        for stream in self.streams.iter() {
+            counted.add(stream.tenant, Shared::Streams, 1);
+            counted.add(stream.tenant, Shared::Groups, stream.groups.len());
+            counted.add(stream.tenant, Shared::DedupIds, stream.dedup.as_ref().map_or(0, |dedup| dedup.len()));
+        }
+        (counted.nobody, &counted.named) == (self.shares.nobody, &self.shares.named)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

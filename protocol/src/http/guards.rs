@@ -78,7 +78,7 @@ pub(super) fn check_body(head: &RequestHead<'_, '_>, policy: &Policy) -> Result<
             let limit = guards.large_bytes;
             let extra = Extra::Large { size: bytes, limit };
             // The words of the earlier implementation, where they say what they mean.
-            let message = if limit > 0 && limit % MB == 0 {
+            let message = if limit > 0 && limit.is_multiple_of(MB) {
                 format!("{:.2}MB exceeds {}MB threshold", bytes as f64 / MB as f64, limit / MB)
             } else {
                 format!("the body has {bytes} bytes, and may have {limit}")
