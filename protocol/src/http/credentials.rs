@@ -6,7 +6,8 @@ use super::response::Extra;
 use super::target::parameter;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
-use crate::policy::{Denial, Identity, Need, Policy, Refused, Scope};
+use crate::ids::TenantId;
+use crate::policy::{Denial, Identity, Need, Policy, Principal, Refused, Scope};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
 
@@ -96,6 +97,27 @@ pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Po
     }
 }
 
+/// What documents may tell somebody who has been let in: whoever shows no token sees the whole server only where nobody needs
+/// one for anything.
+fn scope(identity: Identity, principal: &Principal, policy: &Policy) -> Scope {
+    let is_open = policy.access.is_open() && !policy.access.protects_metrics;
+    match identity {
+        Identity::Known(_) => principal.scope(),
+        Identity::Anonymous if is_open => Scope::Server,
+        Identity::Anonymous | Identity::Denied(_) => Scope::Tenant(TenantId::DEFAULT),
+    }
+}
+
+/// The same for the document of a path: the metrics are told to everybody, unless they are protected. A rule's frame is another
+/// matter.
+pub(super) fn scope_at(route: Route, scope: Scope, identity: Identity, policy: &Policy) -> Scope {
+    let is_known = matches!(identity, Identity::Known(_));
+    match route.endpoint() {
+        Endpoint::Metrics | Endpoint::Histograms if !is_known && !policy.access.protects_metrics => Scope::Server,
+        _ => scope,
+    }
+}
+
 /// Lets somebody in.
 ///
 /// # Errors
@@ -104,8 +126,7 @@ pub(super) fn permit(identity: Identity, need: Need, policy: &Policy) -> Result<
     const HOW: &str = "send a valid token: `Authorization: Bearer TOKEN` or `X-Token: TOKEN`";
     let refused = match policy.access.admit(identity, need) {
         Ok(principal) => {
-            let scope = if let Identity::Known(_) = identity { principal.scope() } else { Scope::Server };
-            return Ok(Permit { principal, scope });
+            return Ok(Permit { principal, scope: scope(identity, &principal, policy) });
         }
         Err(refused) => refused,
     };

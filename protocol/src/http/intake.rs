@@ -63,7 +63,7 @@ impl HttpSession {
             [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
             _ => {}
         }
-        if self.answers.len() >= context.limits.unanswered_max {
+        if self.answers.len() >= context.limits.unanswered_max || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full()) {
             return self.wait();
         }
         if self.edge.is_asking() {
@@ -282,7 +282,7 @@ impl HttpSession {
 
     fn read_body(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
         let Phase::Body(incoming) = &mut self.phase else { return Turn::Again };
-        let progress = match incoming.decode(inbox.rest_mut(), context.limits) {
+        let progress = match incoming.decode(inbox.rest_mut(), context.limits, &context.policy.guards) {
             Ok(progress) => progress,
             Err(violation) => return self.stop_at(violation, inbox, context),
         };
@@ -328,7 +328,7 @@ impl HttpSession {
     ) -> Turn {
         let mut unpacked = Vec::new();
         let packed = place.bytes(inbox, &self.body);
-        let bytes_max = purpose.bytes_max(context.limits);
+        let bytes_max = purpose.bytes_max(context.limits, &context.policy.guards);
         let result = if purpose == Purpose::Discard { Ok(()) } else { inflate(packed, bytes_max, &mut unpacked) };
         self.body = if result.is_ok() { unpacked } else { Vec::new() };
         match result {
