@@ -13,8 +13,8 @@ const GUARD: &str = r#"
     when: {http: {method: POST, path: /v1/enqueue}, where: '$body.to == "forbidden"'}
     send: {http: {status: 403, body: {no: true}}}
   - id: keep-streams
-    when: {http: {method: DELETE, path: "/v1/streams/*"}, where: $body.sure != true}
-    send: {http: {status: 409, body: {say: sure}}}
+    when: {http: {method: DELETE, path: "/v1/streams/*"}, where: $body.force == true}
+    send: {http: {status: 409, body: {no: force}}}
   - id: ws-guard
     when: {ws: {path: /v1/publish}, where: '$message.enqueue.to == "forbidden"'}
     send: {ws: {body: {denied: true}}}
@@ -92,10 +92,10 @@ fn what_a_batch_may_is_asked_once_for_all_of_its_lines() {
 fn what_rules_cannot_look_into_is_refused_where_the_endpoint_would_not_mind() {
     let mut peer = peer(GUARD);
     let delete = |body: &str| request("DELETE", "/v1/streams/s", "", body);
-    assert_eq!(peer.ask_one(delete("{}")).status, 409);
+    assert_eq!(peer.ask_one(delete(r#"{"force":true}"#)).status, 409);
     let refused = peer.ask_one(delete("{"));
-    assert_eq!((refused.status, refused.code().as_str()), (400, "InvalidJson"));
-    assert_eq!(peer.ask_one(delete(r#"{"sure":true}"#)).status, 200);
+    assert_eq!((refused.status, refused.code().as_str()), (400, "InvalidJSON"));
+    assert_eq!(peer.ask_one(delete(r#"{"force":false}"#)).status, 200);
 
     // Larger in memory than rules may have it.
     let publish = format!(r#"{{"to":"forbidden","envelope":{{"a":{}}}}}"#, nested(240_000));

@@ -63,13 +63,11 @@ enum Native {
 }
 
 impl Native {
-    /// It would refuse a body for the same reason that the decoder of rules has, in its own words.
+    /// It would refuse a body for the same reason that the decoder of rules has, or the request whatever the body is. What is
+    /// too large is only so for rules.
     const fn refuses(&self, code: ErrorCode) -> bool {
-        match self {
-            Self::Refuse(..) => true,
-            Self::Publish(_) | Self::Batch(_) | Self::Settings(_) => !matches!(code, ErrorCode::DecodedSizeExceeded),
-            Self::Query(..) | Self::Ask(_) => false,
-        }
+        let is_for_rules = matches!(code, ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge);
+        !is_for_rules && !matches!(self, Self::Query(..) | Self::Ask(_))
     }
 
     /// It is not to happen.
