@@ -111,7 +111,12 @@ pub struct GuardSettings {
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self { cookie_bytes_max: 4_096, large_bytes: 5 << 20, decoded_bytes_max: 10 << 20, ruled_body_bytes_max: 1_000_000 }
+        Self {
+            cookie_bytes_max: 4_096,
+            large_bytes: 5 << 20,
+            decoded_bytes_max: 10 << 20,
+            ruled_body_bytes_max: 1_000_000,
+        }
     }
 }
 

@@ -100,7 +100,8 @@ fn a_websocket_is_logged_with_the_rules_close_code_and_the_errors_of_rules() {
 
 #[test]
 fn a_drain_is_not_hidden_by_a_rule_about_health() {
-    let mut peer = peer("  - {id: fine, when: {http: {path: /health}}, send: {http: {status: 200, body: {fine: true}}}}");
+    let mut peer =
+        peer("  - {id: fine, when: {http: {path: /health}}, send: {http: {status: 200, body: {fine: true}}}}");
     assert_eq!(peer.ask_one(get("/health", "")).json()["fine"], true);
     assert!(peer.commands.is_empty());
     peer.draining = true;

@@ -91,7 +91,8 @@ fn what_waits_for_the_broker_holds_the_next_requests_back() {
 
 #[test]
 fn messages_are_bounded_likewise() {
-    let mut peer = peer("  - {id: m, when: {ws: {path: /v1/publish, message: {json.has: a}}}, send: {ws: {body: {ok: true}}}}");
+    let mut peer =
+        peer("  - {id: m, when: {ws: {path: /v1/publish, message: {json.has: a}}}, send: {ws: {body: {ok: true}}}}");
     peer.feed(upgrade("/v1/publish", ""));
     peer.feed(message(r#"{"a":1}"#));
     assert_eq!(said(&mut peer), [r#"{"ok":true}"#]);

@@ -62,11 +62,8 @@ fn without_a_token_and_with_a_wrong_one_only_the_default_tenant_is_seen() {
 #[test]
 fn the_metrics_themselves_stay_open_unless_they_are_protected() {
     assert_eq!(scopes(with_token(), &[("/v1/metrics", ""), ("/figures", "")]), [Scope::Server, NOBODY]);
-    let parts = AccessParts {
-        control_token: Some("control".to_owned()),
-        protects_metrics: true,
-        ..AccessParts::default()
-    };
+    let parts =
+        AccessParts { control_token: Some("control".to_owned()), protects_metrics: true, ..AccessParts::default() };
     let access = Access::new(&parts, &Tenants::default()).expect("a token that can be used");
     assert_eq!(scopes(Policy { access, ..Policy::default() }, &[("/figures", "")]), [NOBODY]);
 }

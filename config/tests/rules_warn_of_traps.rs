@@ -96,7 +96,8 @@ fn one_status_for_every_error_is_warned_of() {
 
 #[test]
 fn a_slip_in_a_helpers_name_is_warned_of_and_an_object_is_not() {
-    let value = |object: &str| warnings_of(&format!("when: {{http: {{path: /x}}}}, send: {{http: {{body: {object}}}}}"));
+    let value =
+        |object: &str| warnings_of(&format!("when: {{http: {{path: /x}}}}, send: {{http: {{body: {object}}}}}"));
     for (slip, helper) in [
         ("{toint: $query.n}", "toInt"),
         ("{ToString: $query.n}", "toString"),
@@ -109,7 +110,15 @@ fn a_slip_in_a_helpers_name_is_warned_of_and_an_object_is_not() {
         let told = value(slip);
         assert!(told.len() == 1 && told[0].contains(&format!("`{helper}`")), "{slip} {told:?}");
     }
-    for object in ["{cost: 1}", "{point: 1}", "{count: 1}", "{picked: 1}", "{toint: 1, n: 2}", "{const: {toint: 1}}", "{toInt: 1}"] {
+    for object in [
+        "{cost: 1}",
+        "{point: 1}",
+        "{count: 1}",
+        "{picked: 1}",
+        "{toint: 1, n: 2}",
+        "{const: {toint: 1}}",
+        "{toInt: 1}",
+    ] {
         assert_eq!(value(object), [""; 0], "{object}");
     }
 }

@@ -57,9 +57,8 @@ fn is_protected(spec: &RuleSpec) -> bool {
 impl Checker<'_> {
     /// Tells of rules that give more away than they seem to.
     pub(super) fn tell_of_access(&mut self, rules: &[ReadRule]) {
-        let may_anybody_connect = rules
-            .iter()
-            .any(|rule| rule.spec.phase == Phase::Connect && Who::may_use(&rule.spec) == Who::Anybody);
+        let may_anybody_connect =
+            rules.iter().any(|rule| rule.spec.phase == Phase::Connect && Who::may_use(&rule.spec) == Who::Anybody);
         for rule in rules.iter().filter(|rule| !rule.is_broken) {
             let spec = &rule.spec;
             let is_open = match Who::may_use(spec) {
@@ -71,8 +70,8 @@ impl Checker<'_> {
                 continue;
             }
             let kind = if let Send::Frame(frame, _) = &spec.send { Some(frame.kind) } else { None };
-            let publishes = kind == Some(FrameKind::Enqueue)
-                || spec.then.iter().any(|frame| frame.kind == FrameKind::Enqueue);
+            let publishes =
+                kind == Some(FrameKind::Enqueue) || spec.then.iter().any(|frame| frame.kind == FrameKind::Enqueue);
             if publishes && spec.auth_required.is_none() {
                 self.warn(
                     rule.id_at,

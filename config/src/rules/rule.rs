@@ -198,7 +198,11 @@ impl Checker<'_> {
             return Some(RuleRate { per_minute, burst: per_minute, by: RateBy::Ip });
         }
         if !matches!(node.value, Value::Map(_)) {
-            self.wrong_kind(node, "`rateLimit`", "a whole number, the requests a minute, or a mapping such as {perMinute: 60, burst: 20, by: ip}");
+            self.wrong_kind(
+                node,
+                "`rateLimit`",
+                "a whole number, the requests a minute, or a mapping such as {perMinute: 60, burst: 20, by: ip}",
+            );
             return None;
         }
         let members = self.members(node, "`rateLimit`", &["perMinute", "burst", "by"])?;

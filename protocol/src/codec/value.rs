@@ -41,7 +41,9 @@ fn build(text: &[u8], depth: usize, bytes_max: usize) -> Result<Value, Violation
         Some(_) => reader.violation(broken),
         None => Violation::new(
             ErrorCode::DecodedSizeExceeded,
-            format!("rules look into the body, and its values would take more than {bytes_max} bytes of memory: send fewer"),
+            format!(
+                "rules look into the body, and its values would take more than {bytes_max} bytes of memory: send fewer"
+            ),
         ),
     })
 }

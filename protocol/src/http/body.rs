@@ -82,12 +82,7 @@ impl Incoming {
     ///
     /// # Errors
     /// As [`Chunked::decode`].
-    pub(super) fn decode(
-        &mut self,
-        bytes: &mut [u8],
-        limits: &Limits,
-        guards: &Guards,
-    ) -> Result<Progress, Violation> {
+    pub(super) fn decode(&mut self, bytes: &mut [u8], limits: &Limits, guards: &Guards) -> Result<Progress, Violation> {
         match &mut self.left {
             Left::Bytes(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());

@@ -63,7 +63,9 @@ impl HttpSession {
             [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
             _ => {}
         }
-        if self.answers.len() >= context.limits.unanswered_max || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full()) {
+        if self.answers.len() >= context.limits.unanswered_max
+            || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full())
+        {
             return self.wait();
         }
         if self.edge.is_asking() {

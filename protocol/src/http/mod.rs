@@ -41,7 +41,7 @@ pub use session::HttpSession;
 
 pub(crate) use edge::Caller;
 pub(crate) use head::Method;
-pub(crate) use live::read_last_id;
 pub(crate) use judge::decode as decode_body;
+pub(crate) use live::read_last_id;
 pub(crate) use ruled::{count_failure, hello, result_of};
 pub(crate) use target::{parameter, percent_decode};

@@ -144,8 +144,8 @@ pub(super) fn decide(
     let may_ask = matches!(plan.reply.origin, Origin::Kept(_));
     let view = view_of(head, policy.tenants.name(caller.tenant()), context.now.unix_ms);
     // Whether the server goes away is not for rules to hide: load balancers ask for it.
-    let is_drained = context.draining
-        && route.is_some_and(|route| route.endpoint() == Endpoint::Health && route.takes(head.method));
+    let is_drained =
+        context.draining && route.is_some_and(|route| route.endpoint() == Endpoint::Health && route.takes(head.method));
     let candidates = if is_drained { Candidates::default() } else { policy.rules.request(&view) };
     let need = ruled::need(&candidates, credentials::need(head, route, policy));
     plan.action = match edge.examine(head, route, &caller, may_ask, need, context) {

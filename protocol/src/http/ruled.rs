@@ -279,9 +279,7 @@ impl HttpSession {
     fn follow_judged(&mut self, reply: Reply, judged: Judged, pending: Pending, context: &mut Context<'_>) -> Turn {
         self.edge.begin_next();
         match judged.outcome {
-            rules::Outcome::NoMatch | rules::Outcome::Native { .. } => {
-                self.go_native(reply, pending.native, context)
-            }
+            rules::Outcome::NoMatch | rules::Outcome::Native { .. } => self.go_native(reply, pending.native, context),
             _ => self.conclude(reply, judged, context),
         }
     }

@@ -6,9 +6,9 @@ use super::moment;
 use super::path::{MatchedPath, PathPattern};
 use super::selector::{Root, Selector, Step, walk};
 use super::view::HeadView;
+use crate::codec::{NAME_BYTES, VALUE_BYTES};
 use crate::error::ErrorCode;
 use crate::http::percent_decode;
-use crate::codec::{NAME_BYTES, VALUE_BYTES};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -232,10 +232,11 @@ fn pairs(query: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
 
 /// About how many bytes a value takes.
 pub(super) fn cost(value: &Value) -> usize {
-    VALUE_BYTES + match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => text.len(),
-        Value::Array(elements) => elements.iter().map(cost).sum(),
-        Value::Object(members) => members.iter().map(|(key, value)| NAME_BYTES + key.len() + cost(value)).sum(),
-    }
+    VALUE_BYTES
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(elements) => elements.iter().map(cost).sum(),
+            Value::Object(members) => members.iter().map(|(key, value)| NAME_BYTES + key.len() + cost(value)).sum(),
+        }
 }

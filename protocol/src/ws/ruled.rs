@@ -5,17 +5,18 @@ use super::link::Link;
 use super::party::Party;
 use super::unanswered::Unanswered;
 use crate::answer::Answer;
+use crate::answer::Refusal;
 use crate::codec::{self, Encoding};
 use crate::command::{Command, Report, View};
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
-use crate::answer::Refusal;
 use crate::http::{Caller, count_failure, decode_body, hello, result_of};
 use crate::ids::Token;
 use crate::limiter::{Charge, Verdict};
 use crate::policy::{Identity, Scope};
 use crate::rules::{
-    Continuation, Continuations, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule, RuleError,
+    Continuation, Continuations, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule,
+    RuleError,
 };
 use crate::session::Step;
 use serde_json::Value;
@@ -344,11 +345,7 @@ struct Settling {
 }
 
 /// Keeps what goes on with the broker's answer, under the token that the answer will name.
-fn wait(
-    continuation: Option<Continuation>,
-    waiting: &mut Continuations,
-    unanswered: &mut Unanswered,
-) -> Token {
+fn wait(continuation: Option<Continuation>, waiting: &mut Continuations, unanswered: &mut Unanswered) -> Token {
     if continuation.is_none() {
         return Token::NONE;
     }
