@@ -68,12 +68,6 @@ pub static RESERVED: &[Reserved] = &[
     instead("CONDUIT_WS_CODEC", "a codec of WebSocket alone", &["json"], "let clients ask for it with ?codec="),
     part("CONDUIT_SERIAL_CODEC", "serial lines", NONE),
     part("CONDUIT_BLE_CODEC", "Bluetooth", NONE),
-    instead(
-        "CONDUIT_MAX_BODY",
-        "a bound of its own for bodies that rules look at",
-        &["1000000"],
-        "set CONDUIT_MAX_JSON_SIZE, which bounds every body",
-    ),
     part("CONDUIT_MAX_QUERY_PARAMS", "a limit on query parameters", NONE),
     part("CONDUIT_REQUIRE_GZIP_JSON", "a demand that bodies come compressed", OFF),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS", "uploads", &["100"]),

@@ -148,6 +148,8 @@ pub struct Outcome<'a> {
     pub status: u16,
     /// Why it was refused.
     pub error: Option<ErrorCode>,
+    /// The same where a rule has a code of its own for it; else empty.
+    pub own_error: &'a str,
     /// The sentence of the refusal; may be empty.
     pub reason: &'a str,
     /// What was exceeded, and by what: (limit, bytes or depth that came, when that is known).
@@ -195,8 +197,8 @@ impl AccessLog {
                 append_text(out, "ruleMatch", outcome.rule.as_bytes());
                 append_text(out, "ruleId", outcome.rule.as_bytes());
             }
-            if let Some(code) = outcome.error {
-                append_error(out, code, outcome);
+            if outcome.error.is_some() || !outcome.own_error.is_empty() {
+                append_error(out, outcome);
             }
             share.append(out);
         });
@@ -217,15 +219,19 @@ fn event(note: Option<&[u8]>, outcome: &Outcome<'_>) -> &'static str {
 }
 
 #[cold]
-fn append_error(out: &mut Vec<u8>, code: ErrorCode, outcome: &Outcome<'_>) {
-    append_text(out, "error", error_name(code).as_bytes());
-    append_text(out, "code", code.code().as_bytes());
+fn append_error(out: &mut Vec<u8>, outcome: &Outcome<'_>) {
+    let (name, code) = match outcome.error {
+        Some(code) => (error_name(code), code.code()),
+        None => (outcome.own_error, outcome.own_error),
+    };
+    append_text(out, "error", name.as_bytes());
+    append_text(out, "code", code.as_bytes());
     if !outcome.reason.is_empty() {
         let cut = outcome.reason.floor_char_boundary(REASON_BYTES_MAX);
         append_text(out, "reason", &outcome.reason.as_bytes()[..cut]);
     }
     let Some((limit, actual)) = outcome.cap else { return };
-    let violation = if code == ErrorCode::DepthExceeded { "depth" } else { "size" };
+    let violation = if outcome.error == Some(ErrorCode::DepthExceeded) { "depth" } else { "size" };
     append_text(out, "capViolation", violation.as_bytes());
     append_number(out, "capLimit", limit);
     if let Some(actual) = actual {

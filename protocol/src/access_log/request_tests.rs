@@ -14,6 +14,7 @@ const REQUEST: Request<'static> = Request {
 const OUTCOME: Outcome<'static> = Outcome {
     status: 200,
     error: None,
+    own_error: "",
     reason: "",
     cap: None,
     is_admin: false,

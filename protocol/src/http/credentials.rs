@@ -7,7 +7,7 @@ use super::target::parameter;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::TenantId;
-use crate::policy::{Denial, Identity, Need, Policy, Refused, Scope};
+use crate::policy::{Denial, Identity, Need, Policy, Principal, Refused, Scope};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
 
@@ -92,15 +92,6 @@ pub(super) fn for_handshake(halt: Halt) -> Halt {
     }
 }
 
-/// Of which figures a document tells. Metrics are about the health of the server, which is nobody's secret from those whom no
-/// tenant has sent: whoever scrapes them need not be able to change it.
-pub(super) fn scope(permit: &Permit, route: Option<Route>) -> Scope {
-    match route.map(Route::endpoint) {
-        Some(Endpoint::Metrics | Endpoint::Histograms) if permit.principal.tenant == TenantId::DEFAULT => Scope::Server,
-        _ => permit.scope,
-    }
-}
-
 /// What a path asks of those who come.
 pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Policy) -> Need {
     let Some(route) = route else {
@@ -119,6 +110,30 @@ pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Po
     }
 }
 
+/// What documents may tell somebody who has been let in: whoever shows no token sees the whole server only where nobody needs
+/// one for anything.
+fn scope(identity: Identity, principal: &Principal, policy: &Policy) -> Scope {
+    let is_open = policy.access.is_open() && !policy.access.protects_metrics;
+    match identity {
+        Identity::Known(_) => principal.scope(),
+        Identity::Anonymous if is_open => Scope::Server,
+        Identity::Anonymous | Identity::Denied(_) => Scope::Tenant(TenantId::DEFAULT),
+    }
+}
+
+/// The same for the document of a path. Metrics are about the health of the server, which is nobody's secret from those whom no
+/// tenant has sent: whoever scrapes them need not be able to change it, and needs a token only where they are protected. A
+/// rule's frame is another matter.
+pub(super) fn scope_at(route: Route, permit: &Permit, identity: Identity, policy: &Policy) -> Scope {
+    let may_scrape = matches!(identity, Identity::Known(_)) || !policy.access.protects_metrics;
+    match route.endpoint() {
+        Endpoint::Metrics | Endpoint::Histograms if may_scrape && permit.principal.tenant == TenantId::DEFAULT => {
+            Scope::Server
+        }
+        _ => permit.scope,
+    }
+}
+
 /// Lets somebody in.
 ///
 /// # Errors
@@ -127,8 +142,7 @@ pub(super) fn permit(identity: Identity, need: Need, policy: &Policy) -> Result<
     const HOW: &str = "send a valid token: `Authorization: Bearer TOKEN` or `X-Token: TOKEN`";
     let refused = match policy.access.admit(identity, need) {
         Ok(principal) => {
-            let scope = if let Identity::Known(_) = identity { principal.scope() } else { Scope::Server };
-            return Ok(Permit { principal, scope });
+            return Ok(Permit { principal, scope: scope(identity, &principal, policy) });
         }
         Err(refused) => refused,
     };

@@ -79,9 +79,9 @@ impl Carried {
 
 /// Who has sent a request, and from where.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
-    pub(super) address: IpAddr,
-    pub(super) identity: Identity,
+pub(crate) struct Caller {
+    pub(crate) address: IpAddr,
+    pub(crate) identity: Identity,
 }
 
 impl Caller {
@@ -95,6 +95,18 @@ impl Caller {
 }
 
 impl Caller {
+    /// What one request to a rule, or one message, costs, and who shares that.
+    pub(crate) fn charge_of_rule(&self, rule: u32, rate: &RuleRate) -> Charge {
+        let subject = match (rate.by, self.identity) {
+            (RateBy::Ip, _) | (RateBy::Token, Identity::Anonymous | Identity::Denied(_)) => Subject::ip(self.address),
+            (RateBy::Token, Identity::Known(principal)) => Subject::Token(principal.token),
+            (RateBy::Tenant, _) => Subject::Tenant(self.tenant()),
+            (RateBy::All, _) => Subject::Server,
+        };
+        let per_minute = Rate { per_window: rate.per_minute, window_ms: 60_000, burst: rate.burst };
+        Charge { subject, category: Category::Rule(rule), allowance: Allowance::Rate(per_minute) }
+    }
+
     /// What is remembered of somebody who repeats a head.
     pub(super) const fn known(&self, generation: u64) -> Known {
         let expires_unix_ms = match self.identity {
@@ -115,7 +127,7 @@ pub(super) struct Permit {
 
 impl Permit {
     /// Whoever is told over a WebSocket why it may have nothing.
-    pub(super) const ANYBODY: Self = Self { principal: Principal::ANYBODY, scope: Scope::Server };
+    pub(super) const ANYBODY: Self = Self { principal: Principal::ANYBODY, scope: Scope::Tenant(TenantId::DEFAULT) };
 }
 
 /// A request goes no further, for now or at all.
@@ -300,15 +312,7 @@ impl Edge {
         rate: &RuleRate,
         context: &mut Context<'_>,
     ) -> Result<(), Halt> {
-        let subject = match (rate.by, caller.identity) {
-            (RateBy::Ip, _) | (RateBy::Token, Identity::Anonymous | Identity::Denied(_)) => Subject::ip(caller.address),
-            (RateBy::Token, Identity::Known(principal)) => Subject::Token(principal.token),
-            (RateBy::Tenant, _) => Subject::Tenant(caller.tenant()),
-            (RateBy::All, _) => Subject::Server,
-        };
-        let per_minute = Rate { per_window: rate.per_minute, window_ms: 60_000, burst: rate.burst };
-        let category = Category::Rule(rule);
-        self.take(Stage::RULE, Charge { subject, category, allowance: Allowance::Rate(per_minute) }, context)
+        self.take(Stage::RULE, caller.charge_of_rule(rule, rate), context)
     }
 
     /// A repeated head: everything but what every request costs has been looked at before.

@@ -63,7 +63,7 @@ impl HttpSession {
             [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
             _ => {}
         }
-        if self.answers.is_full(context.limits) {
+        if self.answers.is_full(context.limits) || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full()) {
             return self.wait();
         }
         if self.edge.is_asking() {
@@ -288,7 +288,7 @@ impl HttpSession {
 
     fn read_body(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
         let Phase::Body(incoming) = &mut self.phase else { return Turn::Again };
-        let progress = match incoming.decode(inbox.rest_mut(), context.limits) {
+        let progress = match incoming.decode(inbox.rest_mut(), context.limits, &context.policy.guards) {
             Ok(progress) => progress,
             Err(violation) => return self.stop_at(violation, inbox, context),
         };
@@ -334,7 +334,7 @@ impl HttpSession {
     ) -> Turn {
         let mut unpacked = Vec::new();
         let packed = place.bytes(inbox, &self.body);
-        let bytes_max = purpose.bytes_max(context.limits);
+        let bytes_max = purpose.bytes_max(context.limits, &context.policy.guards);
         let result = if purpose == Purpose::Discard {
             Ok(())
         } else {

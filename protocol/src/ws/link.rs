@@ -192,6 +192,9 @@ impl Link {
         if !self.is_open() {
             return;
         }
+        if let Some(socket) = &mut self.socket {
+            socket.closes_with(code);
+        }
         frame::append(context.out, OpCode::Control(Control::Close), 0, |out| close::append_payload(code, reason, out));
         self.phase = Phase::Closing;
         self.since_ns = context.now.mono_ns;
