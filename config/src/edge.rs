@@ -105,11 +105,18 @@ pub struct GuardSettings {
     pub large_bytes: u64,
     /// Bytes of a decoded value.
     pub decoded_bytes_max: u64,
+    /// Bytes of a body that rules look into.
+    pub ruled_body_bytes_max: usize,
 }
 
 impl Default for GuardSettings {
     fn default() -> Self {
-        Self { cookie_bytes_max: 4_096, large_bytes: 5 << 20, decoded_bytes_max: 10 << 20 }
+        Self {
+            cookie_bytes_max: 4_096,
+            large_bytes: 5 << 20,
+            decoded_bytes_max: 10 << 20,
+            ruled_body_bytes_max: 1_000_000,
+        }
     }
 }
 

@@ -59,6 +59,7 @@ pub fn build(config: &Config, files: &Files, generation: u64, shards: u16) -> Re
             large_bytes: config.guards.large_bytes,
             refuses_binary: true,
             decoded_bytes_max: config.guards.decoded_bytes_max,
+            ruled_body_bytes_max: config.guards.ruled_body_bytes_max,
             ..Guards::default()
         },
         codecs: Codecs { http: config.codecs.http, ws: config.codecs.ws, default: config.codecs.default },

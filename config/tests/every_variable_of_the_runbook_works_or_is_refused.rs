@@ -66,7 +66,7 @@ const FATES: &[(&str, Fate)] = &[
     ("CONDUIT_DEFAULT_CODEC", Works("msgpack", |loaded| loaded.policy.codecs.default == Encoding::MessagePack)),
     ("CONDUIT_CODEC_MAX_DECODED_SIZE", Works("2048", |loaded| loaded.policy.guards.decoded_bytes_max == 2_048)),
     ("CONDUIT_CODEC_MAX_DEPTH", Works("7", |loaded| loaded.resolved.config.protocol.depth_max == 7)),
-    ("CONDUIT_MAX_BODY", OnlyAs("1000000")),
+    ("CONDUIT_MAX_BODY", Works("2048", |loaded| loaded.policy.guards.ruled_body_bytes_max == 2_048)),
     ("CONDUIT_MAX_JSON_SIZE", Works("2048", |loaded| loaded.resolved.config.protocol.body_bytes_max == 2_048)),
     ("CONDUIT_LARGE_THRESHOLD", Works("2048", |loaded| loaded.policy.guards.large_bytes == 2_048)),
     ("CONDUIT_MAX_HEADER_SIZE", Works("9000", |loaded| loaded.resolved.config.protocol.head_bytes_max == 9_000)),

@@ -94,7 +94,11 @@ impl Host {
             if connection.blocked
                 && connection.blocked_since_ns + self.limits.write_stall_ms * NS_PER_MS <= self.now.mono_ns
             {
-                self.telemetry.count_error(ErrorCode::SlowConsumer);
+                if connection.session.is_websocket() {
+                    self.telemetry.count_ws_error(ErrorCode::SlowConsumer);
+                } else {
+                    self.telemetry.count_error(ErrorCode::SlowConsumer);
+                }
                 self.forget(id);
                 continue;
             }

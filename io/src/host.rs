@@ -151,7 +151,7 @@ impl Host {
         id: ShardId,
         control: ShardId,
         mut clock: Clock,
-        shard: Shard,
+        mut shard: Shard,
         disk: Option<Disk>,
         mesh: Mesh,
         inbound: Inbound,
@@ -165,6 +165,7 @@ impl Host {
     ) -> Self {
         let now = clock.now();
         let rows_max = shard.limits().snapshot_streams_max;
+        shard.share_among_tenants(!policy.tenants.by_id.is_empty());
         Self {
             id,
             control,

@@ -28,6 +28,7 @@ impl Host {
             }
             MeshMessage::Policy(policy) => {
                 self.log.set_budgets(&policy.logs);
+                self.shard.share_among_tenants(!policy.tenants.by_id.is_empty());
                 self.policy = policy;
                 self.recheck_from = Some(0);
             }

@@ -11,6 +11,11 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request body, after removing chunking, and again after unpacking. More: 413, and close unless it was read.
     pub body_bytes_max: usize,
+    /// Bytes that a compressed body may become for each of its own, from `unpacked_bytes_free` on: what unpacking costs is then
+    /// bounded by what was sent. More: 413.
+    pub unpacked_ratio_max: usize,
+    /// Bytes that a compressed body may become however few it has.
+    pub unpacked_bytes_free: usize,
     /// Lines of one `application/x-ndjson` body. More: 413, nothing stored.
     pub batch_lines_max: usize,
     /// Bytes of one WebSocket message, all fragments together. More: close 1009.
@@ -74,6 +79,8 @@ impl Default for Limits {
             head_bytes_max: 16 * 1024,
             headers_max: 64,
             body_bytes_max: 10 * 1024 * 1024,
+            unpacked_ratio_max: 100,
+            unpacked_bytes_free: 1024 * 1024,
             batch_lines_max: 10_000,
             message_bytes_max: 1024 * 1024,
             depth_max: 32,

@@ -1,6 +1,6 @@
 //! `conduit rules`: looks at a rules file, and tries it on cases. No server is needed, and none is asked.
 
-use super::announcement;
+use super::announcement::{self, counted};
 use clap::{Args, Subcommand};
 use conduit_config::rules::cases::unreadable;
 use conduit_config::rules::trial::{Came, Difference, differences, run as try_case};
@@ -33,7 +33,7 @@ pub(crate) struct Check {
     /// One JSON value: the findings and the rules.
     #[arg(long)]
     json: bool,
-    /// An environment variable that rules may use as `$env.NAME`; once for each.
+    /// An environment variable that rules may use as `$env.NAME`; once for each. Those of CONDUIT_RULES_ENV may be used too.
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
 }
@@ -46,7 +46,8 @@ pub(crate) struct Test {
     /// A file of cases, in place of the one beside the rules.
     #[arg(long, value_name = "FILE")]
     cases: Option<PathBuf>,
-    /// An environment variable that rules may use as `$env.NAME`; once for each. The `env` of a file of cases comes first.
+    /// An environment variable that rules may use as `$env.NAME`; once for each. Those of CONDUIT_RULES_ENV may be used too. The
+    /// `env` of a file of cases comes first.
     #[arg(long, value_name = "NAME")]
     env: Vec<String>,
 }
@@ -57,6 +58,13 @@ pub(crate) fn run(action: &RulesAction) -> ExitCode {
         RulesAction::Check(asked) => check(asked),
         RulesAction::Test(asked) => test(asked),
     }
+}
+
+/// The variables that rules may use: those that were named here, and those that the server would allow.
+fn allowed(named: &[String]) -> Vec<String> {
+    let servers = std::env::var("CONDUIT_RULES_ENV").unwrap_or_default();
+    let servers = servers.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned);
+    named.iter().cloned().chain(servers).collect()
 }
 
 /// What rules see of the environment: the variables that are allowed, and those that cases set.
@@ -81,7 +89,7 @@ fn compile_file(path: &Path, env: &dyn Fn(&str) -> EnvLookup) -> Result<Compiled
 
 fn check(asked: &Check) -> ExitCode {
     let nothing = BTreeMap::new();
-    let compiled = compile_file(&asked.file, &lookup(&asked.env, &nothing));
+    let compiled = compile_file(&asked.file, &lookup(&allowed(&asked.env), &nothing));
     let (findings, table) = match &compiled {
         Ok(compiled) => (&compiled.warnings, &*compiled.table),
         Err(findings) => (findings, &[][..]),
@@ -104,12 +112,12 @@ fn check(asked: &Check) -> ExitCode {
         }
         let (errors, warnings) = (findings.errors().count(), findings.warnings().count());
         let verdict = if compiled.is_ok() { "can be used" } else { "cannot be used" };
-        let _ = writeln!(
-            text,
-            "{}: {} rules, {errors} errors, {warnings} warnings: the file {verdict}",
-            asked.file.display(),
-            table.len(),
-        );
+        let mut counts = vec![counted(errors, "error"), counted(warnings, "warning")];
+        // Of a file with errors nobody knows how many rules it would have.
+        if compiled.is_ok() {
+            counts.insert(0, counted(table.len(), "rule"));
+        }
+        let _ = writeln!(text, "{}: {}: the file {verdict}", asked.file.display(), counts.join(", "));
         say(&text);
     }
     if compiled.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(conduit_config::EXIT_CODE) }
@@ -136,6 +144,7 @@ fn row_json(row: &RuleRow) -> Value {
         "foundBy": row.found_by,
         "sends": row.sends,
         "authRequired": row.auth_required,
+        "auth": row.auth,
     })
 }
 
@@ -144,13 +153,8 @@ fn table_text(table: &[RuleRow]) -> String {
     let mut rows =
         vec![["line", "id", "tenant", "about", "matches", "found by", "sends", "auth"].map(str::to_owned).to_vec()];
     for row in table {
-        let auth = match row.auth_required {
-            None => "",
-            Some(true) => "yes",
-            Some(false) => "no",
-        };
         let line = row.line.to_string();
-        let cells = [&line, &row.id, &row.tenant, row.about, &row.matches, row.found_by, &row.sends, auth];
+        let cells = [&line, &row.id, &row.tenant, row.about, &row.matches, row.found_by, &row.sends, row.auth];
         rows.push(cells.map(str::to_owned).to_vec());
     }
     let widths: Vec<usize> = (0..rows[0].len())
@@ -187,7 +191,7 @@ fn trial(asked: &Test) -> Result<(String, usize), Findings> {
         cases.extend(more);
         set = env;
     }
-    let compiled = compile_file(&asked.file, &lookup(&asked.env, &set))?;
+    let compiled = compile_file(&asked.file, &lookup(&allowed(&asked.env), &set))?;
     let mut text = String::new();
     let mut failed = 0;
     for case in &cases {

@@ -80,6 +80,11 @@ rules:
   - id: bye
     when: {ws: {path: /lobby, message: {json.match: {bye: true}}}}
     send: {ws: {body: {bye: true}, close: {code: 4000, reason: as you wish}}}
+
+  - id: ping
+    when: {ws: {path: /lobby, message: {json.has: ping}}}
+    rateLimit: {perMinute: 1, burst: 3, by: all}
+    send: {ws: {body: {pong: true}}}
 "#;
 
 /// A server with these rules, and the file, which goes with the test's directory.
@@ -225,4 +230,27 @@ fn rules_answer_messages_and_close_as_they_say() {
         assert_eq!((errors.len(), code, &*reason), (0, 4_000, "as you wish"));
         assert_eq!(server.stats("lobby")["depth"], json!(4));
     }
+}
+
+#[test]
+fn the_rate_of_a_rule_for_messages_holds_across_shards_and_connections() {
+    for shards in [1, 3] {
+        let server = server(shards, "");
+        let answered = |_| {
+            let mut guest = Ws::connect(server.ws, "/lobby");
+            guest.next();
+            guest.send(json!({"ping": 1}));
+            guest.next() == json!({"pong": true})
+        };
+        assert_eq!((0..9).map(answered).filter(|answered| *answered).count(), 3);
+    }
+}
+
+#[test]
+fn a_body_that_rules_look_into_has_a_limit_of_its_own() {
+    let server = server(1, "--max-body 2000");
+    let mut http = Http::connect(server.http);
+    let body = |bytes: usize| format!(r#"{{"to":"s","envelope":{{"x":"{}"}}}}"#, "x".repeat(bytes));
+    assert_eq!(post(&mut http, "/v1/enqueue", "", &body(1_000)).status, 200);
+    assert_eq!(post(&mut http, "/v1/enqueue", "", &body(2_000)).status, 413);
 }

@@ -93,3 +93,20 @@ fn cases_beside_the_rules_bring_their_own_environment() {
     assert_eq!(tested.code, 0, "{tested:?}");
     assert!(tested.stdout.contains("2 of 2 cases"), "{tested:?}");
 }
+
+#[test]
+fn variables_that_the_server_would_allow_may_be_used_and_what_is_counted_is_said_in_words() {
+    let file = File::with("allowed", RULE);
+    let check = |variable: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_conduit"));
+        Ran::of(Process::start(command.args(["rules", "check", file.name()]).env("CONDUIT_RULES_ENV", variable)))
+    };
+    let checked = check("OTHER, REGION");
+    assert_eq!(checked.code, 0, "{checked:?}");
+    assert!(checked.stdout.contains("1 rule, 0 errors, 0 warnings: the file can be used"), "{checked:?}");
+    let checked = check("OTHER");
+    assert_eq!(checked.code, 78, "{checked:?}");
+    // How many rules a broken file would have is not known.
+    assert!(checked.stdout.contains(": 1 error, 0 warnings: the file cannot be used"), "{checked:?}");
+    assert!(checked.stdout.contains("--rules-env") && checked.stdout.contains("--env"), "{checked:?}");
+}

@@ -27,6 +27,8 @@ pub(super) struct Checker<'t> {
     pub(super) text: &'t str,
     pub(super) surroundings: Surroundings<'t>,
     pub(super) findings: Findings,
+    /// The ids of all rules that have one, those included that have errors: (tenant, id, place).
+    pub(super) ids: Vec<(Option<String>, String, At)>,
 }
 
 /// The entries of a mapping whose keys are all known.
@@ -54,7 +56,7 @@ impl<'n> Members<'n> {
 
 impl<'t> Checker<'t> {
     pub(super) fn new(text: &'t str, surroundings: Surroundings<'t>) -> Self {
-        Self { text, surroundings, findings: Findings::default() }
+        Self { text, surroundings, findings: Findings::default(), ids: Vec::new() }
     }
 
     pub(super) fn error(&mut self, at: At, message: impl Into<String>, remedy: impl Into<String>) {
@@ -67,6 +69,11 @@ impl<'t> Checker<'t> {
 
     pub(super) fn has_errors(&self) -> bool {
         self.findings.errors().next().is_some()
+    }
+
+    /// Errors so far.
+    pub(super) fn errors(&self) -> usize {
+        self.findings.errors().count()
     }
 
     pub(super) fn env(&self, name: &str) -> EnvLookup {

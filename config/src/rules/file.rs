@@ -1,6 +1,7 @@
 //! A whole rules file.
 
 use super::Surroundings;
+use super::access::Who;
 use super::checker::Checker;
 use super::finding::{Findings, Severity};
 use super::native::Standard;
@@ -49,6 +50,8 @@ pub struct RuleRow {
     pub sends: String,
     /// `authRequired`.
     pub auth_required: Option<bool>,
+    /// Who may use it where tokens are set: `open`, `token`, or `as connected` for messages.
+    pub auth: &'static str,
 }
 
 /// Compiles a rules file.
@@ -215,6 +218,7 @@ fn row(rule: &ReadRule) -> RuleRow {
             Send::Frame(frame, _) => format!("frame {}", frame.kind.name()),
         },
         auth_required: *auth_required,
+        auth: Who::may_use(&rule.spec).word(),
     }
 }
 

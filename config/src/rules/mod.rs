@@ -13,6 +13,7 @@ pub mod cases;
 pub mod finding;
 pub mod trial;
 
+mod access;
 mod checker;
 mod file;
 mod native;

@@ -27,12 +27,15 @@ impl Checker<'_> {
             );
             return;
         }
-        self.find_repeated_ids(rules);
+        self.find_repeated_ids();
         self.find_hidden(rules);
-        for rule in rules {
+        // A rule with errors is not what its author means: it is not judged by what is left of it.
+        let sound = || rules.iter().filter(|rule| !rule.is_broken);
+        for rule in sound() {
             self.tell_of_builtin(rule);
         }
-        let anywhere: Vec<&ReadRule> = rules.iter().filter(|rule| found_by(&rule.spec.when) == "any path").collect();
+        self.tell_of_access(rules);
+        let anywhere: Vec<&ReadRule> = sound().filter(|rule| found_by(&rule.spec.when) == "any path").collect();
         if let [.., last] = *anywhere
             && anywhere.len() > ANYWHERE_MAX
         {
@@ -41,13 +44,12 @@ impl Checker<'_> {
         }
     }
 
-    fn find_repeated_ids(&mut self, rules: &[ReadRule]) {
+    fn find_repeated_ids(&mut self) {
+        let ids = std::mem::take(&mut self.ids);
         let mut seen: HashMap<(Option<&str>, &str), u64> = HashMap::new();
-        for rule in rules {
-            let name = (rule.spec.tenant.as_deref(), rule.spec.id.as_str());
-            if let Some(line) = seen.insert(name, rule.id_at.line) {
-                let message = format!("the id `{}` is taken: line {line} has it", rule.spec.id);
-                self.error(rule.id_at, message, "choose another id");
+        for (tenant, id, at) in &ids {
+            if let Some(line) = seen.insert((tenant.as_deref(), id), at.line) {
+                self.error(*at, format!("the id `{id}` is taken: line {line} has it"), "choose another id");
             }
         }
     }
@@ -55,7 +57,7 @@ impl Checker<'_> {
     /// Rules that can never apply, because an earlier one does whenever they would.
     fn find_hidden(&mut self, rules: &[ReadRule]) {
         let mut groups: HashMap<(Option<&str>, u8), Vec<&ReadRule>> = HashMap::new();
-        for rule in rules {
+        for rule in rules.iter().filter(|rule| !rule.is_broken) {
             let phase = match rule.spec.phase {
                 Phase::Http => 0,
                 Phase::Connect => 1,

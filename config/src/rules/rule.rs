@@ -10,6 +10,7 @@ use conduit_protocol::rules::limits;
 use conduit_protocol::rules::reply::{ErrorReplies, Phase};
 use conduit_protocol::rules::ruleset::{Assert, RateBy, RuleRate, RuleSpec};
 use conduit_protocol::rules::selector::{ROOTS, Uses};
+use conduit_protocol::rules::template::Template;
 
 /// The keys of a rule.
 pub(super) const RULE_KEYS: &[&str] =
@@ -20,11 +21,14 @@ pub(super) struct ReadRule {
     pub(super) spec: RuleSpec,
     pub(super) id_at: At,
     pub(super) when_at: At,
+    /// Something is wrong with it, so that it is not what its author means.
+    pub(super) is_broken: bool,
 }
 
 impl Checker<'_> {
     /// Reads a rule. `shared` are the entries of `defaults.map`.
     pub(super) fn rule(&mut self, node: &Node, tenant: Option<&str>, shared: &[(Key, Node)]) -> Option<ReadRule> {
+        let errors_before = self.errors();
         let members = self.members(node, "a rule", RULE_KEYS)?;
         for needed in ["id", "when", "send"] {
             if members.get(needed).is_none() {
@@ -37,6 +41,9 @@ impl Checker<'_> {
             }
         }
         let id = members.get("id").and_then(|node| self.id(node));
+        if let (Some(id), Some(node)) = (&id, members.get("id")) {
+            self.ids.push((tenant.map(str::to_owned), id.clone(), node.at));
+        }
         let survey = members.get("when").map(Survey::of).unwrap_or_default();
         if let Some(at) = survey.conflict() {
             self.conflict(at);
@@ -71,7 +78,10 @@ impl Checker<'_> {
             auth_required,
             rate,
         };
-        Some(ReadRule { spec, id_at: members.get("id")?.at, when_at: members.get("when")?.at })
+        let is_broken = self.errors() > errors_before;
+        let rule = ReadRule { spec, id_at: members.get("id")?.at, when_at: members.get("when")?.at, is_broken };
+        self.warn_of_one_status(members.get("onError"), &rule);
+        Some(rule)
     }
 
     fn id(&mut self, node: &Node) -> Option<String> {
@@ -187,6 +197,14 @@ impl Checker<'_> {
             let per_minute = self.number(node, "`rateLimit`", 1, MAX)?;
             return Some(RuleRate { per_minute, burst: per_minute, by: RateBy::Ip });
         }
+        if !matches!(node.value, Value::Map(_)) {
+            self.wrong_kind(
+                node,
+                "`rateLimit`",
+                "a whole number, the requests a minute, or a mapping such as {perMinute: 60, burst: 20, by: ip}",
+            );
+            return None;
+        }
         let members = self.members(node, "`rateLimit`", &["perMinute", "burst", "by"])?;
         let Some(per_minute) = members.get("perMinute") else {
             self.error(node.at, "`rateLimit` needs `perMinute`", "write `rateLimit: {perMinute: 60}`");
@@ -235,8 +253,44 @@ impl Checker<'_> {
     /// What `defaults.onError` may use.
     pub(super) fn default_on_error(&mut self, node: &Node, own_codes: &[String]) -> ErrorReplies {
         let available = Uses::HEAD.and(Uses::ALWAYS);
-        self.on_error(node, &RuleNames { available, ..RuleNames::default() }, own_codes)
+        let replies = self.on_error(node, &RuleNames { available, ..RuleNames::default() }, own_codes);
+        if let Some(status) = one_status(&replies) {
+            let message = format!(
+                "`*` answers every error of every rule with the status {status}: the 429 of a `rateLimit` and the status of an \
+                 `assert` too"
+            );
+            self.warn(star_at(node), message, "write `status: $error.status`");
+        }
+        replies
     }
+
+    /// A rule whose `*` hides what a rate or an assert of its own says.
+    fn warn_of_one_status(&mut self, on_error: Option<&Node>, rule: &ReadRule) {
+        let Some(node) = on_error else { return };
+        let what = match (&rule.spec.rate, &*rule.spec.asserts) {
+            (Some(_), _) => "the 429 of its `rateLimit`",
+            (None, [_, ..]) => "the status of its `assert`",
+            (None, []) => return,
+        };
+        if let Some(status) = one_status(&rule.spec.on_error) {
+            let message = format!("`*` answers every error with the status {status}: {what} too");
+            self.warn(star_at(node), message, "write `status: $error.status`, or answer the codes one by one");
+        }
+    }
+}
+
+/// The status that every error without an answer of its own gets, whatever its own is.
+fn one_status(replies: &ErrorReplies) -> Option<u64> {
+    match &replies.others.as_ref()?.http.as_ref()?.status {
+        Template::Literal(status) => status.as_u64(),
+        _ => None,
+    }
+}
+
+/// Where `*` stands in an `onError`.
+fn star_at(node: &Node) -> At {
+    let mut entries = node.entries().unwrap_or_default().iter();
+    entries.find(|(key, _)| key.text == "*").map_or(node.at, |(key, _)| key.at)
 }
 
 /// What a rule can look at from its beginning.

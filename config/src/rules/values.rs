@@ -1,7 +1,8 @@
 //! Values of a rule: YAML to templates.
 
 use super::checker::Checker;
-use crate::yaml::{Node, Value};
+use crate::nearest::distance;
+use crate::yaml::{Key, Node, Value};
 use conduit_protocol::rules::limits;
 use conduit_protocol::rules::pattern::Pattern;
 use conduit_protocol::rules::selector::{EnvLookup, Names, Uses};
@@ -39,6 +40,24 @@ pub(super) fn with_names<T>(checker: &Checker<'_>, names: &RuleNames, read: impl
     })
 }
 
+/// Whether a name is a helper's but for the case of letters, or a slip of the hand. Short names are near to many others: of
+/// those only letters that have changed places count.
+fn is_slip(name: &str, helper: &str) -> bool {
+    let (name, helper) = (name.to_ascii_lowercase(), helper.to_ascii_lowercase());
+    if name == helper {
+        return true;
+    }
+    if helper.len() > 5 {
+        return distance(name.as_bytes(), helper.as_bytes()) <= 2;
+    }
+    let sorted = |text: &str| {
+        let mut letters = text.as_bytes().to_vec();
+        letters.sort_unstable();
+        letters
+    };
+    name.len() == helper.len() && sorted(&name) == sorted(&helper)
+}
+
 impl Checker<'_> {
     /// A value: selectors, texts with selectors in them, lists, objects, helpers, literals.
     pub(super) fn template(&mut self, node: &Node, names: &RuleNames) -> Template {
@@ -71,14 +90,27 @@ impl Checker<'_> {
                 {
                     return self.helper(&key.text, argument, names, depth);
                 }
+                if let [(key, _)] = &**entries {
+                    self.warn_of_slip(key);
+                }
                 let Some(members) = self.mapping(node, "the object") else { return Template::Undefined };
-                let read = |(key, node): &(crate::yaml::Key, Node)| {
+                let read = |(key, node): &(Key, Node)| {
                     (Box::from(key.text.as_str()), self.nested_template(node, names, depth + 1))
                 };
                 Template::object(members.iter().map(read).collect())
             }
             _ => Template::Literal(self.literal(node)),
         }
+    }
+
+    /// An object whose only member looks like a helper that is written wrongly.
+    fn warn_of_slip(&mut self, key: &Key) {
+        let Some(helper) = HELPERS.iter().find(|helper| is_slip(&key.text, helper)) else { return };
+        self.warn(
+            key.at,
+            format!("an object with the one member `{}`, which is no helper: `{helper}` is one", key.text),
+            format!("write `{helper}`; if the object is meant, nothing is wrong"),
+        );
     }
 
     /// A value in which nothing is looked for.

@@ -40,6 +40,15 @@ pub(super) const ROWS: &[Setting] = &[
         |config| Slot::Usize(&mut config.protocol.body_bytes_max),
         "Request body of any type, chunking removed. More: 413 and close.",
     ),
+    measure(
+        ("max-body", "CONDUIT_MAX_BODY", "http.maxBody"),
+        Group::Http,
+        Unit::Bytes,
+        (1_024, 1 << 30),
+        |config| Slot::Usize(&mut config.guards.ruled_body_bytes_max),
+        "Request body that rules look into, unpacked. More: 413. Of this and --max-json-size the smaller counts. Bodies of built-in endpoints of which rules see only the head may be larger.",
+    )
+    .live(),
     row(
         "max-batch-lines",
         "CONDUIT_MAX_BATCH_LINES",

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 const OUTCOME: Outcome<'static> = Outcome {
     status: 200,
     error: None,
+    own_error: "",
     reason: "",
     cap: None,
     is_admin: false,

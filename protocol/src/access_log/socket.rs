@@ -232,6 +232,25 @@ impl Socket {
         log.message_line(now, "error", &self.members, share, |out| append_code(out, code));
     }
 
+    /// The same for an error that a rule has put into its own words. `known`: its place in the table of errors.
+    pub fn refused_by_rule(&self, now: Now, known: Option<ErrorCode>, code: &str, log: &mut AccessLog) {
+        let Some(share) = log.admit_unnumbered(now) else { return };
+        log.message_line(now, "error", &self.members, share, |out| match known {
+            Some(code) => append_code(out, code),
+            None => {
+                append_text(out, "error", code.as_bytes());
+                append_text(out, "code", code.as_bytes());
+            }
+        });
+    }
+
+    /// A rule ends the connection, with a close code of its own.
+    pub const fn closes_with(&mut self, code: u16) {
+        if self.close_code.is_none() {
+            self.close_code = Some(code);
+        }
+    }
+
     /// The server ends the connection.
     pub const fn closes(&mut self, code: ErrorCode) {
         if self.close_code.is_none() {

@@ -25,6 +25,7 @@ mod settings;
 mod slot;
 mod transcode;
 mod usual;
+mod value;
 
 pub use dead_letter::{DeadLetter, dead_letter_original, encode_dead_letter};
 pub(crate) use decoded_size::check as check_decoded_size;
@@ -42,6 +43,7 @@ use crate::streams::{GroupSettings, StreamSettings, Subscribed};
 use crate::{Delivery, Receipt, Refusal, StreamStats};
 use reader::Reader;
 pub(crate) use usual::Usual;
+pub(crate) use value::{NAME_BYTES, VALUE_BYTES, value};
 
 /// An encoding of messages on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

@@ -24,7 +24,7 @@ use std::fmt::Write as _;
 
 /// Levels that are followed here: a document or a dead letter wraps an envelope, which may be as deep as the ceiling, in a
 /// few of its own.
-const DEPTH_MAX: usize = DEPTH_CEILING + 8;
+pub(super) const DEPTH_MAX: usize = DEPTH_CEILING + 8;
 
 /// Appends the JSON value `value` as MessagePack. What is not valid JSON becomes nil: stored values are valid.
 pub(super) fn json_to_msgpack(value: &[u8], out: &mut Vec<u8>) {

@@ -100,6 +100,11 @@ impl Answers {
         self.waiting.len()
     }
 
+    /// As much is noted of the requests that wait as may be.
+    pub(super) fn has_full_notes(&self) -> bool {
+        !self.waiting.is_empty() && self.notes.as_ref().is_some_and(|notes| notes.is_full())
+    }
+
     /// The last request of the connection has been decoded.
     pub(super) const fn is_stopped(&self) -> bool {
         self.is_stopped

@@ -7,6 +7,7 @@ use super::ruled::Pending;
 use crate::command::StreamCommand;
 use crate::error::Violation;
 use crate::limits::Limits;
+use crate::policy::Guards;
 use crate::trace_context::TraceContext;
 
 /// The body that is being received, and what happens when it is complete.
@@ -34,10 +35,12 @@ pub(super) enum Purpose {
 
 impl Purpose {
     /// Bytes that such a body may have.
-    pub(super) const fn bytes_max(self, limits: &Limits) -> usize {
+    pub(super) fn bytes_max(self, limits: &Limits, guards: &Guards) -> usize {
         match self {
             Self::Settings => limits.settings_bytes_max,
-            Self::Publish | Self::Batch | Self::Ruled | Self::Discard => limits.body_bytes_max,
+            // It becomes a value in memory, which is many times larger.
+            Self::Ruled => limits.body_bytes_max.min(guards.ruled_body_bytes_max),
+            Self::Publish | Self::Batch | Self::Discard => limits.body_bytes_max,
         }
     }
 }
@@ -79,14 +82,14 @@ impl Incoming {
     ///
     /// # Errors
     /// As [`Chunked::decode`].
-    pub(super) fn decode(&mut self, bytes: &mut [u8], limits: &Limits) -> Result<Progress, Violation> {
+    pub(super) fn decode(&mut self, bytes: &mut [u8], limits: &Limits, guards: &Guards) -> Result<Progress, Violation> {
         match &mut self.left {
             Left::Bytes(left) => {
                 let n = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
                 *left -= n as u64;
                 Ok(Progress { consumed: n, produced: n, is_done: *left == 0 })
             }
-            Left::Chunks(chunked) => chunked.decode(bytes, self.purpose.bytes_max(limits), limits),
+            Left::Chunks(chunked) => chunked.decode(bytes, self.purpose.bytes_max(limits, guards), limits),
         }
     }
 }

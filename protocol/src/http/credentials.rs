@@ -6,7 +6,8 @@ use super::response::Extra;
 use super::target::parameter;
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
-use crate::policy::{Denial, Identity, Need, Policy, Refused, Scope};
+use crate::ids::TenantId;
+use crate::policy::{Denial, Identity, Need, Policy, Principal, Refused, Scope};
 use crate::surface::http::Route;
 use crate::telemetry::Endpoint;
 
@@ -40,6 +41,8 @@ pub(super) fn caller(
             None => identify(head.fields.handshake.offered.bearer()),
         },
         Shown::Nothing => identify(None),
+        // It may be meant for a proxy in front of a server that lets everybody in.
+        Shown::Another if policy.access.is_open() => Identity::Anonymous,
         Shown::Another => Identity::Denied(Denial::Unknown),
     };
     // The control shard fetches the set anew.
@@ -78,6 +81,17 @@ fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
     })
 }
 
+/// Says also how a page sends its token with a handshake: it can set no header fields.
+pub(super) fn for_handshake(halt: Halt) -> Halt {
+    match halt {
+        Halt::Refuse(mut refusal, extra) if refusal.code == ErrorCode::Unauthorized => {
+            refusal.message.to_mut().push_str(", the parameter `access_token`, or the subprotocol `bearer.TOKEN`");
+            Halt::Refuse(refusal, extra)
+        }
+        other => other,
+    }
+}
+
 /// What a path asks of those who come.
 pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Policy) -> Need {
     let Some(route) = route else {
@@ -96,6 +110,30 @@ pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Po
     }
 }
 
+/// What documents may tell somebody who has been let in: whoever shows no token sees the whole server only where nobody needs
+/// one for anything.
+fn scope(identity: Identity, principal: &Principal, policy: &Policy) -> Scope {
+    let is_open = policy.access.is_open() && !policy.access.protects_metrics;
+    match identity {
+        Identity::Known(_) => principal.scope(),
+        Identity::Anonymous if is_open => Scope::Server,
+        Identity::Anonymous | Identity::Denied(_) => Scope::Tenant(TenantId::DEFAULT),
+    }
+}
+
+/// The same for the document of a path. Metrics are about the health of the server, which is nobody's secret from those whom no
+/// tenant has sent: whoever scrapes them need not be able to change it, and needs a token only where they are protected. A
+/// rule's frame is another matter.
+pub(super) fn scope_at(route: Route, permit: &Permit, identity: Identity, policy: &Policy) -> Scope {
+    let may_scrape = matches!(identity, Identity::Known(_)) || !policy.access.protects_metrics;
+    match route.endpoint() {
+        Endpoint::Metrics | Endpoint::Histograms if may_scrape && permit.principal.tenant == TenantId::DEFAULT => {
+            Scope::Server
+        }
+        _ => permit.scope,
+    }
+}
+
 /// Lets somebody in.
 ///
 /// # Errors
@@ -104,8 +142,7 @@ pub(super) fn permit(identity: Identity, need: Need, policy: &Policy) -> Result<
     const HOW: &str = "send a valid token: `Authorization: Bearer TOKEN` or `X-Token: TOKEN`";
     let refused = match policy.access.admit(identity, need) {
         Ok(principal) => {
-            let scope = if let Identity::Known(_) = identity { principal.scope() } else { Scope::Server };
-            return Ok(Permit { principal, scope });
+            return Ok(Permit { principal, scope: scope(identity, &principal, policy) });
         }
         Err(refused) => refused,
     };

@@ -1,8 +1,8 @@
 //! What stands between a request and what it asks for: who comes, from where, how often, and with how much.
 //!
 //! The order of the checks is part of the protocol (`docs/protocol.md`): 1 the client's address and token, 2 a draining server,
-//! 3 requests in progress, 4 the tenant's rate, 5 bytes of the head, 6 preflights, 7 the token where one is needed, 8 the
-//! address's rate, 9 the body's size and kind. What passes goes to the endpoints.
+//! 3 requests in progress, 4 the tenant's rate, 5 bytes of the head, 6 preflights, 7 the token where one is needed, and the
+//! page's origin where none is, 8 the address's rate, 9 the body's size and kind. What passes goes to the endpoints.
 //!
 //! Where an account of the limiter is kept by another shard, the request stays where it is until that has answered. What it
 //! has passed by then is noted, so it never pays twice; neither does one that moves to another shard with its socket.
@@ -10,6 +10,7 @@
 use super::credentials::permit;
 use super::guards::{check_body, check_head_bytes};
 use super::head::RequestHead;
+use super::origins::{check_origin, is_for_friends};
 use super::response::Extra;
 use crate::answer::{Answer, Refusal};
 use crate::context::Context;
@@ -78,9 +79,9 @@ impl Carried {
 
 /// Who has sent a request, and from where.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caller {
-    pub(super) address: IpAddr,
-    pub(super) identity: Identity,
+pub(crate) struct Caller {
+    pub(crate) address: IpAddr,
+    pub(crate) identity: Identity,
 }
 
 impl Caller {
@@ -94,6 +95,18 @@ impl Caller {
 }
 
 impl Caller {
+    /// What one request to a rule, or one message, costs, and who shares that.
+    pub(crate) fn charge_of_rule(&self, rule: u32, rate: &RuleRate) -> Charge {
+        let subject = match (rate.by, self.identity) {
+            (RateBy::Ip, _) | (RateBy::Token, Identity::Anonymous | Identity::Denied(_)) => Subject::ip(self.address),
+            (RateBy::Token, Identity::Known(principal)) => Subject::Token(principal.token),
+            (RateBy::Tenant, _) => Subject::Tenant(self.tenant()),
+            (RateBy::All, _) => Subject::Server,
+        };
+        let per_minute = Rate { per_window: rate.per_minute, window_ms: 60_000, burst: rate.burst };
+        Charge { subject, category: Category::Rule(rule), allowance: Allowance::Rate(per_minute) }
+    }
+
     /// What is remembered of somebody who repeats a head.
     pub(super) const fn known(&self, generation: u64) -> Known {
         let expires_unix_ms = match self.identity {
@@ -114,7 +127,7 @@ pub(super) struct Permit {
 
 impl Permit {
     /// Whoever is told over a WebSocket why it may have nothing.
-    pub(super) const ANYBODY: Self = Self { principal: Principal::ANYBODY, scope: Scope::Server };
+    pub(super) const ANYBODY: Self = Self { principal: Principal::ANYBODY, scope: Scope::Tenant(TenantId::DEFAULT) };
 }
 
 /// A request goes no further, for now or at all.
@@ -299,15 +312,7 @@ impl Edge {
         rate: &RuleRate,
         context: &mut Context<'_>,
     ) -> Result<(), Halt> {
-        let subject = match (rate.by, caller.identity) {
-            (RateBy::Ip, _) | (RateBy::Token, Identity::Anonymous | Identity::Denied(_)) => Subject::ip(caller.address),
-            (RateBy::Token, Identity::Known(principal)) => Subject::Token(principal.token),
-            (RateBy::Tenant, _) => Subject::Tenant(caller.tenant()),
-            (RateBy::All, _) => Subject::Server,
-        };
-        let per_minute = Rate { per_window: rate.per_minute, window_ms: 60_000, burst: rate.burst };
-        let category = Category::Rule(rule);
-        self.take(Stage::RULE, Charge { subject, category, allowance: Allowance::Rate(per_minute) }, context)
+        self.take(Stage::RULE, caller.charge_of_rule(rule, rate), context)
     }
 
     /// A repeated head: everything but what every request costs has been looked at before.
@@ -352,6 +357,9 @@ impl Edge {
             });
         }
         let permit = permit(caller.identity, need, policy)?;
+        if is_for_friends(head, route) {
+            check_origin(head, caller.identity, policy)?;
+        }
         self.admit_to_endpoint(caller.address, endpoint, context)?;
         check_body(head, policy)?;
         Ok(permit)

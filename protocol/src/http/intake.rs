@@ -63,10 +63,14 @@ impl HttpSession {
             [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
             _ => {}
         }
-        if self.answers.is_full(context.limits) {
+        if self.answers.is_full(context.limits) || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full()) {
             return self.wait();
         }
         if self.edge.is_asking() {
+            return self.wait();
+        }
+        // Nobody gets a request past the access log by sending many before it.
+        if context.log.is_http_on() && self.answers.has_full_notes() {
             return self.wait();
         }
         if let Some(mut repeated) = self.recognise(inbox, context) {
@@ -284,7 +288,7 @@ impl HttpSession {
 
     fn read_body(&mut self, inbox: &mut Inbox<'_>, context: &mut Context<'_>) -> Turn {
         let Phase::Body(incoming) = &mut self.phase else { return Turn::Again };
-        let progress = match incoming.decode(inbox.rest_mut(), context.limits) {
+        let progress = match incoming.decode(inbox.rest_mut(), context.limits, &context.policy.guards) {
             Ok(progress) => progress,
             Err(violation) => return self.stop_at(violation, inbox, context),
         };
@@ -330,8 +334,12 @@ impl HttpSession {
     ) -> Turn {
         let mut unpacked = Vec::new();
         let packed = place.bytes(inbox, &self.body);
-        let bytes_max = purpose.bytes_max(context.limits);
-        let result = if purpose == Purpose::Discard { Ok(()) } else { inflate(packed, bytes_max, &mut unpacked) };
+        let bytes_max = purpose.bytes_max(context.limits, &context.policy.guards);
+        let result = if purpose == Purpose::Discard {
+            Ok(())
+        } else {
+            inflate(packed, bytes_max, context.limits, &mut unpacked)
+        };
         self.body = if result.is_ok() { unpacked } else { Vec::new() };
         match result {
             // A rule may have something to say to that.

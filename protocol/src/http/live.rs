@@ -220,6 +220,7 @@ impl LiveSession {
             return;
         }
         context.telemetry.live.events_total += 1;
+        context.telemetry.live.event_bytes_total += delivery.envelope.len() as u64;
         context.telemetry.tenants.count(self.tenant, |tenant| {
             tenant.messages_delivered += 1;
             tenant.bytes_delivered += delivery.envelope.len() as u64;

@@ -20,6 +20,7 @@ mod head;
 mod idempotency;
 mod inflate;
 mod intake;
+mod judge;
 mod live;
 mod negotiate;
 mod origins;
@@ -38,7 +39,9 @@ pub use edge::Carried;
 pub use live::LiveSession;
 pub use session::HttpSession;
 
+pub(crate) use edge::Caller;
 pub(crate) use head::Method;
+pub(crate) use judge::decode as decode_body;
 pub(crate) use live::read_last_id;
-pub(crate) use ruled::{count_failure, decode as decode_body, hello, result_of};
+pub(crate) use ruled::{count_failure, hello, result_of};
 pub(crate) use target::{parameter, percent_decode};

@@ -10,7 +10,7 @@ use super::head::{self, Method, RequestHead, bad};
 use super::idempotency;
 use super::live::read_last_id;
 use super::negotiate::Content;
-use super::origins::{ORIGIN_BYTES_MAX, Origin};
+use super::origins::{ORIGIN_BYTES_MAX, Origin, check_origin};
 use super::response::{Extra, Reply};
 use super::ruled::{self, Judged, Pending};
 use super::target::{parameter, percent_decode};
@@ -22,7 +22,7 @@ use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::{Seq, TenantId, Token};
 use crate::limiter::Charge;
-use crate::policy::{Identity, Need, Policy, Scope};
+use crate::policy::{Need, Policy, Scope};
 use crate::rules::{self, Body, Candidates, Continuation, FrameRequest, HeadView, Headers as _, MessageRules};
 use crate::surface::http::{Route, websocket_encoding};
 use crate::surface::streams::StreamPath;
@@ -117,7 +117,7 @@ pub(super) fn decide(
         length: range_of(fields.length_text, rest),
         expects_continue: fields.expectation == Expectation::Continue,
         caller: None,
-        scope: Scope::Server,
+        scope: Scope::Tenant(TenantId::DEFAULT),
     };
     if origin.is_none() {
         return plan;
@@ -144,7 +144,10 @@ pub(super) fn decide(
     }
     let may_ask = matches!(plan.reply.origin, Origin::Kept(_));
     let view = view_of(head, policy.tenants.name(caller.tenant()), context.now.unix_ms);
-    let candidates = policy.rules.request(&view);
+    // Whether the server goes away is not for rules to hide: load balancers ask for it.
+    let is_drained =
+        context.draining && route.is_some_and(|route| route.endpoint() == Endpoint::Health && route.takes(head.method));
+    let candidates = if is_drained { Candidates::default() } else { policy.rules.request(&view) };
     let need = ruled::need(&candidates, credentials::need(head, route, policy));
     plan.action = match edge.examine(head, route, &caller, may_ask, need, context) {
         Ok(permit) => {
@@ -156,6 +159,9 @@ pub(super) fn decide(
                 by_rules(candidates, &view, arrival, &caller, (edge, &permit), key, context)
             };
             plan.reply.rule = rule;
+            if let Action::Query(route, _) = action {
+                plan.scope = credentials::scope_at(route, &permit, caller.identity, policy);
+            }
             action
         }
         Err(halt) => halted(halt),
@@ -202,8 +208,11 @@ fn by_rules(
         },
     };
     if candidates.needs_body() {
+        if let Some(refused) = refuse_size(arrival.head.fields.framing, Purpose::Ruled, context) {
+            return (refused, None);
+        }
         let native = built_in(arrival, (edge, permit), key, context);
-        return match Pending::new(candidates, view, native, permit, caller, has_key) {
+        return match Pending::new(candidates, view, native, permit, caller, has_key, context.policy) {
             Ok(pending) => (Action::Receive(Purpose::Ruled, Kept::Ruled(pending)), None),
             Err(native) => (native, None),
         };
@@ -256,13 +265,9 @@ fn built_in(
     if fields.expectation == Expectation::Unknown {
         return refuse(ErrorCode::ExpectationFailed, "the only expectation met here is 100-continue", Extra::None);
     }
-    let bytes_max =
-        if route.takes_settings(head.method) { Purpose::Settings } else { Purpose::Publish }.bytes_max(context.limits);
-    if let Framing::Length(size) = fields.framing
-        && size > bytes_max as u64
-    {
-        let extra = Extra::Size { size, limit: bytes_max as u64 };
-        return refuse(ErrorCode::PayloadTooLarge, "the body is larger than the limit", extra);
+    let purpose = if route.takes_settings(head.method) { Purpose::Settings } else { Purpose::Publish };
+    if let Some(refused) = refuse_size(fields.framing, purpose, context) {
+        return refused;
     }
     let action = match route {
         Route::Enqueue => receive_messages(fields, key, context),
@@ -271,6 +276,27 @@ fn built_in(
         _ => Ok(Action::Query(route, query)),
     };
     action.unwrap_or_else(|violation| Action::Refuse(violation.into(), Extra::None))
+}
+
+/// Refuses a body that says itself that it is too large.
+fn refuse_size(framing: Framing, purpose: Purpose, context: &Context<'_>) -> Option<Action> {
+    let bytes_max = purpose.bytes_max(context.limits, &context.policy.guards) as u64;
+    let Framing::Length(size) = framing else { return None };
+    if size <= bytes_max {
+        return None;
+    }
+    let violation = if purpose == Purpose::Ruled { rules_see_at_most(bytes_max) } else { larger_than_the_limit() };
+    Some(Action::Refuse(violation.into(), Extra::Size { size, limit: bytes_max }))
+}
+
+fn larger_than_the_limit() -> Violation {
+    Violation::new(ErrorCode::PayloadTooLarge, "the body is larger than the limit")
+}
+
+/// Why a body is too large for rules though the endpoint itself would take it.
+pub(super) fn rules_see_at_most(bytes_max: u64) -> Violation {
+    let message = format!("rules look into this body, and it may have {bytes_max} bytes then: see --max-body");
+    Violation::new(ErrorCode::PayloadTooLarge, message)
 }
 
 /// What becomes of a request that goes no further.
@@ -390,7 +416,7 @@ fn decide_upgrade(
     };
     let (opening, subscription) = match ruled {
         ruled if refusal.is_some() || ruled.is_absent() => (None, None),
-        ruled => ruled.open(matches!(caller.identity, Identity::Known(_)), context),
+        ruled => ruled.open(caller, context),
     };
     let upgrade = Box::new(Upgrade {
         token: Token::NONE,
@@ -443,11 +469,11 @@ impl RuledHandshake {
     }
 
     /// What the connection begins with, and the subscription that decides whether it does.
-    fn open(self, is_known: bool, context: &mut Context<'_>) -> (Option<Box<ByRules>>, Subscription) {
+    fn open(self, caller: &Caller, context: &mut Context<'_>) -> (Option<Box<ByRules>>, Subscription) {
         if let Some(rule) = ruled::rule_of(&self.outcome) {
             context.telemetry.count_rule(rule.index());
         }
-        let mut opening = Box::new(ByRules { messages: self.messages, is_known, ..ByRules::default() });
+        let mut opening = Box::new(ByRules { messages: self.messages, caller: Some(*caller), ..ByRules::default() });
         let mut subscription = None;
         match self.outcome {
             rules::Outcome::NoMatch | rules::Outcome::Native { .. } => {}
@@ -464,8 +490,8 @@ impl RuledHandshake {
     }
 }
 
-/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, connections of the
-/// tenant.
+/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, the page's origin,
+/// connections of the tenant.
 fn admit_upgrade(
     head: &RequestHead<'_, '_>,
     route: Option<Route>,
@@ -494,7 +520,8 @@ fn admit_upgrade(
         Some(false) => Need::Nothing,
         Some(true) | None => Need::Token,
     };
-    let permit = credentials::permit(caller.identity, need, context.policy)?;
+    let permit = credentials::permit(caller.identity, need, context.policy).map_err(credentials::for_handshake)?;
+    check_origin(head, caller.identity, context.policy)?;
     if let Some(rate) = rule.and_then(|rule| rule.rate().map(|rate| (rule.index() as u32, *rate))) {
         edge.admit_to_rule(caller, rate.0, &rate.1, context)?;
     }

@@ -232,6 +232,8 @@ fn log(
         Outcome::Answer(Answer::Refused(refusal)) | Outcome::Refusal(refusal, _) => Some(refusal),
         Outcome::Answer(_) | Outcome::Batch(_) | Outcome::Ruled(_) | Outcome::EventStream | Outcome::Preflight => None,
     };
+    // Whatever words the rule answers with, this is why.
+    let ruled = if let Outcome::Ruled(response) = outcome { response.error.as_ref() } else { None };
     let cap = match refusal.map(|refusal| refusal.code) {
         _ if let Outcome::Refusal(_, Extra::Size { size, limit } | Extra::Large { size, limit }) = outcome => {
             Some((limit, Some(size)))
@@ -244,9 +246,9 @@ fn log(
     };
     let line = access_log::Outcome {
         status,
-        error: refusal.map(|refusal| refusal.code),
-        // A rule's own words may hold what a client sent.
-        reason: refusal.filter(|_| reply.rule.is_none()).map_or("", |refusal| &refusal.message),
+        error: refusal.map(|refusal| refusal.code).or_else(|| ruled.and_then(rules::RuleError::known)),
+        own_error: ruled.filter(|error| error.known().is_none()).map_or("", |error| &error.code),
+        reason: refusal.map_or_else(|| ruled.map_or("", rules::RuleError::logged_reason), |refusal| &refusal.message),
         cap,
         is_admin: reply.endpoint == Endpoint::Admin,
         rule: reply.rule.and_then(|rule| context.policy.rules.id_at(rule)).unwrap_or_default(),
@@ -269,7 +271,7 @@ fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut 
     }
     match code {
         ErrorCode::DepthExceeded => context.telemetry.http_depth_cap_violations += 1,
-        ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge => context.telemetry.http_size_cap_violations += 1,
+        ErrorCode::DecodedSizeExceeded => context.telemetry.http_size_cap_violations += 1,
         _ => {}
     }
     // The operator decides when clients of a server that goes away come back.
@@ -291,8 +293,7 @@ fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut 
 /// Writes what a rule says.
 fn write_ruled(to: To<'_>, response: &rules::Response, context: &mut Context<'_>) -> u16 {
     if let Some(error) = &response.error {
-        let known = ErrorCode::ALL.iter().find(|code| code.code() == error.code);
-        context.telemetry.count_error(known.copied().unwrap_or(ErrorCode::InvalidField));
+        context.telemetry.count_error(error.known().unwrap_or(ErrorCode::InvalidField));
     }
     let encoding = to.reply.encoding;
     let rules::Reply::Http { status, headers, body } = &response.reply else {

@@ -1,11 +1,12 @@
 //! Requests that rules answer: by themselves, or by way of a frame to the broker. The contract is that of
 //! [`crate::rules`]; its steps recur here by their numbers.
 
-use super::body::Kept;
+use super::body::{Kept, Purpose};
 use super::credentials;
 use super::edge::{Caller, Edge, Halt, Permit};
 use super::handshake::Upgrade;
-use super::plan::Action;
+use super::judge::{body_of, decode, is_many, judge_lines};
+use super::plan::{Action, rules_see_at_most};
 use super::response::{Extra, Outcome, Reply, too_large};
 use super::session::{HttpSession, Phase};
 use super::turn::{Place, Turn, check_publish};
@@ -16,8 +17,8 @@ use crate::command::{Command, Report, StreamCommand, View};
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
 use crate::ids::{TenantId, Token};
-use crate::policy::{Identity, Need, Scope};
-use crate::rules::{self, Body, Candidates, Continuation, FrameRequest, KeptHead, RuleError};
+use crate::policy::{Identity, Need, Policy, Scope};
+use crate::rules::{self, Candidates, Continuation, Continuations, FrameRequest, KeptHead, RuleError};
 use crate::session::Step;
 use crate::surface::http::Route;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ pub(super) struct Ruled {
     /// A rule that has decided, while another shard is asked whether it may answer that often.
     settling: Option<Box<Settling>>,
     /// What goes on when the broker has answered. At most as many as there are unanswered requests.
-    waiting: Vec<(Token, Continuation)>,
+    pub(super) waiting: Continuations,
     /// What rules say after their answers: at most a few of each rule.
     follow_ups: VecDeque<(TenantId, FrameRequest)>,
     /// The text of the frame or of the query that has just been given out.
@@ -55,9 +56,25 @@ enum Native {
     Publish(Kept),
     Batch(Kept),
     Settings(Box<StreamCommand<'static>>),
-    Query(Route, String),
+    /// The query, and what the document may tell.
+    Query(Route, String, Scope),
     Ask(Box<StreamCommand<'static>>),
     Refuse(Refusal<'static>, Extra),
+}
+
+impl Native {
+    /// It would refuse a body for the same reason that the decoder of rules has, or the request whatever the body is. What is
+    /// too large is only so for rules.
+    const fn refuses(&self, code: ErrorCode) -> bool {
+        let is_for_rules = matches!(code, ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge);
+        !is_for_rules && !matches!(self, Self::Query(..) | Self::Ask(_))
+    }
+
+    /// It is not to happen.
+    fn forbid(&mut self, violation: Violation, bytes_max: usize) {
+        let extra = too_large(&violation, bytes_max);
+        *self = Self::Refuse(violation.into(), extra);
+    }
 }
 
 #[derive(Debug)]
@@ -130,12 +147,16 @@ impl Pending {
         permit: &Permit,
         caller: &Caller,
         has_key: bool,
+        policy: &Policy,
     ) -> Result<Box<Self>, Action> {
         let native = match native {
-            Action::Receive(super::body::Purpose::Publish, kept) => Native::Publish(kept),
-            Action::Receive(super::body::Purpose::Batch, kept) => Native::Batch(kept),
+            Action::Receive(Purpose::Publish, kept) => Native::Publish(kept),
+            Action::Receive(Purpose::Batch, kept) => Native::Batch(kept),
             Action::Receive(_, Kept::Settings(command)) => Native::Settings(command),
-            Action::Query(route, _) => Native::Query(route, head.query.to_owned()),
+            Action::Query(route, _) => {
+                let scope = credentials::scope_at(route, permit, caller.identity, policy);
+                Native::Query(route, head.query.to_owned(), scope)
+            }
             Action::Ask(command) => Native::Ask(command),
             Action::Refuse(refusal, extra) => Native::Refuse(refusal, extra),
             other => return Err(other),
@@ -185,24 +206,37 @@ impl HttpSession {
         context: &mut Context<'_>,
     ) -> Turn {
         let Pending { candidates, head, mut native, caller, scope, has_key } = pending;
+        let is_flawed = flaw.is_some();
         let head_view = head.view();
-        let text;
-        if let (Some(flaw), Native::Publish(_) | Native::Batch(_) | Native::Settings(_)) = (&flaw, &native) {
-            let extra = too_large(flaw, context.limits.body_bytes_max);
-            native = Native::Refuse(flaw.clone().into(), extra);
-        }
-        let decoded = flaw.map_or_else(|| decode(reply.request_encoding, &self.body, context), Err);
-        let body = match decoded {
-            Ok(None) => Body::Absent,
-            Ok(Some(value)) => {
-                text =
-                    (reply.request_encoding == Encoding::Json).then(|| std::str::from_utf8(&self.body).ok()).flatten();
-                Body::Decoded { value, json: text }
+        let encoding = reply.request_encoding;
+        let bytes_max = Purpose::Ruled.bytes_max(context.limits, &context.policy.guards);
+        let is_batch = flaw.is_none() && matches!(native, Native::Batch(_)) && is_many(&self.body);
+        let outcome = if is_batch {
+            judge_lines(&candidates, &head_view, &self.body, context).unwrap_or_else(|violation| {
+                native.forbid(violation, bytes_max);
+                rules::Outcome::NoMatch
+            })
+        } else {
+            let decoded = match flaw {
+                Some(flaw) if flaw.code == ErrorCode::PayloadTooLarge => Err(rules_see_at_most(bytes_max as u64)),
+                Some(flaw) => Err(flaw),
+                None => decode(encoding, &self.body, context),
+            };
+            let broken = decoded.as_ref().err().cloned();
+            let outcome = candidates.run(&head_view, body_of(decoded, encoding, &self.body));
+            // What a condition could not look into must not pass for what it would have let through.
+            if let (Some(violation), rules::Outcome::NoMatch | rules::Outcome::Native { .. }) = (broken, &outcome)
+                && (!native.refuses(violation.code) || (is_flawed && !matches!(native, Native::Refuse(..))))
+            {
+                native.forbid(violation, bytes_max);
             }
-            Err(violation) => Body::Broken(RuleError::from(violation)),
+            outcome
         };
-        let outcome = candidates.run(&head_view, body);
-        let Some(rule) = rule_of(&outcome).cloned() else { return self.go_native(reply, native, scope, context) };
+        if matches!(native, Native::Settings(_)) && self.body.len() > context.limits.settings_bytes_max {
+            let violation = Violation::new(ErrorCode::PayloadTooLarge, "the body is larger than the limit");
+            native.forbid(violation, context.limits.settings_bytes_max);
+        }
+        let Some(rule) = rule_of(&outcome).cloned() else { return self.go_native(reply, native, context) };
         let halt = enforce(&rule, &caller, &mut self.edge, context).err();
         let judged = Judged { outcome, scope, has_key };
         let pending = Pending { candidates: Candidates::default(), head, native, caller, scope, has_key };
@@ -246,9 +280,7 @@ impl HttpSession {
     fn follow_judged(&mut self, reply: Reply, judged: Judged, pending: Pending, context: &mut Context<'_>) -> Turn {
         self.edge.begin_next();
         match judged.outcome {
-            rules::Outcome::NoMatch | rules::Outcome::Native { .. } => {
-                self.go_native(reply, pending.native, pending.scope, context)
-            }
+            rules::Outcome::NoMatch | rules::Outcome::Native { .. } => self.go_native(reply, pending.native, context),
             _ => self.conclude(reply, judged, context),
         }
     }
@@ -263,12 +295,13 @@ impl HttpSession {
     ) -> Turn {
         self.edge.begin_next();
         let Halt::Refuse(refusal, _) = halt else { return Turn::Again };
+        let reply = Reply { rule: Some(rule.index() as u32), ..reply };
         let outcome = refused_by(rule, &refusal, &pending.head.view());
         self.conclude(reply, Judged { outcome, scope: pending.scope, has_key: false }, context)
     }
 
     /// The built-in endpoint gets a request that no rule answers, with the same bytes.
-    fn go_native(&mut self, mut reply: Reply, native: Native, scope: Scope, context: &mut Context<'_>) -> Turn {
+    fn go_native(&mut self, mut reply: Reply, native: Native, context: &mut Context<'_>) -> Turn {
         let tenant = reply.tenant;
         reply.is_document = matches!(native, Native::Settings(_) | Native::Query(..) | Native::Ask(_));
         match native {
@@ -286,7 +319,7 @@ impl HttpSession {
                 let token = self.answers.push(reply);
                 Turn::Settings { token, tenant, encoding: reply.request_encoding, place: Place::Gathered }
             }
-            Native::Query(route, query) => {
+            Native::Query(route, query, scope) => {
                 Turn::KeptQuery { token: self.answers.push(reply), tenant, scope, route, query }
             }
             Native::Ask(command) => Turn::Ask { token: self.answers.push(reply), tenant, command },
@@ -344,9 +377,7 @@ impl HttpSession {
                 check_publish(&mut read, key, None, context);
                 match read {
                     Ok(publish) => {
-                        if let Some(continuation) = continuation {
-                            ruled.waiting.push((token, continuation));
-                        }
+                        ruled.waiting.keep(token, continuation);
                         return Step::Command { token, tenant, command: Command::Publish(publish) };
                     }
                     Err(violation) => Err(RuleError::from(violation)),
@@ -354,14 +385,14 @@ impl HttpSession {
             }
             FrameRequest::Stats { stream } => match codec::check_stream_name(&stream, context.limits) {
                 Ok(()) => {
-                    ruled.waiting.extend(continuation.map(|continuation| (token, continuation)));
+                    ruled.waiting.keep(token, continuation);
                     return Step::Command { token, tenant, command: Command::Stats { stream: stream.into() } };
                 }
                 Err(violation) => Err(RuleError::from(violation)),
             },
             FrameRequest::Snapshot { view } => match View::of_name(&view) {
                 Some(view) => {
-                    ruled.waiting.extend(continuation.map(|continuation| (token, continuation)));
+                    ruled.waiting.keep(token, continuation);
                     return Step::Command {
                         token,
                         tenant,
@@ -374,7 +405,7 @@ impl HttpSession {
                 }
             },
             FrameRequest::Metrics => {
-                ruled.waiting.extend(continuation.map(|continuation| (token, continuation)));
+                ruled.waiting.keep(token, continuation);
                 return Step::Command { token, tenant, command: Command::Report { report: Report::Metrics, scope } };
             }
             FrameRequest::Hello => Ok(hello()),
@@ -403,8 +434,7 @@ impl HttpSession {
             }
             return true;
         }
-        let Some(at) = ruled.waiting.iter().position(|(waiting, _)| *waiting == token) else { return false };
-        let (_, continuation) = ruled.waiting.swap_remove(at);
+        let Some(continuation) = ruled.waiting.take(token) else { return false };
         let tenant = self.answers.tenant_of(token);
         let finished = continuation.finish(result_of(answer));
         self.answer_ruled(token, tenant, &finished.response, finished.then, context);
@@ -414,7 +444,7 @@ impl HttpSession {
     /// A request has been answered without the broker.
     pub(super) fn forget_ruled(&mut self, token: Token) {
         if let Some(ruled) = &mut self.ruled {
-            ruled.waiting.retain(|(waiting, _)| *waiting != token);
+            ruled.waiting.take(token);
         }
     }
 
@@ -484,27 +514,6 @@ pub(crate) fn result_of(answer: &Answer<'_>) -> Result<Value, RuleError> {
 /// Counts what went wrong with a frame that nobody waits for.
 pub(crate) fn count_failure(result: &Result<Value, RuleError>, context: &mut Context<'_>) {
     if let Err(error) = result {
-        let known = ErrorCode::ALL.iter().find(|code| code.code() == error.code);
-        context.telemetry.count_error(known.copied().unwrap_or(ErrorCode::InvalidField));
-    }
-}
-
-/// The value of a body; `None` for an empty one.
-pub(crate) fn decode(encoding: Encoding, bytes: &[u8], context: &Context<'_>) -> Result<Option<Value>, Violation> {
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    codec::check_decoded_size(encoding, bytes, context.policy.guards.decoded_bytes_max)?;
-    codec::check_value(encoding, bytes, context.limits)?;
-    let parse = |text: &[u8]| {
-        serde_json::from_slice::<Value>(text).map_err(|error| Violation::new(ErrorCode::InvalidJson, error.to_string()))
-    };
-    match encoding {
-        Encoding::Json => parse(bytes).map(Some),
-        Encoding::MessagePack => {
-            let mut text = Vec::new();
-            codec::transcode(encoding, Encoding::Json, bytes, &mut text);
-            parse(&text).map(Some)
-        }
+        context.telemetry.count_error(error.known().unwrap_or(ErrorCode::InvalidField));
     }
 }

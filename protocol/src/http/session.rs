@@ -488,9 +488,10 @@ impl HttpSession {
 
     pub(super) fn refuse_unread(&mut self, violation: Violation, context: &mut Context<'_>) {
         let (reply, extra) = match &self.phase {
-            Phase::Body(Incoming { purpose, reply, .. }) if *purpose != Purpose::Discard => {
-                (Reply { closes: true, ..*reply }, too_large(&violation, purpose.bytes_max(context.limits)))
-            }
+            Phase::Body(Incoming { purpose, reply, .. }) if *purpose != Purpose::Discard => (
+                Reply { closes: true, ..*reply },
+                too_large(&violation, purpose.bytes_max(context.limits, &context.policy.guards)),
+            ),
             _ => (Reply::to_unread(context.now), Extra::None),
         };
         self.phase = Phase::Head;

@@ -13,6 +13,8 @@ pub struct Guards {
     pub refuses_binary: bool,
     /// Bytes of a decoded value. More: 400 / 1007.
     pub decoded_bytes_max: u64,
+    /// Bytes of a body that rules look into, unpacked if it came compressed. More: 413.
+    pub ruled_body_bytes_max: usize,
 }
 
 impl Default for Guards {
@@ -23,6 +25,7 @@ impl Default for Guards {
             large_bytes: u64::MAX,
             refuses_binary: false,
             decoded_bytes_max: u64::MAX,
+            ruled_body_bytes_max: usize::MAX,
         }
     }
 }

@@ -9,27 +9,33 @@ pub struct Builtin {
     pub methods: &'static [&'static str],
     /// It is a WebSocket's.
     pub is_websocket: bool,
+    /// It wants a token where there are any.
+    pub wants_token: bool,
 }
 
 const fn http(path: &'static str, methods: &'static [&'static str]) -> Builtin {
-    Builtin { path, methods, is_websocket: false }
+    Builtin { path, methods, is_websocket: false, wants_token: true }
+}
+
+const fn open(path: &'static str) -> Builtin {
+    Builtin { path, methods: READ, is_websocket: false, wants_token: false }
 }
 
 const fn websocket(path: &'static str) -> Builtin {
-    Builtin { path, methods: READ, is_websocket: true }
+    Builtin { path, methods: READ, is_websocket: true, wants_token: true }
 }
 
 const READ: &[&str] = &["GET", "HEAD"];
 
 /// All of them.
 pub const PATHS: &[Builtin] = &[
-    http("/health", READ),
+    open("/health"),
     http("/v1/enqueue", &["POST"]),
     http("/v1/stats", READ),
     http("/v1/snapshot", READ),
-    http("/v1/metrics", READ),
-    http("/metrics", READ),
-    http("/v1/histograms", READ),
+    open("/v1/metrics"),
+    open("/metrics"),
+    open("/v1/histograms"),
     http("/v1/live", READ),
     http("/v1/streams", READ),
     http("/v1/streams/NAME", &["GET", "HEAD", "PUT", "DELETE"]),

@@ -76,6 +76,17 @@ impl Condition {
         }
     }
 
+    /// It depends on what a message holds, not only on its kind.
+    pub(super) fn looks_inside(&self) -> bool {
+        match self {
+            Self::MessageHas(_) | Self::MessageIs(..) => true,
+            Self::Where(expression) => expression.uses().has(Uses::MESSAGE),
+            Self::All(parts) | Self::Any(parts) => parts.iter().any(Self::looks_inside),
+            Self::Not(part) => part.looks_inside(),
+            _ => false,
+        }
+    }
+
     /// Every path in it, those under `not` excepted: where parameters come from.
     pub fn paths<'c>(&'c self, found: &mut Vec<&'c PathPattern>) {
         match self {

@@ -2,6 +2,8 @@
 
 use super::engine::Rule;
 use super::failure::RuleError;
+use super::limits;
+use crate::ids::Token;
 use serde_json::Value;
 
 /// What the rules say about one request, handshake or message.
@@ -171,6 +173,37 @@ impl Continuation {
     #[must_use]
     pub fn finish(self, result: Result<Value, RuleError>) -> Finished {
         self.0.finish(result)
+    }
+}
+
+/// The rules of one connection that wait for the broker, each under the token that its answer will name.
+#[derive(Debug, Default)]
+pub struct Continuations {
+    waiting: Vec<(Token, Continuation)>,
+    /// Bytes of the values that they keep.
+    kept_bytes: usize,
+}
+
+impl Continuations {
+    /// Keeps one. Without one, nobody hears what comes.
+    pub fn keep(&mut self, token: Token, continuation: Option<Continuation>) {
+        let Some(continuation) = continuation else { return };
+        self.kept_bytes += continuation.0.kept_bytes;
+        self.waiting.push((token, continuation));
+    }
+
+    /// The one that an answer is for.
+    pub fn take(&mut self, token: Token) -> Option<Continuation> {
+        let at = self.waiting.iter().position(|(waiting, _)| *waiting == token)?;
+        let (_, continuation) = self.waiting.swap_remove(at);
+        self.kept_bytes = self.kept_bytes.saturating_sub(continuation.0.kept_bytes);
+        Some(continuation)
+    }
+
+    /// They keep so much that no more may come before one of them is done.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.kept_bytes >= limits::KEPT_BYTES_MAX
     }
 }
 

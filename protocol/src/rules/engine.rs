@@ -7,7 +7,7 @@ use super::limits;
 use super::path::MatchedPath;
 use super::reply::{ErrorReplies, Phase, refuse};
 use super::ruleset::{Compiled, RuleRate, RuleSet, RuleSpec, Send};
-use super::scope::{Input, Scope};
+use super::scope::{Input, Scope, cost};
 use super::selector::Uses;
 use super::view::{Body, HeadView, KeptHead, Message, OwnedFields};
 use crate::error::ErrorCode;
@@ -243,8 +243,8 @@ impl Candidates {
 
     /// Evaluates. `head` is the one that they were selected by.
     #[must_use]
-    pub fn run(self, head: &HeadView<'_>, body: Body<'_>) -> Outcome {
-        let Some((set, found)) = self.found else { return Outcome::NoMatch };
+    pub fn run(&self, head: &HeadView<'_>, body: Body<'_>) -> Outcome {
+        let Some((set, found)) = &self.found else { return Outcome::NoMatch };
         let (body, json, broken) = match body {
             Body::Absent => (None, None, None),
             Body::Decoded { value, json } => (Some(value), json, None),
@@ -254,7 +254,7 @@ impl Candidates {
         let applies = |rule: &Compiled, scope: &Scope<'_>, is_last: bool| {
             (found.is_certain && is_last) || rule.spec.when.judge(scope) == Verdict::Yes
         };
-        decide(&set, &found.rules, head, given, applies)
+        decide(set, &found.rules, head, given, applies)
     }
 }
 
@@ -307,16 +307,18 @@ fn decide(
         Ok(Stage::Answer(reply, then)) => Outcome::Respond { rule, response: Response { reply, error: None }, then },
         Ok(Stage::Frame(request)) => {
             let later = compiled.later;
-            let waiting = Waiting {
+            let mut waiting = Waiting {
+                kept_bytes: 0,
                 head: later.has(Uses::HEAD).then(|| KeptHead::of(head)),
                 now_unix_ms: head.now_unix_ms,
                 body: given.body.filter(|_| later.has(Uses::BODY)),
                 message: given.message.filter(|_| later.has(Uses::MESSAGE)),
                 is_text: given.is_text,
-                variables,
+                variables: if later.has(Uses::ALWAYS) { variables } else { Vec::new() },
                 budget: budget.get(),
                 rule: rule.clone(),
             };
+            waiting.kept_bytes = waiting.values().map(cost).sum();
             Outcome::Frame { rule, request, continuation: Continuation(Box::new(waiting)) }
         }
     }
@@ -352,6 +354,7 @@ fn evaluate(
         return Err(RuleError {
             code: assert.code.clone().into(),
             status: assert.status,
+            has_own_message: assert.message.is_some(),
             ..RuleError::new(ErrorCode::InvalidField, message)
         });
     }
@@ -390,6 +393,13 @@ pub struct MessageRules {
 }
 
 impl MessageRules {
+    /// Some rule looks into messages, to apply or to say something.
+    #[must_use]
+    pub fn needs_value(&self) -> bool {
+        let looks_inside = |rule: &Compiled| rule.uses.has(Uses::MESSAGE) || rule.spec.when.looks_inside();
+        self.places.iter().any(|place| looks_inside(&self.set.rules[*place as usize]))
+    }
+
     /// What the rules say about a message.
     #[must_use]
     pub fn run(&self, message: Message<'_>, now_unix_ms: u64) -> Outcome {
@@ -410,6 +420,8 @@ impl MessageRules {
 #[derive(Debug)]
 pub(super) struct Waiting {
     rule: Rule,
+    /// What its values take of memory.
+    pub(super) kept_bytes: usize,
     head: Option<KeptHead>,
     now_unix_ms: u64,
     body: Option<Value>,
@@ -422,6 +434,10 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) const fn rule(&self) -> &Rule {
         &self.rule
+    }
+
+    fn values(&self) -> impl Iterator<Item = &Value> {
+        self.body.iter().chain(&self.message).chain(self.variables.iter().flatten())
     }
 
     pub(super) fn finish(&self, result: Result<Value, RuleError>) -> Finished {

@@ -14,8 +14,10 @@ pub struct RuleError {
     pub status: u16,
     /// A sentence.
     pub message: Cow<'static, str>,
-    /// More, if there is more: of a body that did not decode, why.
+    /// More, if there is more. `$error.detail` is the sentence where there is not.
     pub detail: Option<String>,
+    /// The sentence is a rule's own, and may hold what a client sent: it is not for logs.
+    pub has_own_message: bool,
     /// When trying again makes sense: told as `Retry-After`.
     pub retry_after_ms: Option<u32>,
     /// On a WebSocket, the close code that follows the message about the error; `None` leaves the connection open.
@@ -31,9 +33,30 @@ impl RuleError {
             status: code.http_status(),
             message: message.into(),
             detail: None,
+            has_own_message: false,
             retry_after_ms: code.usual_wait_ms(),
             close_code: None,
         }
+    }
+}
+
+impl RuleError {
+    /// Its place in the table of errors; `None` for a code that is a rule's own.
+    #[must_use]
+    pub fn known(&self) -> Option<ErrorCode> {
+        ErrorCode::ALL.iter().copied().find(|code| code.code() == self.code)
+    }
+
+    /// More about it: at least the sentence.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.message)
+    }
+
+    /// What logs may say of why it came to this.
+    #[must_use]
+    pub fn logged_reason(&self) -> &str {
+        if self.has_own_message { "" } else { &self.message }
     }
 }
 

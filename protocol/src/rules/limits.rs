@@ -26,5 +26,11 @@ pub const THEN_MAX: usize = 4;
 /// Bytes that one evaluation may copy into values and answers. More: 413 `PayloadTooLarge`, since what a rule repeats is
 /// nearly always the body.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of memory that the value of a body or message may take, counted as it is built: about 72 for each value and 40 for each
+/// name, and the texts. More: 400 `DecodedSizeExceeded`.
+pub const BODY_VALUE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of values that one connection's rules may keep while the broker is asked. At the limit no more of it is read until the
+/// broker answers; one request may be on top of it.
+pub const KEPT_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a header field that a rule sets. More: it is cut.
 pub const HEADER_BYTES_MAX: usize = 4_096;

@@ -64,7 +64,9 @@ pub mod syntax;
 pub mod template;
 pub mod view;
 
-pub use decision::{Close, Continuation, Finished, FrameKind, FrameRequest, Outcome, Reply, ReplyBody, Response};
+pub use decision::{
+    Close, Continuation, Continuations, Finished, FrameKind, FrameRequest, Outcome, Reply, ReplyBody, Response,
+};
 pub use engine::{Candidates, MessageRules, Rule, Rules};
 pub use failure::RuleError;
 pub use ruleset::{RateBy, RuleRate};

@@ -210,9 +210,7 @@ pub(super) fn usual(error: RuleError, phase: Phase) -> Response {
             members.insert("error".to_owned(), (&*error.code).into());
             members.insert("code".to_owned(), (&*error.code).into());
             members.insert("message".to_owned(), (&*error.message).into());
-            if let Some(detail) = &error.detail {
-                members.insert("detail".to_owned(), detail.as_str().into());
-            }
+            members.insert("detail".to_owned(), error.detail().into());
             if let Some(wait_ms) = error.retry_after_ms {
                 members.insert("retryAfter".to_owned(), wait_ms.div_ceil(1_000).into());
             }

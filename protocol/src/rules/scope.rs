@@ -6,6 +6,7 @@ use super::moment;
 use super::path::{MatchedPath, PathPattern};
 use super::selector::{Root, Selector, Step, walk};
 use super::view::HeadView;
+use crate::codec::{NAME_BYTES, VALUE_BYTES};
 use crate::error::ErrorCode;
 use crate::http::percent_decode;
 use serde_json::{Map, Value};
@@ -184,7 +185,7 @@ impl<'s> Scope<'s> {
         let member = |name: &str| match name {
             "code" => Found::Text((&*error.code).into()),
             "message" => Found::Text((&*error.message).into()),
-            "detail" => text(error.detail.as_deref().map(Cow::Borrowed)),
+            "detail" => Found::Text(error.detail().into()),
             "status" => Found::Made(error.status.into()),
             _ => Found::Undefined,
         };
@@ -230,12 +231,12 @@ fn pairs(query: &str) -> impl DoubleEndedIterator<Item = (&str, &str)> {
 }
 
 /// About how many bytes a value takes.
-fn cost(value: &Value) -> usize {
-    const NODE: usize = 8;
-    NODE + match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
-        Value::String(text) => text.len(),
-        Value::Array(elements) => elements.iter().map(cost).sum(),
-        Value::Object(members) => members.iter().map(|(key, value)| key.len() + cost(value)).sum(),
-    }
+pub(super) fn cost(value: &Value) -> usize {
+    VALUE_BYTES
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(elements) => elements.iter().map(cost).sum(),
+            Value::Object(members) => members.iter().map(|(key, value)| NAME_BYTES + key.len() + cost(value)).sum(),
+        }
 }

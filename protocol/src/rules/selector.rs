@@ -232,7 +232,8 @@ fn resolve(name: &str, steps: Vec<Step>, names: &Names<'_>) -> Result<Reference,
             EnvLookup::Set(value) => Ok(Reference::Known(Some(value))),
             EnvLookup::Unset => Ok(Reference::Known(None)),
             EnvLookup::NotAllowed => error(format!(
-                "rules may not see the environment variable `{variable}`: add it to the variables that they may use"
+                "rules may not see the environment variable `{variable}`: name it with --rules-env or in CONDUIT_RULES_ENV, or for \
+                 `conduit rules` with --env"
             )),
         };
     }

@@ -192,6 +192,9 @@ impl Link {
         if !self.is_open() {
             return;
         }
+        if let Some(socket) = &mut self.socket {
+            socket.closes_with(code);
+        }
         frame::append(context.out, OpCode::Control(Control::Close), 0, |out| close::append_payload(code, reason, out));
         self.phase = Phase::Closing;
         self.since_ns = context.now.mono_ns;
@@ -276,7 +279,7 @@ fn append_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
 
 /// Counts an error that is told to the peer.
 fn count(code: ErrorCode, encoding: Encoding, telemetry: &mut Telemetry) {
-    telemetry.count_error(code);
+    telemetry.count_ws_error(code);
     let counters = &mut telemetry.ws;
     match code {
         ErrorCode::MessageTooLarge => counters.size_cap_violations += 1,

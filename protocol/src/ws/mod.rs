@@ -116,12 +116,19 @@ impl WsSession {
         self.ruled.as_ref().is_some_and(|ruled| ruled.has_next())
     }
 
-    /// Says to the broker what rules have to say.
+    /// Goes on with what rules have decided, and says to the broker what they have to say.
     #[cold]
     fn step_of_rules<'s>(&'s mut self, context: &mut Context<'_>) -> Step<'s> {
-        let Self { ruled, party, link, unanswered, .. } = self;
-        match ruled {
-            Some(ruled) => ruled.step(party, link, unanswered, context),
+        let Self { ruled, party, link, unanswered, last_stream, .. } = self;
+        let Some(ruled) = ruled else { return Step::Again };
+        if !ruled.is_settled() {
+            return ruled.step(party, link, unanswered, context);
+        }
+        match ruled.settle(link, context) {
+            Some((is_text, payload)) => {
+                let kind = if is_text { Kind::Text } else { Kind::Binary };
+                operate(party, kind, payload, link, unanswered, last_stream, context)
+            }
             None => Step::Again,
         }
     }
@@ -177,8 +184,8 @@ impl WsSession {
         }
         self.link.release_pong(context);
         self.rest_bytes = inbox.len();
-        let owes_documents = self.ruled.as_ref().is_some_and(|ruled| ruled.is_full(context.limits));
-        if self.link.is_open() && (owes_documents || self.unanswered.is_full(context.limits.unanswered_max)) {
+        let is_waiting = self.ruled.as_ref().is_some_and(|ruled| ruled.is_waiting(context.limits));
+        if self.link.is_open() && (is_waiting || self.unanswered.is_full(context.limits.unanswered_max)) {
             return Step::Wait;
         }
         if self.link.is_open() && self.has_more() {
@@ -203,14 +210,17 @@ impl WsSession {
             Found::Gathered(kind) => (kind, self.gather.bytes()),
         };
         if let Some(ruled) = &mut self.ruled {
-            if let Some(step) = admit(&mut self.party, payload, &mut self.link, context) {
+            let Self { party, link, unanswered, last_stream, .. } = self;
+            if let Some(step) = admit(party, payload, link, context) {
                 return step;
             }
-            if let Some(Decided) = ruled.decide(kind == Kind::Text, payload, &mut self.link, context) {
-                return Step::Again;
-            }
-            let Self { party, link, unanswered, last_stream, .. } = self;
-            return operate(party, kind, payload, link, unanswered, last_stream, context);
+            return match ruled.decide(kind == Kind::Text, payload, link, unanswered, context) {
+                Decided::Native => operate(party, kind, payload, link, unanswered, last_stream, context),
+                Decided::Done => Step::Again,
+                Decided::Ask(token, charge) => {
+                    Step::Command { token, tenant: party.tenant, command: crate::Command::Charge(charge) }
+                }
+            };
         }
         step(&mut self.party, kind, payload, &mut self.link, &mut self.unanswered, &mut self.last_stream, context)
     }
@@ -389,6 +399,7 @@ impl WsSession {
             return;
         }
         context.telemetry.ws.deliveries_total += 1;
+        context.telemetry.ws.delivery_bytes_total += delivery.envelope.len() as u64;
         context.telemetry.tenants.count(self.party.tenant, |tenant| {
             tenant.messages_delivered += 1;
             tenant.bytes_delivered += delivery.envelope.len() as u64;

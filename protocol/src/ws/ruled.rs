@@ -5,17 +5,19 @@ use super::link::Link;
 use super::party::Party;
 use super::unanswered::Unanswered;
 use crate::answer::Answer;
+use crate::answer::Refusal;
 use crate::codec::{self, Encoding};
 use crate::command::{Command, Report, View};
 use crate::context::Context;
 use crate::error::{ErrorCode, Violation};
-use crate::http::{count_failure, decode_body, hello, result_of};
+use crate::http::{Caller, count_failure, decode_body, hello, result_of};
 use crate::ids::Token;
-use crate::limiter::{Bucket, Rate};
+use crate::limiter::{Charge, Verdict};
 use crate::limits::Limits;
-use crate::policy::Scope;
+use crate::policy::{Identity, Scope};
 use crate::rules::{
-    Continuation, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule, RuleError,
+    Continuation, Continuations, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule,
+    RuleError,
 };
 use crate::session::Step;
 use serde_json::Value;
@@ -31,18 +33,18 @@ pub(super) struct Ruled {
     rules: Option<Box<MessageRules>>,
     /// Of the policy that those are of.
     generation: u64,
-    /// Whoever is on the other side has shown a token.
-    is_known: bool,
+    /// Who is on the other side.
+    caller: Option<Caller>,
     /// What its documents may tell.
     scope: Scope,
     /// What goes on when the broker has answered: as many as there are unanswered requests at most.
-    waiting: Vec<(Token, Continuation)>,
+    waiting: Continuations,
     /// Those of `waiting` that wait for a document.
     documents: Vec<Token>,
     /// What is to be said to the broker before the next message is taken: a few for each rule that has answered.
     next: VecDeque<(FrameRequest, Option<Continuation>)>,
-    /// What is left of the rates of rules, for this connection.
-    rates: Vec<(u32, Bucket)>,
+    /// A message whose rule has decided, while another shard is asked whether it may answer that often.
+    settling: Option<Box<Settling>>,
     /// The text of the frame that has just been given out.
     text: Vec<u8>,
 }
@@ -58,8 +60,8 @@ pub(crate) struct ByRules {
     pub(crate) frame: Option<(FrameRequest, Continuation)>,
     /// What to say to the broker then.
     pub(crate) then: Vec<FrameRequest>,
-    /// The other side has shown a token.
-    pub(crate) is_known: bool,
+    /// Who is on the other side.
+    pub(crate) caller: Option<Caller>,
 }
 
 impl Ruled {
@@ -69,61 +71,112 @@ impl Ruled {
         let ruled = Self {
             rules: opening.messages,
             generation,
-            is_known: opening.is_known,
+            caller: opening.caller,
             scope,
-            waiting: Vec::new(),
+            waiting: Continuations::default(),
             documents: Vec::new(),
             next: first.into_iter().chain(then).collect(),
-            rates: Vec::new(),
+            settling: None,
             text: Vec::new(),
         };
         (ruled, opening.response)
     }
 
-    /// Something is to be said to the broker, whether or not bytes come.
+    /// Something is to be done, whether or not bytes come.
     pub(super) fn has_next(&self) -> bool {
-        !self.next.is_empty()
+        !self.next.is_empty() || self.is_settled()
     }
 
-    /// As many documents are owed as may be: nothing more is to be taken before one comes.
-    pub(super) fn is_full(&self, limits: &Limits) -> bool {
-        self.documents.len() >= limits.documents_max
+    /// Another shard has answered about the message in front.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settling.as_ref().is_some_and(|settling| settling.answer.is_some())
     }
 
-    /// What the rules say about a message (4). `None`: the built-in operation decides.
+    /// No more messages may be taken before the broker, or another shard, has answered, or before one of the documents has
+    /// come that are owed.
+    pub(super) fn is_waiting(&self, limits: &Limits) -> bool {
+        self.waiting.is_full()
+            || self.documents.len() >= limits.documents_max
+            || self.settling.as_ref().is_some_and(|settling| settling.answer.is_none())
+    }
+
+    /// What the rules say about a message (4).
     pub(super) fn decide(
         &mut self,
         is_text: bool,
         payload: &[u8],
         link: &mut Link,
+        unanswered: &mut Unanswered,
         context: &mut Context<'_>,
-    ) -> Option<Decided> {
+    ) -> Decided {
         self.renew(context);
-        let rules = self.rules.as_ref()?;
+        let Some(rules) = &self.rules else { return Decided::Native };
         let encoding = link.encoding();
-        let value = decode_body(encoding, payload, context).ok().flatten();
+        let value = match decode_body(encoding, payload, context) {
+            Ok(value) => value,
+            // The built-in operation would take it: what rules cannot look into must not pass them for that.
+            Err(violation) if violation.code == ErrorCode::DecodedSizeExceeded && rules.needs_value() => {
+                link.close(&violation, context);
+                return Decided::Done;
+            }
+            // It refuses what cannot be decoded. A rule may be about the kind of the message alone.
+            Err(_) => None,
+        };
         let json = if encoding == Encoding::Json { std::str::from_utf8(payload).ok() } else { None };
         let outcome = rules.run(Message { is_text, value, json }, context.now.unix_ms);
         let rule = match &outcome {
-            Outcome::NoMatch => return None,
+            Outcome::NoMatch => return Decided::Native,
             Outcome::Native { rule } | Outcome::Respond { rule, .. } | Outcome::Frame { rule, .. } => rule.clone(),
         };
         context.telemetry.count_rule(rule.index());
-        if let Err(violation) = self.enforce(&rule, context) {
-            link.close(&violation, context);
-            return Some(Decided);
+        match self.enforce(&rule, context) {
+            Verdict::Granted => self.follow(outcome, link, context),
+            Verdict::Refused(refusal) => {
+                link.close_for(&refusal, context);
+                Decided::Done
+            }
+            Verdict::Away => {
+                let Some(charge) = self.charge(&rule, context) else { return Decided::Native };
+                let token = unanswered.push(&[]);
+                let is_native = matches!(outcome, Outcome::Native { .. });
+                let payload = if is_native { payload.to_vec() } else { Vec::new() };
+                self.settling = Some(Box::new(Settling { token, answer: None, outcome, is_text, payload }));
+                Decided::Ask(token, charge)
+            }
         }
+    }
+
+    /// Does what a rule has decided, as far as that needs nobody else.
+    fn follow(&mut self, outcome: Outcome, link: &mut Link, context: &mut Context<'_>) -> Decided {
         match outcome {
-            Outcome::NoMatch | Outcome::Native { .. } => None,
+            Outcome::NoMatch | Outcome::Native { .. } => Decided::Native,
             Outcome::Respond { response, then, .. } => {
                 self.next.extend(then.into_iter().map(|frame| (frame, None)));
                 say(&response, link, context);
-                Some(Decided)
+                Decided::Done
             }
             Outcome::Frame { request, continuation, .. } => {
                 self.next.push_front((request, Some(continuation)));
-                Some(Decided)
+                Decided::Done
             }
+        }
+    }
+
+    /// Another shard has answered whether a rule may answer a message. The message, if the built-in operation is to have it
+    /// now: whether it is text, and its bytes.
+    pub(super) fn settle(&mut self, link: &mut Link, context: &mut Context<'_>) -> Option<(bool, &[u8])> {
+        let settling = *self.settling.take_if(|settling| settling.answer.is_some())?;
+        let Settling { answer, outcome, is_text, payload, .. } = settling;
+        if let Some(Err(refusal)) = answer {
+            link.close_for(&refusal, context);
+            return None;
+        }
+        match self.follow(outcome, link, context) {
+            Decided::Native => {
+                self.text = payload;
+                Some((is_text, &self.text))
+            }
+            Decided::Done | Decided::Ask(..) => None,
         }
     }
 
@@ -132,32 +185,27 @@ impl Ruled {
         if self.generation != context.policy.generation {
             self.generation = context.policy.generation;
             self.rules = self.rules.take().and_then(|rules| rules.renewed(&context.policy.rules));
-            self.rates.clear();
         }
     }
 
-    /// What a rule asks of credentials, and how often it may answer this connection.
-    fn enforce(&mut self, rule: &Rule, context: &Context<'_>) -> Result<(), Violation> {
-        if rule.auth_required() == Some(true) && !self.is_known && !context.policy.access.is_open() {
+    /// What one message costs whoever shares the rule's rate, if it has one.
+    fn charge(&self, rule: &Rule, context: &Context<'_>) -> Option<Charge> {
+        let unknown = Caller { address: context.peer, identity: Identity::Anonymous };
+        let rate = rule.rate()?;
+        Some(self.caller.as_ref().unwrap_or(&unknown).charge_of_rule(rule.index() as u32, rate))
+    }
+
+    /// What a rule asks of credentials, and how often it may answer.
+    fn enforce(&self, rule: &Rule, context: &mut Context<'_>) -> Verdict {
+        let is_known = self.caller.is_some_and(|caller| matches!(caller.identity, Identity::Known(_)));
+        if rule.auth_required() == Some(true) && !is_known && !context.policy.access.is_open() {
             let message = "what the message asks for needs a token: connect with one";
-            return Err(Violation::new(ErrorCode::Unauthorized, message));
+            return Verdict::Refused(Violation::new(ErrorCode::Unauthorized, message).into());
         }
-        let Some(rate) = rule.rate() else { return Ok(()) };
-        let (index, now) = (rule.index() as u32, context.now);
-        let rate = Rate { per_window: rate.per_minute, window_ms: 60_000, burst: rate.burst };
-        let at = self.rates.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
-            self.rates.push((index, Bucket::full(now, rate)));
-            self.rates.len() - 1
-        });
-        self.rates[at].1.take(now, rate).map_err(|wait_ms| {
-            let message = format!(
-                "the rule {} answers one connection {} messages a minute, {} of them at once: wait {wait_ms} ms",
-                rule.id(),
-                rate.per_window,
-                rate.burst
-            );
-            Violation::new(ErrorCode::RateLimitExceeded, message)
-        })
+        match self.charge(rule, context) {
+            Some(charge) => context.gate.charge(context.now, &charge),
+            None => Verdict::Granted,
+        }
     }
 
     /// Says the next of what rules have to say to the broker (5).
@@ -273,8 +321,18 @@ impl Ruled {
         unanswered: &mut Unanswered,
         context: &mut Context<'_>,
     ) -> bool {
-        let Some(at) = self.waiting.iter().position(|(waiting, _)| *waiting == token) else { return false };
-        let (_, continuation) = self.waiting.swap_remove(at);
+        if let Some(settling) = self.settling.as_mut().filter(|settling| settling.token == token) {
+            settling.answer = Some(match answer {
+                Answer::Refused(Refusal { code, message, retry_after_ms }) => {
+                    let message = message.clone().into_owned().into();
+                    Err(Refusal { code: *code, message, retry_after_ms: *retry_after_ms })
+                }
+                _ => Ok(()),
+            });
+            unanswered.take(token, |_| ());
+            return true;
+        }
+        let Some(continuation) = self.waiting.take(token) else { return false };
         self.documents.retain(|owed| *owed != token);
         unanswered.take(token, |_| ());
         self.finish(Some(continuation), result_of(answer), link, context);
@@ -282,18 +340,34 @@ impl Ruled {
     }
 }
 
-/// A rule has decided about a message. What it has to say to the broker comes with the next call.
-pub(super) struct Decided;
+/// What is to happen to a message.
+pub(super) enum Decided {
+    /// The built-in operation decides.
+    Native,
+    /// A rule has answered it. What it has to say to the broker comes with the next call.
+    Done,
+    /// Another shard is to be asked first.
+    Ask(Token, Charge),
+}
+
+#[derive(Debug)]
+struct Settling {
+    token: Token,
+    /// What the other shard says.
+    answer: Option<Result<(), Refusal<'static>>>,
+    outcome: Outcome,
+    /// The message, if the built-in operation is to have it.
+    is_text: bool,
+    payload: Vec<u8>,
+}
 
 /// Keeps what goes on with the broker's answer, under the token that the answer will name.
-fn wait(
-    continuation: Option<Continuation>,
-    waiting: &mut Vec<(Token, Continuation)>,
-    unanswered: &mut Unanswered,
-) -> Token {
-    let Some(continuation) = continuation else { return Token::NONE };
+fn wait(continuation: Option<Continuation>, waiting: &mut Continuations, unanswered: &mut Unanswered) -> Token {
+    if continuation.is_none() {
+        return Token::NONE;
+    }
     let token = unanswered.push(&[]);
-    waiting.push((token, continuation));
+    waiting.keep(token, continuation);
     token
 }
 
@@ -314,7 +388,10 @@ fn finish(
 pub(super) fn say(response: &Response, link: &mut Link, context: &mut Context<'_>) {
     let encoding = link.encoding();
     if let Some(error) = &response.error {
-        count_failure(&Err(error.clone()), context);
+        context.telemetry.count_error(error.known().unwrap_or(ErrorCode::InvalidField));
+        if let Some(socket) = &link.socket {
+            socket.refused_by_rule(context.now, error.known(), &error.code, context.log);
+        }
     }
     let (body, close) = match &response.reply {
         Reply::Ws { body, close } => (body.as_ref(), close.as_ref()),
