@@ -35,7 +35,7 @@ fn main() -> ExitCode {
     };
     let config = loaded.resolved.config.clone();
     if asked.check_config {
-        return match conduit_io::check_data_dir(&config) {
+        return match conduit_io::check(&config) {
             Ok(data_dir) => announcement::listing(&loaded, data_dir.as_deref()),
             Err(error) => announcement::failure(&error, error.exit_code()),
         };

@@ -88,6 +88,7 @@ macro_rules! context {
             out: &mut $connection.outbox,
             date: &mut $broker.date,
             draining: false,
+            resting: false,
         }
     };
 }

@@ -125,11 +125,12 @@ impl Loader {
     /// # Errors
     /// As [`Loader::load`].
     pub fn reload(&self, read: ReadFile<'_>, in_force: &Loaded) -> Result<Loaded, Problems> {
-        self.load_for(read, in_force.policy.generation + 1, Some(in_force.resolved.config.shards))
+        self.load_for(read, in_force.policy.generation + 1, Some(in_force))
     }
 
-    fn load_for(&self, read: ReadFile<'_>, generation: u64, shards: Option<u16>) -> Result<Loaded, Problems> {
-        let mut reading = Reading { read, files: Vec::new(), problems: Vec::new() };
+    fn load_for(&self, read: ReadFile<'_>, generation: u64, in_force: Option<&Loaded>) -> Result<Loaded, Problems> {
+        let known = in_force.map_or(&[][..], |in_force| &in_force.files);
+        let mut reading = Reading { read, known, files: Vec::new(), problems: Vec::new() };
         let config_path = self.config_path();
         let file = config_path.as_deref().and_then(|path| {
             let text = reading.text("config", path, true)?;
@@ -151,7 +152,8 @@ impl Loader {
         let mut problems = draft.problems;
         problems.append(&mut reading.problems);
         // Tokens can only be judged when all of them are there.
-        let policy = match policy::build(&draft.config, &files, generation, shards.unwrap_or(draft.config.shards)) {
+        let shards = in_force.map_or(draft.config.shards, |in_force| in_force.resolved.config.shards);
+        let policy = match policy::build(&draft.config, &files, generation, shards) {
             Ok(policy) => policy,
             Err(more) => {
                 if problems.is_empty() {
@@ -199,6 +201,8 @@ impl Loader {
 /// Files that are being read, and what went wrong.
 struct Reading<'r> {
     read: ReadFile<'r>,
+    /// Those that are in force, at a reload.
+    known: &'r [LoadedFile],
     files: Vec<LoadedFile>,
     problems: Vec<Problem>,
 }
@@ -215,7 +219,10 @@ impl Reading<'_> {
         self.files.push(LoadedFile { kind, path: path.to_owned(), digest });
         match text {
             Ok(text) => Some(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_needed => None,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !is_needed => {
+                self.check_gone(kind, path);
+                None
+            }
             Err(error) => {
                 let remedy = match error.kind() {
                     io::ErrorKind::NotFound => {
@@ -229,6 +236,21 @@ impl Reading<'_> {
                 self.problems.push(Problem::new(key, format!("the {kind} file cannot be read: {error}"), remedy));
                 None
             }
+        }
+    }
+
+    /// A file that is read because it is there, and was, is not there any more. What it said is not taken back by that: a
+    /// tenants file that is lost would let everybody in.
+    fn check_gone(&mut self, kind: &'static str, path: &Path) {
+        let is_gone = |file: &LoadedFile| file.kind == kind && file.path == path && file.digest.is_some();
+        if self.known.iter().any(is_gone) {
+            let empty =
+                if kind == "rules" { "one with `version: proto-dsl/v0` and `rules: []`" } else { "an empty one" };
+            self.problems.push(Problem::new(
+                path.display().to_string(),
+                format!("the {kind} file is in force and is not there any more"),
+                format!("put it back; to mean it, leave {empty} there or set {kind}.file to none, and reload"),
+            ));
         }
     }
 

@@ -88,6 +88,17 @@ pub(crate) fn url(text: &str, schemes: &[&str]) -> Result<String, String> {
     }
 }
 
+/// Whether keys that decide who comes in may be fetched from an address: by TLS, or from this machine.
+pub(crate) fn is_safe_for_keys(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("http://") else { return url.starts_with("https://") };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, _)) => host,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 impl fmt::Display for Origins {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.any, self.list.is_empty()) {
@@ -142,6 +153,21 @@ mod tests {
         for text in ["", "https://", "https:///keys", "ftp://a/", "https://me:secret@a/", "https://a b/", "//a"] {
             let reason = url(text, &["http", "https"]).expect_err(text);
             assert!(!reason.contains("secret"), "{reason}");
+        }
+    }
+    #[test]
+    fn keys_never_cross_a_network_in_the_clear() {
+        for url in ["https://a.example/k", "http://localhost:80/k", "http://127.0.0.9/k", "http://[::1]:8080/k?x"] {
+            assert!(is_safe_for_keys(url), "{url}");
+        }
+        for url in [
+            "http://a.example/k",
+            "http://localhost.example/k",
+            "http://127.0.0.1.example/",
+            "http://10.0.0.1",
+            "ftp://localhost",
+        ] {
+            assert!(!is_safe_for_keys(url), "{url}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Values that are fine alone and wrong together.
 
 use crate::config::Config;
+use crate::origins::is_safe_for_keys;
 use crate::problem::Problem;
 use crate::resolve::{Origin, key};
 use crate::setting::Setting;
@@ -100,6 +101,17 @@ pub(crate) fn check(config: &Config, origins: &[Origin], unfit: &[&str]) -> Vec<
             ));
         }
     }
+    if let Some(uri) = jwt.jwks_uri.as_ref().filter(|uri| !is_safe_for_keys(uri))
+        && judged(["oidc-jwks-uri"; 2])
+    {
+        let (at, setting) = setting("oidc-jwks-uri");
+        let problem = Problem::new(
+            key(setting, &origins[at]),
+            "keys decide who comes in, and whoever is on the way could put in keys of their own",
+            "name an https address, or an http one of this machine itself",
+        );
+        problems.push(problem.with_value(uri));
+    }
     // The core has the last word on its own limits.
     if problems.is_empty()
         && let Err(reason) = config.shard.validate().and_then(|()| config.log.validate())
@@ -188,17 +200,13 @@ pub(crate) fn warnings(config: &Config, policy: &Policy, cores: usize) -> Vec<St
     }
     if !policy.access.is_open() && config.access.control_token.is_none() {
         warnings.push(
-            "there are tokens and no --control-token: every token that belongs to no tenant may reload and drain the server"
-                .to_owned(),
+            if policy.access.has_admins() {
+                "there are tokens and no --control-token: every token that belongs to no tenant may reload and drain the server"
+            } else {
+                "there are tokens of tenants only and no --control-token: nobody may look at the whole server, or reload and drain it over HTTP (SIGHUP and SIGTERM do)"
+            }
+            .to_owned(),
         );
-    }
-    if let Some(uri) = &config.access.jwt.jwks_uri
-        && config.access.jwt.oidc
-        && uri.starts_with("http://")
-        && !["http://127.0.0.1", "http://[::1]", "http://localhost"].iter().any(|here| uri.starts_with(here))
-    {
-        warnings
-            .push(format!("--oidc-jwks-uri {uri} is not https: whoever is on the way can put in keys of their own"));
     }
     if let Some(data_dir) = &config.data_dir
         && !config.durability.uses_a_disk()

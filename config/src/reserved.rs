@@ -69,7 +69,7 @@ pub static RESERVED: &[Reserved] = &[
     part("CONDUIT_SERIAL_CODEC", "serial lines", NONE),
     part("CONDUIT_BLE_CODEC", "Bluetooth", NONE),
     part("CONDUIT_MAX_QUERY_PARAMS", "a limit on query parameters", NONE),
-    part("CONDUIT_REQUIRE_GZIP_JSON", "compressed bodies", OFF),
+    part("CONDUIT_REQUIRE_GZIP_JSON", "a demand that bodies come compressed", OFF),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS", "uploads", &["100"]),
     part("CONDUIT_MAX_CONCURRENT_UPLOADS_PER_IP", "uploads", &["10"]),
     part("CONDUIT_HTTP_RATE_LIMIT_UPLOAD", "uploads", &["10"]),

@@ -27,6 +27,8 @@ pub const TENANTS_MAX: usize = 10_000;
 
 /// Longest name of a tenant, in bytes.
 pub const NAME_BYTES_MAX: usize = 128;
+/// No tenant has this name: whoever has none is called so.
+const RESERVED: &str = "default";
 
 /// The window of `rateLimit`, which counts requests a minute.
 const RATE_WINDOW_MS: u32 = 60_000;
@@ -109,6 +111,13 @@ impl Reader {
                 key.at,
                 format!("a tenant's name has 1 to {NAME_BYTES_MAX} bytes and neither blanks nor control characters"),
                 "give it such a name",
+            );
+        }
+        if name == RESERVED {
+            self.flaw(
+                key.at,
+                format!("`{RESERVED}` is what figures and logs call those who have no tenant"),
+                "give the tenant another name",
             );
         }
         let id = TenantId::of_name(name);

@@ -38,14 +38,20 @@ fn insert(group: &mut Vec<(&'static str, Branch)>, path: &'static str, setting: 
     }
 }
 
-/// Every setting with its value as a configuration file; with the origin of each behind it, if asked for. Secrets are
-/// comments.
+/// Every setting with its value as a configuration file; with the origin of each behind it, if asked for. Secrets, and what
+/// cannot be said without something else, are comments.
 #[must_use]
 pub fn yaml(resolved: &Resolved, with_origins: bool) -> String {
     let mut text = String::new();
     write_group(&mut text, &tree(), 0, &mut |text, key, setting, indent| {
         let value = setting.show(&resolved.config);
-        let is_comment = setting.is_secret() || (setting.flag == "cpus" && resolved.config.cpus.is_none());
+        let is_unsaid = match setting.flag {
+            "cpus" => resolved.config.cpus.is_none(),
+            // To ask for one needs a place for it.
+            "durability" => resolved.config.data_dir.is_none(),
+            _ => false,
+        };
+        let is_comment = setting.is_secret() || is_unsaid;
         let mark = if is_comment { "# " } else { "" };
         let line = format!("{indent}{mark}{key}: {}", yaml_value(setting, &value));
         // Writing to a String cannot fail.

@@ -122,3 +122,45 @@ fn a_reload_says_what_it_changes_and_what_waits() {
     assert_eq!(changes.needs_restart, ["http-port"], "the environment of the start still says the other port");
     assert!(!format!("{changes:?}").contains("two"));
 }
+
+#[test]
+fn a_usual_file_that_was_in_force_and_is_gone_is_not_taken_back_by_that() {
+    let tenants = ("config/tenants.yaml", "tenants: {a: {tokens: [t]}}");
+    let rules = ("config/rules.yaml", RULES);
+    let start = loader(&[]);
+    let disk = Disk::from([tenants, rules]);
+    let read = |disk: Disk| {
+        move |path: &Path| {
+            let text = path.to_str().and_then(|path| disk.get(path));
+            text.map(|text| (*text).to_owned()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        }
+    };
+    let in_force = load(&start, &disk).expect("valid");
+    assert!(!in_force.policy.access.is_open());
+    let rows = [
+        (rules, tenants.0, "an empty one", "tenants.file to none"),
+        (tenants, rules.0, "rules: []", "rules.file to none"),
+    ];
+    for (left, gone, empty, setting) in rows {
+        let problems = start.reload(&read(Disk::from([left])), &in_force).expect_err("it is gone").0;
+        assert_eq!(problems.iter().map(|problem| &*problem.key).collect::<Vec<_>>(), [gone]);
+        let text = problems[0].to_string();
+        assert!(text.contains(empty) && text.contains(setting), "{text}");
+    }
+    // Put back, it is in force as before; empty, it is meant.
+    assert!(start.reload(&read(disk), &in_force).is_ok());
+    let empty = start.reload(&read(Disk::from([(tenants.0, ""), rules])), &in_force).expect("meant");
+    assert!(empty.policy.access.is_open() && empty.tenants == 0 && empty.policy.rules.is_empty());
+    let absent = load(&start, &Disk::new()).expect("a start needs none of them");
+    assert!(start.reload(&read(Disk::new()), &absent).is_ok(), "nor a server that never had them");
+}
+
+#[test]
+fn a_usual_file_may_go_when_the_configuration_file_says_so() {
+    let start = loader(&[("CONDUIT_CONFIG", "c.yaml")]);
+    let tenants = ("tenants.yaml", "tenants: {a: {tokens: [t]}}");
+    let in_force = load(&start, &Disk::from([("c.yaml", "{}\n"), tenants])).expect("valid");
+    let read = |_: &Path| Ok::<_, io::Error>("tenants: {file: none}\nrules: {file: none}\n".to_owned());
+    let next = start.reload(&read, &in_force).expect("meant");
+    assert!(next.policy.access.is_open());
+}

@@ -156,3 +156,12 @@ fn the_sample_is_valid_and_names_nobody() {
     let example = valid(&format!("tenants:\n{example}"));
     assert_eq!(example.tenants.by_id.len(), 2);
 }
+
+#[test]
+fn nobody_is_called_what_those_without_a_tenant_are_called() {
+    let told = problems("tenants:\n  acme: {}\n  default: {}\n");
+    assert_eq!(told.len(), 1);
+    let text = told[0].to_string();
+    assert!(text.contains("tenants.yaml:3:3") && text.contains("`default` is what figures and logs call"), "{text}");
+    assert_eq!(valid("tenants:\n  Default: {}\n  default-1: {}\n").tenants.by_id.len(), 2);
+}

@@ -57,8 +57,9 @@ fn a_variable_beats_the_file_and_a_flag_beats_both() {
 fn what_is_shown_as_yaml_reads_back_as_the_same() {
     let flags = Flags::default().with("durability", "a/*=memory,*=interval(5)").with("data-dir", "/some where");
     let shown = resolved(&flags, &[("CONDUIT_RULES_ENV", "REGION,STAGE"), ("CONDUIT_DRAIN_ALTERNATES", "wss://b/x")]);
-    for with_origins in [false, true] {
-        let file = ConfigFile::read("shown.yaml", &tree::yaml(&shown, with_origins));
+    let defaults = resolved(&Flags::default(), &[]);
+    for (shown, with_origins) in [(&shown, false), (&shown, true), (&defaults, false), (&defaults, true)] {
+        let file = ConfigFile::read("shown.yaml", &tree::yaml(shown, with_origins));
         let again = resolve_with(&Flags::default(), [], Some(&file), 8).expect("valid");
         for setting in SETTINGS.iter().filter(|setting| !setting.is_secret()) {
             assert_eq!(setting.show(&again.config), setting.show(&shown.config), "--{}", setting.flag);

@@ -103,7 +103,7 @@ impl Host {
     }
 
     /// What follows every answer: it is to be written, and decoding may go on.
-    fn answered(&mut self, id: ConnectionId) {
+    pub(crate) fn answered(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.find(id) else { return };
         let mut waited = std::mem::take(&mut connection.waiting);
         // A rule may have more to say than its answer, whether or not bytes come.

@@ -67,7 +67,7 @@ impl Data {
 ///
 /// # Errors
 /// Why it cannot be used.
-pub fn check_data_dir(config: &Config) -> Result<Option<String>, ServeError> {
+pub(crate) fn check_data_dir(config: &Config) -> Result<Option<String>, ServeError> {
     let Some(path) = &config.data_dir else { return Ok(None) };
     let path_text = path.display();
     Ok(Some(match check(path)? {

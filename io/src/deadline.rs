@@ -94,12 +94,21 @@ impl Host {
             if connection.blocked
                 && connection.blocked_since_ns + self.limits.write_stall_ms * NS_PER_MS <= self.now.mono_ns
             {
-                self.telemetry.count_error(ErrorCode::SlowConsumer);
+                if connection.session.is_websocket() {
+                    self.telemetry.count_ws_error(ErrorCode::SlowConsumer);
+                } else {
+                    self.telemetry.count_error(ErrorCode::SlowConsumer);
+                }
                 self.forget(id);
                 continue;
             }
             // A connection that is not read cannot be heard: silence is not its fault.
             if connection.is_held(self.outbox_bytes_max) {
+                if connection.session.answer_due_ns(&self.limits).is_some_and(|due_ns| due_ns <= self.now.mono_ns) {
+                    let mut context = context!(self, connection);
+                    connection.session.handle_deadline(&mut context);
+                    self.answered(id);
+                }
                 continue;
             }
             if connection.session.deadline_ns(&self.limits).is_some_and(|due_ns| due_ns <= self.now.mono_ns) {

@@ -139,6 +139,7 @@ macro_rules! context {
             // A reload may let load balancers rest; then nothing at all is taken on, except by WebSockets.
             draining: $host.draining
                 || ($host.reload.is_resting && $host.policy.drain.rejects_all && !$connection.session.is_websocket()),
+            resting: !$host.draining,
         }
     }};
 }
@@ -150,7 +151,7 @@ impl Host {
         id: ShardId,
         control: ShardId,
         mut clock: Clock,
-        shard: Shard,
+        mut shard: Shard,
         disk: Option<Disk>,
         mesh: Mesh,
         inbound: Inbound,
@@ -164,6 +165,7 @@ impl Host {
     ) -> Self {
         let now = clock.now();
         let rows_max = shard.limits().snapshot_streams_max;
+        shard.share_among_tenants(!policy.tenants.by_id.is_empty());
         Self {
             id,
             control,

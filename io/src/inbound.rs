@@ -28,6 +28,7 @@ impl Host {
             }
             MeshMessage::Policy(policy) => {
                 self.log.set_budgets(&policy.logs);
+                self.shard.share_among_tenants(!policy.tenants.by_id.is_empty());
                 self.policy = policy;
                 self.recheck_from = Some(0);
             }
@@ -39,6 +40,7 @@ impl Host {
             | MeshMessage::Admin { .. }
             | MeshMessage::KeyUnknown
             | MeshMessage::News(_)
+            | MeshMessage::Signal(_)
             | MeshMessage::Drained { .. } => {
                 debug_assert!(false, "a message for the control shard");
             }

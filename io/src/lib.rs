@@ -14,6 +14,7 @@
 //! ```
 
 mod answer;
+mod check;
 mod clock;
 mod connection;
 mod control;
@@ -22,6 +23,7 @@ mod deadline;
 mod disk;
 mod drain;
 mod egress;
+mod ending;
 mod error;
 pub mod failpoint;
 mod host;
@@ -39,7 +41,7 @@ mod serve;
 mod signals;
 mod storage;
 
-pub use data::check_data_dir;
+pub use check::check;
 pub use disk::Files;
 pub use disk::directory::{DirectoryError, DirectoryView};
 pub use disk::layout::Layout;

@@ -4,6 +4,7 @@
 use crate::control::{ReloadStatus, Wants};
 use crate::egress::News;
 use crate::link::LinkSender;
+use crate::signals::Signal;
 use conduit_protocol::command::{Publish, PublishOptions, Report, StreamCommand};
 use conduit_protocol::http::Carried;
 use conduit_protocol::streams::StreamAnswer;
@@ -28,7 +29,7 @@ pub(crate) enum MeshMessage {
     /// To the control shard: a document is wanted.
     Report { origin: Origin, report: Report, scope: Scope },
     /// From the control shard: a document.
-    Document { origin: Origin, document: Box<Document> },
+    Document { origin: Origin, document: Arc<Document> },
     /// From the control shard: send your figures, and what else is wanted beside them.
     SnapshotWanted { ticket: u64, wants: Wants },
     /// To the control shard: the figures.
@@ -43,6 +44,8 @@ pub(crate) enum MeshMessage {
     KeyUnknown,
     /// To the control shard, from the threads that may block.
     News(Box<News>),
+    /// To the control shard: the process got a signal.
+    Signal(Signal),
     /// From the control shard: no new work, finish what is begun within so much time.
     Drain { timeout_ms: u64 },
     /// To the control shard: nothing is left here.
@@ -65,7 +68,7 @@ pub(crate) struct HandOver {
     pub(crate) carried: Carried,
 }
 
-/// A finished document.
+/// A finished document: everybody who wants it gets this one.
 #[derive(Debug, Clone)]
 pub(crate) struct Document {
     pub(crate) status: u16,

@@ -29,7 +29,7 @@ pub(crate) fn check(config: &Config) -> Result<(), ServeError> {
     check_uring()
 }
 
-fn check_cpus(config: &Config) -> Result<(), ServeError> {
+pub(crate) fn check_cpus(config: &Config) -> Result<(), ServeError> {
     let allowed = allowed_cpus();
     if let Some(cpus) = &config.cpus
         && let Some(missing) = cpus.iter().find(|cpu| !allowed.contains(cpu))

@@ -2,6 +2,7 @@
 //! the loop at the top of the crate.
 
 use crate::connection::Connection;
+use crate::ending::Ending;
 use crate::host::{Host, READ_BYTES};
 use crate::mesh::HandOver;
 #[cfg(doc)]
@@ -14,11 +15,11 @@ use rustix::net::{RecvFlags, SendFlags};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
 
-/// Runs a shard until it is stopped. True when its log failed meanwhile.
+/// Runs a shard until it is stopped, and adds how that went to `ending`.
 ///
 /// The task never waits for anything but [`Readiness::take`]: sockets, the bell of the other shards, and the time until the
 /// next deadline are all that can give a data shard work.
-pub(crate) async fn pump(mut host: Host) -> bool {
+pub(crate) async fn pump(mut host: Host, ending: &Ending) {
     std::future::poll_fn(|task| {
         host.round();
         if host.may_stop() {
@@ -29,7 +30,7 @@ pub(crate) async fn pump(mut host: Host) -> bool {
     })
     .await;
     host.end_log();
-    host.shard.has_log_failed()
+    ending.shard_ended(host.connections.len(), host.shard.has_log_failed());
 }
 
 impl Host {

@@ -4,6 +4,7 @@ use crate::clock::Clock;
 use crate::control::{self, Control};
 use crate::data::Data;
 use crate::egress::{Egress, Operation};
+use crate::ending::Ending;
 use crate::error::ServeError;
 use crate::host::Host;
 use crate::link::{Inbound, Links};
@@ -23,7 +24,6 @@ use glommio::{LocalExecutorBuilder, Placement};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -65,10 +65,11 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
     if let Some(data) = &mut data {
         recovery::move_if_needed(config, data, zero)?;
     }
-    let log_failed = Arc::new(AtomicBool::new(false));
+    let ending = Arc::new(Ending::default());
     let writer = LogWriter::start(&config.access_log, config.shards)?;
     let mut links = Links::between(shards + 1, config.mesh_capacity)?;
     let news = links.last_mut().expect("the last set is control's").inbound.open(NEWS_MAX);
+    signals.watch(news.clone())?;
     let (egress, policy) = Egress::start(operation, news)?;
     let mut links = links.into_iter();
     let sockets = http_sockets.into_iter().zip(ws_sockets).map(|(http, ws)| vec![http, ws]);
@@ -77,7 +78,6 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
     for (index, (sockets, cpu)) in sockets.zip(place(config)).enumerate() {
         let links = links.next().expect("one set of links per shard");
         let beginning = beginning(config, index as u16, data.as_ref())?;
-        let failed = log_failed.clone();
         let policy = policy.clone();
         threads.push(start_shard(
             config,
@@ -89,11 +89,11 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
             links,
             sockets,
             ready.clone(),
-            failed,
+            ending.clone(),
         )?);
     }
     let links = links.next().expect("the last set is control's");
-    threads.push(start_control(config, zero, links, egress, policy, signals, ready)?);
+    threads.push(start_control(config, zero, links, egress, policy, ending.clone(), ready)?);
 
     for _ in 0..threads.len() {
         // A thread that cannot start says why; one that dies without a word ends the process by its guard.
@@ -109,7 +109,8 @@ pub fn serve(config: &Config, operation: Operation, on_ready: impl FnOnce(&Bound
     }
     // The directory is held until here.
     drop(data);
-    if log_failed.load(Ordering::Relaxed) { Err(ServeError::LogFailed) } else { Ok(()) }
+    ending.tell();
+    if ending.has_log_failed() { Err(ServeError::LogFailed) } else { Ok(()) }
 }
 
 fn beginning(config: &Config, index: u16, data: Option<&Data>) -> Result<Beginning, ServeError> {
@@ -143,7 +144,7 @@ fn start_shard(
     links: Links,
     sockets: Vec<OwnedFd>,
     ready: Ready,
-    log_failed: Arc<AtomicBool>,
+    ending: Arc<Ending>,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (id, control) = (beginning.id, ShardId(config.shards));
     let wire_limits = config.protocol.clone();
@@ -191,9 +192,7 @@ fn start_shard(
         );
         (host.log, host.lane) = (log, lane);
         let _ = ready.send(Ok(()));
-        if pump(host).await {
-            log_failed.store(true, Ordering::Relaxed);
-        }
+        pump(host, &ending).await;
     })
 }
 
@@ -212,7 +211,7 @@ fn start_control(
     links: Links,
     egress: Egress,
     policy: Arc<Policy>,
-    signals: SignalPipes,
+    ending: Arc<Ending>,
     ready: Ready,
 ) -> Result<JoinHandle<()>, ServeError> {
     let (shards, shutdown_timeout_ms, connections_max) =
@@ -240,9 +239,10 @@ fn start_control(
             connections_max,
             core_limits,
             shutdown_timeout_ms,
+            ending,
         });
         let _ = ready.send(Ok(()));
-        control::run(control, signals).await;
+        control::run(control).await;
     })
 }
 

@@ -32,4 +32,6 @@ pub struct Context<'c> {
     pub date: &'c mut HttpDate,
     /// New requests are refused with `ServerDraining` and HTTP answers say `connection: close`.
     pub draining: bool,
+    /// While `draining`: the server stays, and only rests after a reload.
+    pub resting: bool,
 }

@@ -115,6 +115,8 @@ impl Charge {
     pub fn refusal(&self, wait_ms: Option<u32>) -> Refusal<'static> {
         let whose = self.subject.name();
         let what = match self.category {
+            // They share one account.
+            Category::Requests(Endpoint::Other) => "requests to all other paths".to_owned(),
             Category::Requests(endpoint) => format!("requests to {}", endpoint.path()),
             Category::AllRequests => "requests".to_owned(),
             Category::Connects => "new WebSocket connections".to_owned(),

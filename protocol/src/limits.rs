@@ -11,6 +11,11 @@ pub struct Limits {
     pub headers_max: usize,
     /// Bytes of a request body, after removing chunking, and again after unpacking. More: 413, and close unless it was read.
     pub body_bytes_max: usize,
+    /// Bytes that a compressed body may become for each of its own, from `unpacked_bytes_free` on: what unpacking costs is then
+    /// bounded by what was sent. More: 413.
+    pub unpacked_ratio_max: usize,
+    /// Bytes that a compressed body may become however few it has.
+    pub unpacked_bytes_free: usize,
     /// Lines of one `application/x-ndjson` body. More: 413, nothing stored.
     pub batch_lines_max: usize,
     /// Bytes of one WebSocket message, all fragments together. More: close 1009.
@@ -39,6 +44,13 @@ pub struct Limits {
     pub credit_max: u64,
     /// Requests of one connection that wait for their answer. At the limit the session stops decoding until one comes.
     pub unanswered_max: usize,
+    /// Requests of one connection for documents (figures, lists, messages to look at) that wait for their answer: one can be
+    /// megabytes. At the limit the session stops decoding until one comes.
+    pub documents_max: usize,
+    /// Milliseconds in which a document has to come. Then 504 in its place.
+    pub document_ms: u64,
+    /// Bytes of a connection's responses that wait for an earlier one. Above it the session stops decoding until they leave.
+    pub early_bytes_max: usize,
     /// Bytes of an `enqueue` frame's `ref`. More: 1003.
     pub ref_bytes_max: usize,
     /// Milliseconds an HTTP connection may be idle between requests. Then it is closed.
@@ -67,6 +79,8 @@ impl Default for Limits {
             head_bytes_max: 16 * 1024,
             headers_max: 64,
             body_bytes_max: 10 * 1024 * 1024,
+            unpacked_ratio_max: 100,
+            unpacked_bytes_free: 1024 * 1024,
             batch_lines_max: 10_000,
             message_bytes_max: 1024 * 1024,
             depth_max: 32,
@@ -81,6 +95,9 @@ impl Default for Limits {
             ack_array_max: 10_000,
             credit_max: 1_000_000,
             unanswered_max: 4_096,
+            documents_max: 1,
+            document_ms: 30_000,
+            early_bytes_max: 1 << 20,
             ref_bytes_max: 1_024,
             keep_alive_ms: 65_000,
             headers_ms: 60_000,

@@ -229,6 +229,16 @@ impl Session {
         }
     }
 
+    /// As [`Self::deadline_ns`], of what the server owes alone: the client's time stands still while it is not listened to,
+    /// ours does not.
+    #[must_use]
+    pub fn answer_due_ns(&self, limits: &crate::Limits) -> Option<u64> {
+        match &self.state {
+            State::Http(http) => http.answer_due_ns(limits),
+            State::Ws(_) | State::Live(_) => None,
+        }
+    }
+
     /// Time has passed: sends a ping or a heartbeat, or gives up on the peer (then [`Self::is_closing`]).
     pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
         match &mut self.state {

@@ -133,6 +133,8 @@ pub struct WsStats {
     pub credits_granted: u64,
     /// Deliveries written.
     pub deliveries_total: u64,
+    /// Bytes of their envelopes.
+    pub delivery_bytes_total: u64,
     /// Messages refused for their size.
     pub size_cap_violations: u64,
     /// Messages refused for their depth.
@@ -150,6 +152,8 @@ pub struct LiveStats {
     pub connections_active: u64,
     /// Messages written.
     pub events_total: u64,
+    /// Bytes of their envelopes.
+    pub event_bytes_total: u64,
 }
 
 /// Everything the sessions of one shard count.
@@ -163,7 +167,7 @@ pub struct Telemetry {
     pub http_codecs: [CodecStats; 2],
     /// HTTP requests that have come, at least their heads, and whose responses have not been written.
     pub http_in_progress: u32,
-    /// HTTP bodies refused for their size / depth.
+    /// HTTP bodies refused for the size of what they decode to.
     pub http_size_cap_violations: u64,
     /// HTTP bodies refused for their depth.
     pub http_depth_cap_violations: u64,
@@ -173,6 +177,8 @@ pub struct Telemetry {
     pub live: LiveStats,
     /// Errors told on either wire, by position in `ErrorCode::ALL`.
     pub errors: Vec<u64>,
+    /// Of them, those told over WebSockets.
+    pub ws_errors: Vec<u64>,
     /// For each tenant.
     pub tenants: TenantFigures,
     /// Requests that each rule has answered, by its position among the rules; as long as the highest one that did.
@@ -193,6 +199,7 @@ impl Default for Telemetry {
             ws: WsStats::default(),
             live: LiveStats::default(),
             errors: vec![0; ErrorCode::ALL.len()],
+            ws_errors: vec![0; ErrorCode::ALL.len()],
             tenants: TenantFigures::default(),
             rule_hits: Vec::new(),
             unknown_keys: 0,
@@ -204,6 +211,12 @@ impl Telemetry {
     /// Counts an error told to a peer.
     pub fn count_error(&mut self, code: ErrorCode) {
         self.errors[code as usize] += 1;
+    }
+
+    /// Counts an error told over a WebSocket.
+    pub fn count_ws_error(&mut self, code: ErrorCode) {
+        self.count_error(code);
+        self.ws_errors[code as usize] += 1;
     }
 
     /// Counts a request that a rule answers.
@@ -234,9 +247,13 @@ impl Telemetry {
         for (mine, theirs) in self.errors.iter_mut().zip(&other.errors) {
             *mine += theirs;
         }
+        for (mine, theirs) in self.ws_errors.iter_mut().zip(&other.ws_errors) {
+            *mine += theirs;
+        }
         self.live.connections_total += other.live.connections_total;
         self.live.connections_active += other.live.connections_active;
         self.live.events_total += other.live.events_total;
+        self.live.event_bytes_total += other.live.event_bytes_total;
         self.tenants.merge(&other.tenants);
         if self.rule_hits.len() < other.rule_hits.len() {
             self.rule_hits.resize(other.rule_hits.len(), 0);
@@ -254,6 +271,7 @@ impl Telemetry {
         mine.bytes_out += theirs.bytes_out;
         mine.credits_granted += theirs.credits_granted;
         mine.deliveries_total += theirs.deliveries_total;
+        mine.delivery_bytes_total += theirs.delivery_bytes_total;
         mine.size_cap_violations += theirs.size_cap_violations;
         mine.depth_cap_violations += theirs.depth_cap_violations;
         merge_codecs(&mut mine.codecs, &theirs.codecs);

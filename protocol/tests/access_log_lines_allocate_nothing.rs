@@ -1,6 +1,7 @@
 //! With the access log on, a connection takes, answers and delivers without allocating, and so does the log itself: its
 //! buffers go and come back.
 
+mod counting;
 mod http_wire;
 mod ws_wire;
 
@@ -10,33 +11,9 @@ use conduit_protocol::{
     AccessLog, Answer, Command, Context, Delivery, Encoding, Inbox, Limits, Now, OpenGate, Policy, Seq, Session, Step,
     Telemetry, Token, TraceContext,
 };
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::ALLOCATIONS;
 use std::cell::Cell;
 use std::net::Ipv4Addr;
-
-/// The system's allocator, counting what each thread asks for: the test harness runs threads of its own.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are the ones needed here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Feeds `wire` to a session round after round, answering and delivering as a shard would. Returns the allocations of the last
 /// rounds, and the lines that were written in all.
@@ -70,6 +47,7 @@ fn allocations(opening: &[u8], wire: &[u8]) -> (u64, u64) {
             out: &mut out,
             date: &mut date,
             draining: false,
+            resting: false,
         };
         for part in [&mut first, &mut bytes] {
             let mut inbox = Inbox::new(part);

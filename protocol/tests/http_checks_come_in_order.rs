@@ -186,7 +186,13 @@ fn large_bodies_and_binary_ones_are_sent_elsewhere() {
     let json = refused.json();
     assert_eq!((refused.status, json["error"].as_str()), (413, Some("Payload Too Large")));
     assert_eq!(json["reason"], "5.10MB exceeds 5MB threshold");
-    assert!(json["suggestion"].as_str().unwrap().contains("/v1/upload"));
+    assert!(json["suggestion"].as_str().unwrap().contains("elsewhere"));
+    for large_bytes in [2_000, (1 << 20) - 1, (1 << 20) + 1] {
+        let policy = Policy { guards: Guards { large_bytes, ..Guards::default() }, ..Policy::default() };
+        let refused = Peer::under(policy).ask_one(head("POST", "/v1/enqueue", large_bytes + 1, "application/json"));
+        let exact = format!("the body has {} bytes, and may have {large_bytes}", large_bytes + 1);
+        assert_eq!(refused.json()["reason"], exact, "no part of a megabyte is rounded away");
+    }
     let mut peer = Peer::under(policy());
     peer.limits.body_bytes_max = 64 << 20;
     peer.feed(head("POST", "/v1/enqueue", 5 << 20, "application/json"));

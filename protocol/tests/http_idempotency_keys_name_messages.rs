@@ -26,6 +26,7 @@ fn dedup_ids(wire: &[u8], piece_bytes: usize) -> Vec<Option<String>> {
             out: &mut out,
             date: &mut date,
             draining: false,
+            resting: false,
         };
         let mut inbox = Inbox::new(&mut rest);
         loop {

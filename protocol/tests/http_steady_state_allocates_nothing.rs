@@ -1,37 +1,14 @@
 //! Once its buffers have grown, a connection takes and answers publishes without allocating, and an idle one is small.
 
+mod counting;
 mod edge_policy;
 mod http_wire;
 
 use conduit_protocol::http::{HttpDate, HttpSession};
 use conduit_protocol::policy::{Cors, Guards, Policy, Tenant};
 use conduit_protocol::{Answer, Command, Context, Inbox, Limits, Now, Seq, Step, Telemetry, Token};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::ALLOCATIONS;
 use std::cell::Cell;
-
-/// The system's allocator, counting what each thread asks for: the test harness runs threads of its own.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are the ones needed here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// Feeds `wire` to `session` round after round, answering after every `pipelined` requests in reverse order. Returns the
 /// allocations of the last rounds.
@@ -64,6 +41,7 @@ fn allocations_under(policy: &Policy, wire: &[u8], pipelined: usize) -> u64 {
             out: &mut out,
             date: &mut date,
             draining: false,
+            resting: false,
         };
         let mut inbox = Inbox::new(&mut bytes);
         loop {

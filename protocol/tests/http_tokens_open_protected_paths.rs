@@ -4,7 +4,7 @@ mod edge_policy;
 mod http_wire;
 
 use conduit_protocol::ErrorCode;
-use conduit_protocol::policy::Policy;
+use conduit_protocol::policy::{Access, AccessParts, Policy, Tenants};
 use edge_policy::{bearer, with_tenants, with_token};
 use http_wire::{Peer, get, post, request, upgrade};
 
@@ -69,6 +69,19 @@ fn the_token_may_stand_in_either_field_and_authorization_counts() {
     assert!(!is_in("Cookie: token=secret\r\n"));
     let in_query = Peer::under(with_token()).ask_one(get("/v1/stats?stream=s&access_token=secret", ""));
     assert_eq!(in_query.status, 401, "a URL is logged and remembered: only browsers without another way may use it");
+}
+
+#[test]
+fn another_scheme_means_nothing_where_everybody_is_let_in() {
+    let parts = AccessParts { control_token: Some("control".to_owned()), ..AccessParts::default() };
+    let open = || {
+        let access = Access::new(&parts, &Tenants::default()).unwrap();
+        Policy { access, ..Policy::default() }
+    };
+    for shown in ["", "Authorization: Basic c2VjcmV0\r\n", "Authorization: Bearer unknown\r\n"] {
+        assert_eq!(Peer::under(open()).ask_one(get("/v1/stats?stream=s", shown)).status, 200, "{shown}");
+        assert_eq!(Peer::under(open()).ask_one(post("/v1/admin/reload", shown, "")).status, 401, "{shown}");
+    }
 }
 
 #[test]
@@ -142,11 +155,38 @@ fn what_a_document_tells_depends_on_who_asks() {
     for path in ["/v1/streams", "/v1/metrics", "/metrics", "/v1/histograms", "/v1/snapshot?view=streams"] {
         assert_eq!(scope(tenants(), path, &bearer("acme-token")), acme, "{path}");
         assert_eq!(scope(tenants(), path, &bearer("plain")), Scope::Server, "{path}");
-        assert_eq!(scope(with_token(), path, &bearer("secret")), Scope::Tenant(TenantId::DEFAULT), "{path}");
         assert_eq!(scope(with_token(), path, &bearer("control")), Scope::Server, "{path}");
         assert_eq!(scope(Policy::default(), path, ""), Scope::Server, "{path}");
     }
     assert_eq!(scope(tenants(), "/metrics", ""), Scope::Server);
+    for path in ["/v1/streams", "/v1/snapshot?view=streams"] {
+        assert_eq!(scope(with_token(), path, &bearer("secret")), Scope::Tenant(TenantId::DEFAULT), "{path}");
+    }
+}
+
+#[test]
+fn a_token_of_no_tenant_reads_the_metrics_of_the_whole_server() {
+    use conduit_protocol::{Scope, TenantId};
+    let scope = |protects_metrics: bool, path: &str, token: &str| {
+        let parts = AccessParts {
+            tokens: vec!["plain".to_owned(), "acme-1".to_owned()],
+            control_token: Some("control".to_owned()),
+            protects_metrics,
+            ..AccessParts::default()
+        };
+        let tenants = with_tenants(vec![edge_policy::tenant("acme")]).tenants;
+        let access = Access::new(&parts, &tenants).unwrap();
+        let mut peer = Peer::under(Policy { access, tenants, ..Policy::default() });
+        peer.feed(get(path, &bearer(token)));
+        peer.scopes.pop().expect("a document")
+    };
+    for is_protected in [false, true] {
+        for path in ["/v1/metrics", "/metrics", "/v1/histograms"] {
+            assert_eq!(scope(is_protected, path, "plain"), Scope::Server, "no less than nobody: {path}");
+            assert_eq!(scope(is_protected, path, "control"), Scope::Server, "{path}");
+            assert_eq!(scope(is_protected, path, "acme-1"), Scope::Tenant(TenantId::of_name("acme")), "{path}");
+        }
+    }
 }
 
 #[test]

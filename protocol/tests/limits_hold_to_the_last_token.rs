@@ -7,7 +7,7 @@ mod http_wire;
 use conduit_protocol::limiter::{Category, Rate};
 use conduit_protocol::policy::{Policy, Rates, Tenant};
 use conduit_protocol::telemetry::Endpoint;
-use conduit_protocol::{ErrorCode, Session, Telemetry};
+use conduit_protocol::{ErrorCode, Limits, Session, Telemetry};
 use edge_policy::{bearer, by_ip, per_minute, tenant, with_tenants};
 use http_wire::{Answering, Peer, get, post, upgrade};
 
@@ -170,7 +170,8 @@ fn a_repeated_head_is_looked_at_anew_after_a_reload() {
 fn requests_in_progress_are_counted_and_bounded() {
     let rates = Rates { in_progress_per_shard_max: Some(3), ..Rates::default() };
     let policy = Policy { rates, ..Policy::default() };
-    let mut peer = Peer { policy, ..Peer::with(Default::default(), Answering::OnDemand) };
+    let limits = Limits { documents_max: 5, ..Limits::default() };
+    let mut peer = Peer { policy, ..Peer::with(limits, Answering::OnDemand) };
     peer.feed(get("/v1/stats?stream=s", "").repeat(5));
     assert_eq!(peer.unanswered.len(), 3);
     while !peer.unanswered.is_empty() {
@@ -195,6 +196,42 @@ fn requests_in_progress_are_counted_and_bounded() {
     peer.hang_up();
     peer.hang_up();
     assert_eq!(peer.telemetry.http_in_progress, 0);
+}
+
+#[test]
+fn a_reader_of_events_is_in_progress_until_it_ends() {
+    let rates = Rates { in_progress_per_shard_max: Some(1), ..Rates::default() };
+    for (path, asks) in [("/v1/live", false), ("/v1/live?stream=s", true)] {
+        let policy = Policy { rates: rates.clone(), ..Policy::default() };
+        let mut reader = Peer { policy: policy.clone(), ..Peer::with(Limits::default(), Answering::OnDemand) };
+        reader.feed(get(path, ""));
+        if asks {
+            assert_eq!(reader.telemetry.http_in_progress, 1, "{path}");
+            reader.answer_at(0);
+        }
+        reader.feed("");
+        assert!(reader.session.is_live());
+        assert_eq!(reader.telemetry.http_in_progress, 1, "{path}");
+        let mut other = Peer { telemetry: reader.telemetry.clone(), ..Peer::under(policy) };
+        assert_eq!(other.ask_one(get("/v1/stats?stream=s", "")).status, 503, "{path}");
+        reader.hang_up();
+        reader.hang_up();
+        assert_eq!(reader.telemetry.http_in_progress, 0, "{path}");
+    }
+}
+
+#[test]
+fn a_refused_request_whose_body_does_not_come_takes_no_place() {
+    let rates = Rates { in_progress_per_shard_max: Some(1), ..Rates::default() };
+    let mut peer = Peer::under(Policy { rates, ..Policy::default() });
+    peer.feed("POST /nope HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nthe beginning");
+    assert_eq!((peer.statuses(), peer.telemetry.http_in_progress), (vec![404], 0));
+    let mut other = Peer { telemetry: peer.telemetry.clone(), ..Peer::under(peer.policy.clone()) };
+    assert_eq!(other.ask_one(post("/v1/enqueue", "", BODY)).status, 200);
+    // One that may still come to something takes a place.
+    peer = Peer::new();
+    peer.feed(&post("/v1/enqueue", "", BODY)[..80]);
+    assert_eq!(peer.telemetry.http_in_progress, 1);
 }
 
 fn with_connections(max: u32) -> Policy {

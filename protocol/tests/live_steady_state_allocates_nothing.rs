@@ -1,35 +1,12 @@
 //! Once its outbox has grown, a reader of events is given messages and heartbeats without allocating.
 
+mod counting;
 mod http_wire;
 mod live_wire;
 use conduit_protocol::{Answer, Delivery, Encoding, Now, Seq, TraceContext};
+use counting::ALLOCATIONS;
 use live_wire::Reader;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-
-/// The system's allocator, counting the calls of each thread: the test harness runs threads of its own.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are the ones needed here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn messages_and_heartbeats() {

@@ -6,7 +6,7 @@ mod http_wire;
 use conduit_protocol::ErrorCode;
 use conduit_protocol::policy::{Cors, Guards, Policy, Rates};
 use edge_policy::{by_ip, per_minute, with_token};
-use http_wire::{Peer, Response, get, post, request};
+use http_wire::{Peer, Response, get, post, request, upgrade};
 
 /// One request for each way to be refused over HTTP, with the policy that it takes.
 fn refused(headers: &str) -> Vec<(u16, Response)> {
@@ -103,4 +103,45 @@ fn a_preflight_is_refused_in_words_even_where_others_are_allowed() {
     let policy = Policy { cors: Cors { any: false, origins: vec!["https://a".to_owned()] }, ..Policy::default() };
     let response = Peer::under(policy).ask_one(request("OPTIONS", "/v1/enqueue", "Origin: https://b\r\n", ""));
     assert_eq!((response.status, response.code().as_str()), (403, "OriginNotAllowed"));
+}
+
+#[test]
+fn paths_that_share_an_account_are_told_so() {
+    let mut peer = Peer::under(Policy { rates: by_ip(per_minute(1)), ..Policy::default() });
+    peer.ask_one(get("/one", ""));
+    let refused = peer.ask_one(get("/another", ""));
+    assert_eq!(refused.status, 429);
+    let json = refused.json();
+    assert!(json["message"].as_str().unwrap().contains("may make 1 requests to all other paths in 60 s"), "{json}");
+}
+
+#[test]
+fn a_page_is_told_how_it_can_show_its_token() {
+    let mut peer = Peer::under(with_token());
+    let response = peer.ask_one(upgrade("/v1/subscribe?stream=s", ""));
+    let told = String::from_utf8_lossy(&response.body);
+    for way in ["Authorization: Bearer TOKEN", "`access_token`", "`bearer.TOKEN`"] {
+        assert!(told.contains(way), "{told}");
+    }
+    let plain = Peer::under(with_token()).ask_one(get("/v1/streams", ""));
+    assert!(!plain.json()["message"].as_str().unwrap().contains("access_token"), "it would not be read there");
+}
+
+#[test]
+fn only_what_decodes_to_too_much_counts_as_that() {
+    let policy = || Policy {
+        guards: Guards { decoded_bytes_max: 64, large_bytes: 1_000, refuses_binary: true, ..Guards::default() },
+        ..Policy::default()
+    };
+    let counted = |request: Vec<u8>| {
+        let mut peer = Peer::under(policy());
+        let response = peer.ask_one(request);
+        (response.code(), peer.telemetry.http_size_cap_violations)
+    };
+    let large = post("/v1/enqueue", "", "x".repeat(1_001));
+    let binary = post("/v1/enqueue", "Content-Type: image/png\r\n", "x");
+    let grows = post("/v1/enqueue", "", format!(r#"{{"to":"s","envelope":{{"a":[{}0]}}}}"#, "1,".repeat(20)));
+    assert_eq!(counted(large), ("PayloadTooLarge".to_owned(), 0));
+    assert_eq!(counted(binary), ("PayloadTooLarge".to_owned(), 0));
+    assert_eq!(counted(grows), ("DecodedSizeExceeded".to_owned(), 1));
 }

@@ -55,6 +55,7 @@ fn heard(query: &str, answer: &Answer<'_>, encoding: Encoding) -> Vec<Value> {
         out: &mut peer.out,
         date: &mut HttpDate::default(),
         draining: false,
+        resting: false,
     };
     peer.session.deliver(&delivery, &mut context);
     let response = peer.responses().remove(0);

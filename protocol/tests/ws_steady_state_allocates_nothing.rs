@@ -1,5 +1,6 @@
 //! Once its buffers have grown, a connection takes, answers and delivers messages without allocating.
 
+mod counting;
 mod ws_wire;
 
 use conduit_protocol::http::HttpDate;
@@ -7,33 +8,9 @@ use conduit_protocol::limiter::Rate;
 use conduit_protocol::policy::{Policy, Rates};
 use conduit_protocol::ws::{Role, WsSession};
 use conduit_protocol::{Answer, Context, Delivery, Encoding, Inbox, Limits, Now, Seq, Step, Telemetry, Token};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::ALLOCATIONS;
 use std::cell::Cell;
 use ws_wire::text;
-
-/// The system's allocator, counting the calls of each thread: the test harness runs threads of its own.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are the ones needed here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 #[test]
 fn publishing_answering_acking_and_delivering_allocate_nothing() {
@@ -62,6 +39,7 @@ fn allocations(policy: &Policy) -> u64 {
         out: &mut out,
         date: &mut date,
         draining: false,
+        resting: false,
     };
     let mut session = WsSession::new(Role::Consumer, Encoding::Json, &mut context);
     let mut tokens: Vec<Token> = Vec::with_capacity(64);

@@ -189,7 +189,7 @@ impl Shard {
         let key = match found {
             Some(key) => key,
             None => {
-                self.check_groups_of_shard()?;
+                self.check_groups_of_shard(tenant)?;
                 self.create(now, tenant, stream_name)?
             }
         };

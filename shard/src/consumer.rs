@@ -151,6 +151,14 @@ impl Consumers {
         self.list.get_mut(index as usize)?.as_mut()
     }
 
+    /// Credit and deliveries in flight of those that send no acks. Looks at every consumer of the shard.
+    pub(crate) fn held_by_readers(&self) -> (u64, u64) {
+        let readers = self.list.iter().flatten().filter(|consumer| consumer.is_auto_acked);
+        readers.fold((0, 0), |(credit, inflight), reader| {
+            (credit + reader.credit, inflight + u64::from(reader.flights.len()))
+        })
+    }
+
     /// Indices of the consumers of a stream, or of one group of it. Looks at every consumer of the shard: deletions are rare.
     pub(crate) fn of(&self, stream: u32, group: Option<u32>) -> Vec<u32> {
         let is_of =

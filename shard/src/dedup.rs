@@ -8,8 +8,9 @@ use crate::expire::{Timer, tick_at, tick_of};
 use crate::pool::{Buffers, Size};
 use crate::settings::Settings;
 use crate::shard::Shard;
+use crate::shares::Shared;
 use crate::wheel::TimerId;
-use conduit_protocol::{ErrorCode, Now, time::NS_PER_MS};
+use conduit_protocol::{ErrorCode, Now, TenantId, time::NS_PER_MS};
 use hashbrown::HashTable;
 use std::collections::VecDeque;
 
@@ -198,6 +199,7 @@ impl Shard {
     pub(crate) fn check_dedup_room(
         &mut self,
         now: Now,
+        tenant: TenantId,
         found: Option<u32>,
         dedup_id: &str,
     ) -> Result<(), (ErrorCode, &'static str)> {
@@ -213,7 +215,7 @@ impl Shard {
                 "the shard remembers as many dedup ids as it may; retry later, or use shorter windows",
             ));
         }
-        Ok(())
+        self.shares.check(tenant, Shared::DedupIds, &self.limits)
     }
 
     /// Remembers the answer to a publish under its dedup id.
@@ -226,6 +228,7 @@ impl Shard {
         let dedup = stream.dedup.get_or_insert_with(|| Box::new(Dedup::new()));
         if dedup.add(now.mono_ns, hash, dedup_id, first, &mut self.memory.buffers) {
             self.dedup_entries += 1;
+            self.shares.add(stream.tenant, Shared::DedupIds, 1);
         }
         self.set_dedup_timer(now, key);
     }
@@ -237,6 +240,7 @@ impl Shard {
         let window_ns = window_ns(&stream.settings, &self.limits).unwrap_or(0);
         let forgotten = dedup.expire(now.mono_ns, window_ns, count_max, &mut self.memory.buffers);
         self.dedup_entries -= forgotten;
+        self.shares.remove(stream.tenant, Shared::DedupIds, forgotten);
         forgotten
     }
 
@@ -267,12 +271,14 @@ impl Shard {
 
     /// A stream is gone, and its dedup ids with it.
     pub(crate) fn forget_all_ids(&mut self, key: u32) {
-        let dedup = self.streams.at_mut(key).and_then(|stream| stream.dedup.take());
-        let Some(mut dedup) = dedup else { return };
+        let Some(stream) = self.streams.at_mut(key) else { return };
+        let Some(mut dedup) = stream.dedup.take() else { return };
         if let Some(timer) = dedup.timer {
             self.timers.remove(timer);
         }
-        self.dedup_entries -= dedup.clear(&mut self.memory.buffers);
+        let forgotten = dedup.clear(&mut self.memory.buffers);
+        self.dedup_entries -= forgotten;
+        self.shares.remove(stream.tenant, Shared::DedupIds, forgotten);
     }
 }
 

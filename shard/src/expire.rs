@@ -3,6 +3,7 @@
 
 use crate::settle::Settlement;
 use crate::shard::Shard;
+use crate::shares::Shared;
 use crate::{Effect, Effects, Mutant};
 use conduit_protocol::{Now, time::NS_PER_MS};
 
@@ -248,9 +249,9 @@ impl Shard {
         if stream.is_trimming {
             self.unfinished.retain(|unfinished| *unfinished != Unfinished::Trim { stream: key });
         }
-        if let Some(stream) = self.streams.remove(key)
-            && stream.held.len() > 0
-        {
+        let Some(stream) = self.streams.remove(key) else { return };
+        self.shares.remove(stream.tenant, Shared::Streams, 1);
+        if stream.held.len() > 0 {
             if self.buried.is_empty() {
                 self.unfinished.push_back(Unfinished::Bury);
             }
@@ -264,6 +265,7 @@ impl Shard {
         let Some(mut group) = stream.groups.remove(index) else { return };
         group.flights.clear_some(u64::MAX, &mut self.memory.flights);
         self.totals.groups_now -= 1;
+        self.shares.remove(stream.tenant, Shared::Groups, 1);
         for (timer, _) in [group.delay_timer, group.scheduled.timer].into_iter().flatten() {
             self.timers.remove(timer);
         }

@@ -59,6 +59,7 @@ mod release;
 mod ring;
 mod settings;
 mod settle;
+mod shares;
 mod sketch;
 mod spill;
 mod stream;

@@ -71,6 +71,9 @@ pub struct Limits {
     pub dedup_window_ms_max: u64,
     /// Dedup ids that one shard remembers. More: 429 `Backpressure` for publishes that carry one.
     pub dedup_entries_max: usize,
+    /// Per cent of the streams, groups and dedup ids of one shard that one tenant may hold, where there are named tenants. More:
+    /// as where the shard has none left. 100: all of them.
+    pub tenant_share_percent: u64,
     /// Longest delay of a publish, in milliseconds. Longer: cut to it.
     pub delay_ms_max: u64,
     /// Streams that one snapshot lists. Further ones are in its totals only, and counted as `streams_omitted`.
@@ -111,6 +114,7 @@ impl Default for Limits {
             dedup_window_ms_default: 120_000,
             dedup_window_ms_max: 24 * 60 * 60 * 1000,
             dedup_entries_max: 1_000_000,
+            tenant_share_percent: 50,
             delay_ms_max: 365 * 24 * 60 * 60 * 1000,
             snapshot_streams_max: 10_000,
             planted: Planted::default(),
@@ -140,6 +144,7 @@ impl Limits {
             ("work_max", self.work_max as u64),
             ("groups_per_stream_max", self.groups_per_stream_max as u64),
             ("outstanding_max", self.outstanding_max),
+            ("tenant_share_percent", self.tenant_share_percent),
         ];
         for (name, value) in at_least_one {
             if value == 0 {
@@ -153,6 +158,7 @@ impl Limits {
             ("ack_wait_ms_default", self.ack_wait_ms_default, "ack_wait_ms_max", self.ack_wait_ms_max),
             ("resume_at_per_mille", self.resume_at_per_mille, "pause_at_per_mille", self.pause_at_per_mille),
             ("pause_at_per_mille", self.pause_at_per_mille, "1000", 1_000),
+            ("tenant_share_percent", self.tenant_share_percent, "100", 100),
             ("ack_wait_ms_max", self.ack_wait_ms_max, "three years", WAIT_MS_MAX),
             ("nack_delay_ms_max", self.nack_delay_ms_max, "three years", WAIT_MS_MAX),
             ("groups_per_stream_max", self.groups_per_stream_max as u64, "groups_max", self.groups_max as u64),

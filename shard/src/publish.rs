@@ -6,6 +6,7 @@ use crate::group::Group;
 use crate::message::{Extras, Message, text_of};
 use crate::pause::marks_of;
 use crate::shard::{Shard, refuse};
+use crate::shares::Shared;
 use crate::stream::Stream;
 use crate::{Effect, Effects, Limits};
 use conduit_protocol::command::{NotBefore, PublishOptions};
@@ -197,7 +198,7 @@ impl Shard {
         let size = Message::size_for(new.id, new.envelope, &new.extras);
         self.check_room(found, size.bytes(), new.is_letter)?;
         if !new.dedup_id.is_empty() {
-            self.check_dedup_room(now, found, new.dedup_id)?;
+            self.check_dedup_room(now, tenant, found, new.dedup_id)?;
         }
         if !Message::can_be(new.id, new.envelope) {
             return Err(TOO_LARGE);
@@ -312,7 +313,9 @@ impl Shard {
         if self.streams.len() >= self.limits.streams_max {
             return Err((ErrorCode::TooManyStreams, "the shard holds as many streams as it may; use existing ones"));
         }
+        self.shares.check(tenant, Shared::Streams, &self.limits)?;
         let key = self.streams.add(now, tenant, name, &self.seeded);
+        self.shares.add(tenant, Shared::Streams, 1);
         self.enter_log(key);
         self.start_sweeping(now);
         Ok(key)

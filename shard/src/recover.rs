@@ -12,6 +12,7 @@ use crate::log::{
 };
 use crate::message::Extras;
 use crate::shard::Shard;
+use crate::shares::Shared;
 use crate::{Limits, Mutant};
 use conduit_protocol::streams::Durability;
 use conduit_protocol::{Now, ShardId, time::NS_PER_MS};
@@ -243,6 +244,7 @@ impl<'s> Replay<'s> {
 
     fn new_stream(&mut self, record: &StreamRecord<'_>) -> u32 {
         let key = self.shard.streams.add(self.now, record.tenant, record.name, &self.shard.seeded);
+        self.shard.shares.add(record.tenant, Shared::Streams, 1);
         if let Some(stream) = self.shard.streams.at_mut(key) {
             stream.log = Some(Box::new(InLog::new(record.stream)));
         }
@@ -276,6 +278,7 @@ impl<'s> Replay<'s> {
             }
             None => {
                 self.shard.totals.groups_now += 1;
+                self.shard.shares.add(stream.tenant, Shared::Groups, 1);
                 stream.groups.add(group)
             }
         };
@@ -363,6 +366,7 @@ impl<'s> Replay<'s> {
         let Some(stream) = self.shard.streams.at_mut(seen.key) else { return };
         if let Some(mut group) = stream.groups.remove(seen.index) {
             self.shard.totals.groups_now -= 1;
+            self.shard.shares.remove(stream.tenant, Shared::Groups, 1);
             while !group.flights.clear_some(u64::MAX, &mut self.shard.memory.flights) {}
         }
     }

@@ -165,6 +165,7 @@ impl Shard {
             group.credit += 1;
             self.totals.credit_now += 1;
             self.totals.credit_refilled += 1;
+            self.totals.reader_credit += u64::from(consumer.is_auto_acked);
         }
         self.consumers.refresh(consumer_index, &mut group.ready, self.limits.outbox_bytes_max);
         true

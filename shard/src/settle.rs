@@ -146,6 +146,7 @@ impl Shard {
             group.credit += 1;
             self.totals.credit_now += 1;
             self.totals.credit_refilled += 1;
+            self.totals.reader_credit += u64::from(consumer.is_auto_acked);
         }
         match settlement {
             Settlement::Ack => {

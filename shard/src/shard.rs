@@ -11,6 +11,7 @@ use crate::last_error::LastErrors;
 use crate::memory::Memory;
 use crate::message_id::MessageIds;
 use crate::pause::{Marks, Paused};
+use crate::shares::Shares;
 use crate::snapshot::{Snapshot, StreamSnapshot, Totals};
 use crate::stream::Stream;
 use crate::streams::Streams;
@@ -53,6 +54,7 @@ pub struct Shard {
     pub(crate) last_errors: LastErrors,
     /// Dedup ids that all streams remember.
     pub(crate) dedup_entries: usize,
+    pub(crate) shares: Shares,
     pub(crate) paused: Paused,
     pub(crate) stream_marks: Marks,
     pub(crate) shard_marks: Marks,
@@ -96,6 +98,7 @@ impl Shard {
             given_ups: GivenUps::default(),
             last_errors: LastErrors::default(),
             dedup_entries: 0,
+            shares: Shares::default(),
             paused: Paused::default(),
             stream_marks: marks(limits.stream_messages_max, limits.stream_bytes_max),
             shard_marks: marks(limits.shard_messages_max, limits.shard_bytes_max),
@@ -115,6 +118,11 @@ impl Shard {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// There are named tenants, or none any more: see `Limits::tenant_share_percent`. What is held already stays.
+    pub const fn share_among_tenants(&mut self, has_tenants: bool) {
+        self.shares.has_tenants = has_tenants;
     }
 
     /// The shard that owns a stream: ask before handing a command to `handle`.
@@ -247,10 +255,12 @@ impl Shard {
                 groups: u64::from(stream.groups.keepers()),
             })
             .collect();
+        let (reader_credit_now, reader_inflight_now) = self.consumers.held_by_readers();
+        let streams_omitted = wanted.saturating_sub(listed) as u64;
         Snapshot {
             shard: self.id,
             streams,
-            totals: Totals { streams_omitted: wanted.saturating_sub(listed) as u64, ..self.totals() },
+            totals: Totals { streams_omitted, reader_credit_now, reader_inflight_now, ..self.totals() },
             publish_to_deliver_ns: self.publish_to_deliver.copy(),
             deliver_to_ack_ns: self.deliver_to_ack.copy(),
             commit_ns: self.commit_latency.copy(),

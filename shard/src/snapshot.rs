@@ -187,6 +187,12 @@ pub struct Totals {
     pub credit_spent: u64,
     /// Credit given back by settled deliveries (`refill=ack`).
     pub credit_refilled: u64,
+    /// Of the credit granted and given back, that of consumers that send no acks: readers of events.
+    pub reader_credit: u64,
+    /// Of the credit held, theirs.
+    pub reader_credit_now: u64,
+    /// Of the deliveries in flight, theirs.
+    pub reader_inflight_now: u64,
 }
 
 impl Totals {
@@ -232,6 +238,9 @@ impl Totals {
         self.credit_granted += other.credit_granted;
         self.credit_spent += other.credit_spent;
         self.credit_refilled += other.credit_refilled;
+        self.reader_credit += other.reader_credit;
+        self.reader_credit_now += other.reader_credit_now;
+        self.reader_inflight_now += other.reader_inflight_now;
     }
 }
 

@@ -4,6 +4,7 @@ use crate::consumer::Consumer;
 use crate::group::Group;
 use crate::settings;
 use crate::shard::{Shard, refuse};
+use crate::shares::Shared;
 use crate::{AnswerValue, Effect, Effects, Mutant};
 use conduit_protocol::command::From;
 use conduit_protocol::streams::Subscribed;
@@ -59,7 +60,7 @@ impl Shard {
             Some(key) => key,
             None => {
                 // A refusal leaves no stream behind.
-                self.check_groups_of_shard()?;
+                self.check_groups_of_shard(tenant)?;
                 self.create(now, tenant, &subscribe.stream)?
             }
         };
@@ -106,7 +107,10 @@ impl Shard {
 
     /// Adds a group to a stream, at the place that `from` says.
     pub(crate) fn add_group(&mut self, now: Now, key: u32, mut group: Group, from: From) -> Result<u32, Refused> {
-        self.check_groups_of_shard()?;
+        let Some(tenant) = self.streams.at(key).map(|stream| stream.tenant) else {
+            return Err((ErrorCode::Internal, "the stream is gone"));
+        };
+        self.check_groups_of_shard(tenant)?;
         let Some(stream) = self.streams.at_mut(key) else {
             return Err((ErrorCode::Internal, "the stream is gone"));
         };
@@ -120,6 +124,7 @@ impl Shard {
         group.begin_at(stream.place_of(from));
         let index = stream.groups.add(group);
         self.totals.groups_now += 1;
+        self.shares.add(tenant, Shared::Groups, 1);
         if held_back {
             // The first group of a stream may begin behind what was kept for it.
             self.trim_by_floors(now, key);
@@ -127,11 +132,11 @@ impl Shard {
         Ok(index)
     }
 
-    pub(crate) fn check_groups_of_shard(&self) -> Result<(), Refused> {
+    pub(crate) fn check_groups_of_shard(&self, tenant: TenantId) -> Result<(), Refused> {
         if self.totals.groups_now >= self.limits.groups_max as u64 {
             return Err((ErrorCode::TooManyGroups, "the shard has as many groups as it may; delete some of them"));
         }
-        Ok(())
+        self.shares.check(tenant, Shared::Groups, &self.limits)
     }
 
     /// What a consumer is told first when it asks.
@@ -160,6 +165,9 @@ impl Shard {
             group.credit += granted + slip;
         }
         self.totals.credit_granted += granted;
+        if consumer.is_auto_acked {
+            self.totals.reader_credit += granted;
+        }
         self.totals.credit_now += granted + slip;
         self.refresh(index);
         self.deliver_to_group(now, key, group, effects);

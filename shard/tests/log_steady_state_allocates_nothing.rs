@@ -1,36 +1,13 @@
 //! Once its buffers have grown, a log appends, commits and reads within a segment without allocating. (A new segment costs its
 //! header block.)
 
+#[path = "../../protocol/tests/counting/mod.rs"]
+mod counting;
 mod log_support;
 
 use conduit_shard::log::{Class, Completed, DiskOutcome, DiskRequest, Location, LogLimits};
+use counting::ALLOCATIONS;
 use log_support::{Rig, message};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
-/// The system's allocator; each thread counts what it asked for.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.with(|count| count.set(count.get() + 1));
-        // SAFETY: the caller's promises about `layout` are the ones needed here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// One round: a batch is committed while the next one fills, and something is read.
 fn round(rig: &mut Rig, seq: &mut u64) -> Location {

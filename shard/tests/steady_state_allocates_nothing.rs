@@ -1,6 +1,9 @@
 //! Once its tables have grown, a shard takes, delivers and settles messages without allocating, and what an unused
 //! stream or an idle consumer holds is small.
 
+#[path = "../../protocol/tests/counting/mod.rs"]
+mod counting;
+
 use conduit_protocol::command::{NotBefore, StreamAction, StreamCommand, Targets};
 use conduit_protocol::streams::{Policy, Retention, StreamSettings};
 use conduit_protocol::{
@@ -8,39 +11,8 @@ use conduit_protocol::{
     ShardId, Subscribe, TenantId, Token,
 };
 use conduit_shard::{Effect, Effects, Input, Limits, Shard};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::{ALLOCATIONS, HELD_BYTES};
 use std::cell::Cell;
-
-/// The system's allocator; each thread counts what it asked for and what of it is still held.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static HELD_BYTES: Cell<i64> = const { Cell::new(0) };
-}
-
-fn count(allocations: u64, bytes: i64) {
-    ALLOCATIONS.with(|count| count.set(count.get() + allocations));
-    HELD_BYTES.with(|held| held.set(held.get() + bytes));
-}
-
-// SAFETY: every call is passed on unchanged to the system's allocator, which keeps the contract.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: the caller's promises about `layout` are the ones needed here.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: `pointer` came from `System`, since `alloc` passes everything on.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 struct Broker {
     shard: Shard,

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 pub(crate) struct Boot {
     durability: String,
     access: String,
+    is_open: bool,
     shards: u16,
     cores: usize,
     bound: MemoryBound,
@@ -23,6 +24,7 @@ impl Boot {
         Self {
             durability: durability_text(&resolved.config),
             access: access_text(loaded),
+            is_open: loaded.policy.access.is_open(),
             shards: resolved.config.shards,
             cores: super::machine::cores(),
             bound: resolved.memory_bound(),
@@ -36,6 +38,7 @@ impl Boot {
 
     fn text(&self, http: SocketAddr, ws: SocketAddr) -> String {
         let here = reachable(http);
+        let token = if self.is_open { "" } else { " -H \"authorization: Bearer $TOKEN\"" };
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = write!(
@@ -45,8 +48,8 @@ impl Boot {
   memory     messages take at most {messages}; an idle connection about {idle}
   durability {durability}
   access     {access}
-  try        curl -s http://{here}/v1/enqueue -d '{{\"to\":\"agents/demo/inbox\",\"envelope\":{{\"text\":\"hello\"}}}}'
-             curl -s 'http://{here}/v1/stats?stream=agents/demo/inbox'
+  try        curl -s http://{here}/v1/enqueue{token} -d '{{\"to\":\"agents/demo/inbox\",\"envelope\":{{\"text\":\"hello\"}}}}'
+             curl -s 'http://{here}/v1/stats?stream=agents/demo/inbox'{token}
              curl -s http://{here}/health
 Conduit HTTP on {http}
 Conduit WS on   {ws}
@@ -191,6 +194,14 @@ mod tests {
         let text = Boot::of(&loaded(flags)).text(address, address);
         assert!(text.contains("  durability a=memory,*=interval(5); streams are kept in /some/where\n"), "{text}");
         assert!(!text.contains("live in memory"));
+    }
+
+    #[test]
+    fn commands_to_try_show_a_token_where_one_is_needed() {
+        let address = "127.0.0.1:1".parse().expect("an address");
+        let text = Boot::of(&loaded(Flags::default().with("tokens", "secret"))).text(address, address);
+        assert_eq!(text.matches("-H \"authorization: Bearer $TOKEN\"").count(), 2, "{text}");
+        assert!(!text.contains("secret"));
     }
 
     #[test]

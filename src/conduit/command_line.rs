@@ -170,13 +170,15 @@ Exit codes:
   0     stopped as asked
   2     the command line could not be understood
   65    the data directory is of another version, or a part of it is missing
+  69    a port or an address cannot be bound
+  71    the system does not allow it: io_uring, locked memory, threads
   73    the data directory cannot be made or written to
-  74    a log cannot be read or written
+  74    a log cannot be read or written, also one that failed while the server ran
   75    another process uses the data directory
   78    the configuration cannot be used; standard error names every problem
         and its remedy
-  other the server could not start or was told to stop twice; standard error
-        says why
+  130   told to stop a second time
+  134   aborted by a bug; standard error has the panic: please report it
 
 Without --data-dir streams live in memory: a restart loses them.
 

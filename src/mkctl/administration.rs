@@ -69,10 +69,10 @@ pub(crate) fn drain(server: &Server, within_ms: Option<u64>, wait: bool, out: &m
     Ok(())
 }
 
-/// `snapshot`: the document for programs, a table for people.
+/// `snapshot`: a table for people, the document for programs, which ask for it.
 pub(crate) fn snapshot(server: &Server, view: &str, out: &mut Output) -> Result<(), Failure> {
     let answer = Client::new(server).json(&format!("/v1/snapshot?view={view}"))?;
-    if out.json || !out.is_terminal() {
+    if out.json {
         return out.value(&answer);
     }
     let rows: Vec<&Value> = answer.get("rows").and_then(Value::as_array).into_iter().flatten().collect();

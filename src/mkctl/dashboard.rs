@@ -2,6 +2,7 @@
 //! server is still worth looking at.
 
 use crate::command_line::Order;
+use crate::output::is_tenant;
 use serde_json::{Value, json};
 use std::cmp::Ordering;
 
@@ -48,6 +49,8 @@ pub(crate) struct Totals {
 pub(crate) struct Row {
     /// Its name.
     pub(crate) name: String,
+    /// Whose it is; empty: nobody's.
+    pub(crate) tenant: String,
     /// Messages stored and not delivered.
     pub(crate) depth: u64,
     /// Messages delivered and not acked.
@@ -90,6 +93,7 @@ impl Dashboard {
             delivery_p50_ms: figure("/gateway/ws/deliveries/latency/p50Ms"),
             delivery_p99_ms: figure("/gateway/ws/deliveries/latency/p99Ms"),
             http_requests: count("/http/requestsTotal"),
+            // Each wire tells its own.
             errors: count("/ws/errorsTotal") + http_errors(metrics),
         };
         Self { totals, streams }
@@ -107,7 +111,12 @@ impl Dashboard {
         })
     }
 
-    /// Sorts the streams, largest first, equal ones by name.
+    /// Some stream is a tenant's.
+    pub(crate) fn has_tenants(&self) -> bool {
+        self.streams.iter().any(|row| is_tenant(&row.tenant))
+    }
+
+    /// Sorts the streams, largest first, equal ones by name, then by tenant.
     pub(crate) fn sort(&mut self, order: Order) {
         let by = |a: &Row, b: &Row| match order {
             Order::Rate => b.rate_in.total_cmp(&a.rate_in),
@@ -115,7 +124,7 @@ impl Dashboard {
             Order::Latency => b.p99_ms.total_cmp(&a.p99_ms),
             Order::Name => Ordering::Equal,
         };
-        self.streams.sort_by(|a, b| by(a, b).then_with(|| a.name.cmp(&b.name)));
+        self.streams.sort_by(|a, b| by(a, b).then_with(|| (&a.name, &a.tenant).cmp(&(&b.name, &b.tenant))));
     }
 }
 
@@ -125,6 +134,7 @@ impl Row {
         let count = |name: &str| stream.pointer(&format!("/stats/{name}")).and_then(Value::as_u64).unwrap_or_default();
         Self {
             name: stream.get("id").and_then(Value::as_str).unwrap_or("?").to_owned(),
+            tenant: stream.get("tenant").and_then(Value::as_str).unwrap_or_default().to_owned(),
             depth: count("depth"),
             inflight: count("inflight"),
             rate_in: figure("rateIn"),

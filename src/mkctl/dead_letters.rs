@@ -5,11 +5,11 @@ use crate::failure::Failure;
 use crate::http::Client;
 use crate::object_commands::DeadLetters;
 use crate::objects::{document, listing, purge, stream_path};
-use crate::output::{Output, grouped, printable};
+use crate::output::{Output, grouped, is_tenant, printable};
 use conduit_protocol::streams::{Done, Messages};
 use serde::Deserialize;
-use serde_json::json;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
 /// What the name of a stream of dead letters ends with.
 const SUFFIX: &str = ".dlq";
@@ -34,15 +34,23 @@ fn list(client: &Client, out: &mut Output) -> Result<(), Failure> {
     let (streams, _, _) = listing(client)?;
     let letters: Vec<_> = streams
         .iter()
-        .filter_map(|row| Some((row.stream.strip_suffix(SUFFIX)?, row.depth + row.inflight)))
-        .filter(|(_, count)| *count > 0)
+        .filter_map(|row| Some((row.stream.strip_suffix(SUFFIX)?, row.depth + row.inflight, &*row.tenant)))
+        .filter(|(_, count, _)| *count > 0)
         .collect();
     if out.json {
-        let rows: Vec<_> =
-            letters.iter().map(|(stream, count)| json!({ "stream": stream, "letters": count })).collect();
+        let rows: Vec<_> = letters.iter().map(|(stream, count, tenant)| letters_json(stream, *count, tenant)).collect();
         return out.value(&json!({ "streams": rows }));
     }
-    out.table(&["stream", "dead letters"], letters.iter().map(|(stream, count)| [printable(stream), grouped(*count)]))
+    let cells = |(stream, count, tenant): &(&str, u64, _)| ([printable(stream), grouped(*count)], Some(*tenant));
+    out.table_with_tenants(&["stream", "dead letters"], letters.iter().map(cells))
+}
+
+fn letters_json(stream: &str, count: u64, tenant: &str) -> Value {
+    let mut row = json!({ "stream": stream, "letters": count });
+    if is_tenant(tenant) {
+        row["tenant"] = tenant.into();
+    }
+    row
 }
 
 /// What a dead letter says about the message in it.

@@ -73,6 +73,9 @@ pub(crate) fn document<T: DeserializeOwned>(reply: &Reply) -> Result<(T, Value),
 pub(crate) struct Listed {
     /// The stream's name.
     pub(crate) stream: String,
+    /// Whose it is.
+    #[serde(default)]
+    pub(crate) tenant: String,
     #[serde(default)]
     shard: u16,
     /// Its backlog.
@@ -110,13 +113,13 @@ fn list(client: &Client, out: &mut Output) -> Result<(), Failure> {
         return out.value(&value);
     }
     let columns = ["stream", "shard", "backlog", "in flight", "bytes", "consumers", "in/s", "out/s"];
-    out.table(
+    out.table_with_tenants(
         &columns,
         streams.iter().map(|row| {
             let counts = [row.depth, row.inflight, row.bytes, row.consumers].map(grouped);
             let [depth, inflight, bytes, consumers] = counts;
             let name = printable(&row.stream);
-            [
+            let cells = [
                 name,
                 row.shard.to_string(),
                 depth,
@@ -125,7 +128,8 @@ fn list(client: &Client, out: &mut Output) -> Result<(), Failure> {
                 consumers,
                 measure(row.rate_in),
                 measure(row.rate_out),
-            ]
+            ];
+            (cells, Some(&*row.tenant))
         }),
     )?;
     if omitted > 0 {

@@ -58,12 +58,33 @@ impl Output {
         titles: &[&str; N],
         rows: impl Iterator<Item = [String; N]>,
     ) -> Result<(), Failure> {
-        let rows: Vec<_> = std::iter::once(titles.map(str::to_owned)).chain(rows).collect();
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths: [usize; N] = std::array::from_fn(width);
-        for row in &rows {
+        self.table_with_tenants(titles, rows.map(|row| (row, None::<&str>)))
+    }
+
+    /// The same, with a second column that says whose each row is, where somebody's is a tenant's. `None`, an empty name, and
+    /// `default`: nobody's.
+    pub(crate) fn table_with_tenants<'t, const N: usize>(
+        &mut self,
+        titles: &[&str; N],
+        rows: impl Iterator<Item = ([String; N], Option<&'t str>)>,
+    ) -> Result<(), Failure> {
+        let rows: Vec<_> = rows.collect();
+        let has_tenants = rows.iter().any(|(_, tenant)| tenant.is_some_and(is_tenant));
+        let with_tenant = |row: [String; N], tenant: &str| {
+            let mut cells = row.to_vec();
+            if has_tenants {
+                cells.insert(1, printable(tenant));
+            }
+            cells
+        };
+        let mut lines = vec![with_tenant(titles.map(str::to_owned), "tenant")];
+        let whose = |tenant: Option<&'t str>| tenant.filter(|tenant| is_tenant(tenant)).unwrap_or(NOBODY);
+        lines.extend(rows.into_iter().map(|(row, tenant)| with_tenant(row, whose(tenant))));
+        let width = |column: usize| lines.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..lines[0].len()).map(width).collect();
+        for row in &lines {
             let mut line = String::new();
-            for (at, (cell, width)) in row.iter().zip(widths).enumerate() {
+            for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
                 line += &if at == 0 { format!("{cell:<width$}") } else { format!("  {cell:>width$}") };
             }
             self.line(line.trim_end())?;
@@ -91,6 +112,14 @@ impl Output {
         let _ = self.out.flush();
         let _ = writeln!(io::stderr(), "mkctl: {text}");
     }
+}
+
+/// What the server calls those who have no tenant.
+pub(crate) const NOBODY: &str = "default";
+
+/// The name is that of a tenant.
+pub(crate) fn is_tenant(name: &str) -> bool {
+    !name.is_empty() && name != NOBODY
 }
 
 /// Whatever keeps us from printing, there is nobody left to tell it to.

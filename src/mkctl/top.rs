@@ -5,7 +5,7 @@ use crate::command_line::{Order, Top};
 use crate::dashboard::{Dashboard, Row};
 use crate::failure::Failure;
 use crate::http::Client;
-use crate::output::{Output, age, grouped, measure, printable};
+use crate::output::{NOBODY, Output, age, grouped, is_tenant, measure, printable};
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -139,10 +139,13 @@ impl Screen {
     }
 
     fn draw_streams(&self, frame: &mut Frame<'_>, area: Rect) {
-        let widths = COLUMNS.map(|(_, width)| if width == 0 { Constraint::Min(16) } else { Constraint::Length(width) });
+        let has_tenants = self.board.has_tenants();
+        let columns = columns(has_tenants);
+        let width = |width: u16| if width == 0 { Constraint::Min(16) } else { Constraint::Length(width) };
         let visible = self.board.streams.iter().skip(self.scroll).take(area.height.into());
-        let table = Table::new(visible.map(|row| TableRow::new(cells(row))), widths)
-            .header(TableRow::new(COLUMNS.map(|(title, _)| title)).reversed());
+        let rows = visible.map(|row| TableRow::new(cells(row, has_tenants)));
+        let table = Table::new(rows, columns.iter().map(|column| width(column.1)))
+            .header(TableRow::new(columns.iter().map(|column| column.0)).reversed());
         frame.render_widget(table, area);
     }
 }
@@ -161,9 +164,21 @@ const COLUMNS: [(&str, u16); 10] = [
     ("credit", 10),
 ];
 
-fn cells(row: &Row) -> [String; 10] {
-    [
-        printable(&row.name),
+/// The columns, with one that says whose each stream is where some are a tenant's.
+fn columns(has_tenants: bool) -> Vec<(&'static str, u16)> {
+    let mut columns = COLUMNS.to_vec();
+    if has_tenants {
+        columns.insert(1, ("tenant", 16));
+    }
+    columns
+}
+
+fn cells(row: &Row, has_tenants: bool) -> Vec<String> {
+    let mut cells = vec![printable(&row.name)];
+    if has_tenants {
+        cells.push(if row.tenant.is_empty() { NOBODY.to_owned() } else { printable(&row.tenant) });
+    }
+    cells.extend([
         measure(row.rate_in),
         measure(row.rate_out),
         grouped(row.depth),
@@ -173,16 +188,21 @@ fn cells(row: &Row) -> [String; 10] {
         measure(row.ack_p99_ms),
         grouped(row.consumers),
         grouped(row.credit),
-    ]
+    ]);
+    cells
 }
 
 fn rows_json(board: &Dashboard) -> Vec<serde_json::Value> {
     let row = |row: &Row| {
-        serde_json::json!({
+        let mut value = serde_json::json!({
             "id": row.name, "rateIn": row.rate_in, "rateOut": row.rate_out, "depth": row.depth, "inflight": row.inflight,
             "latP50": row.p50_ms, "latP99": row.p99_ms, "ackP99": row.ack_p99_ms, "consumers": row.consumers,
             "credit": row.credit,
-        })
+        });
+        if is_tenant(&row.tenant) {
+            value["tenant"] = row.tenant.as_str().into();
+        }
+        value
     };
     board.streams.iter().map(row).collect()
 }
@@ -193,15 +213,17 @@ fn print_once(screen: &Screen, out: &mut Output) -> Result<(), Failure> {
     }
     let name_width =
         screen.board.streams.iter().map(|row| printable(&row.name).chars().count()).max().unwrap_or(0).max(16);
-    let print = |cells: [String; 10], out: &mut Output| {
+    let has_tenants = screen.board.has_tenants();
+    let columns = columns(has_tenants);
+    let print = |cells: Vec<String>, out: &mut Output| {
         let mut line = format!("{:<name_width$}", cells[0]);
-        for (cell, (_, width)) in cells.iter().zip(COLUMNS).skip(1) {
-            line.push_str(&format!("  {cell:>width$}", width = usize::from(width)));
+        for (cell, (_, width)) in cells.iter().zip(&columns).skip(1) {
+            line.push_str(&format!("  {cell:>width$}", width = usize::from(*width)));
         }
         out.line(&line)
     };
-    print(COLUMNS.map(|(title, _)| title.to_owned()), out)?;
-    screen.board.streams.iter().try_for_each(|row| print(cells(row), out))
+    print(columns.iter().map(|(title, _)| (*title).to_owned()).collect(), out)?;
+    screen.board.streams.iter().try_for_each(|row| print(cells(row, has_tenants), out))
 }
 
 #[cfg(test)]
@@ -236,6 +258,17 @@ mod tests {
         for part in ["h:1", "in 4.50/s", "s000", "s002", "backlog", "q quit"] {
             assert!(text.contains(part), "{part:?} is missing from\n{text}");
         }
+    }
+
+    #[test]
+    fn streams_of_one_name_are_told_apart_by_their_tenants() {
+        let mut screen = screen(1);
+        assert!(!drawn(&screen, 150, 12).contains("tenant"));
+        let stream = |tenant: &str| json!({"id": "jobs", "tenant": tenant, "stats": {}});
+        screen.take(&json!({"streams": [stream("globex"), stream("acme"), {"id": "jobs", "stats": {}}]}));
+        let text = drawn(&screen, 150, 12);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part:?} is missing from\n{text}"));
+        assert!(at("tenant") < at("default") && at("default") < at("acme") && at("acme") < at("globex"));
     }
 
     #[test]

@@ -136,3 +136,46 @@ fn a_key_that_is_not_known_is_asked_for_and_strangers_cannot_make_us_ask_often()
     assert_eq!(with_token(&server, &old.token(600)), 404);
     assert_eq!(issuer.asked(), 2, "asked more often than a stranger may make it");
 }
+
+#[test]
+fn keys_go_with_the_address_that_they_came_from() {
+    let (old_issuer, new_issuer) = (Issuer::start(), Issuer::start());
+    let (old, new) = (Key::new("old"), Key::new("new"));
+    old_issuer.publish(&[&old]);
+    let name = format!("jwks-{}.yaml", std::process::id());
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let configure = |issuer: &Issuer| {
+        let jwt = json!({"oidc": true, "jwksUri": format!("http://{}/keys", issuer.address)});
+        std::fs::write(&file, json!({"access": {"jwt": jwt}}).to_string()).expect("a file");
+    };
+    configure(&old_issuer);
+    let config = file.display().to_string();
+    let server = Start::new()
+        .shards(2)
+        .variable("CONDUIT_CONFIG", &config)
+        .variable("CONDUIT_CONTROL_TOKEN", "boss")
+        .variable("CONDUIT_OIDC_ISSUER", "https://id.example.com")
+        .variable("CONDUIT_OIDC_AUDIENCE", "conduit")
+        .flags("--http-log none --ws-log none --rules none --tenant-config none")
+        .serve();
+    let reload = || {
+        let mut client = Http::connect(server.http);
+        client.send(
+            b"POST /v1/admin/reload HTTP/1.1\r\nhost: c\r\nauthorization: Bearer boss\r\ncontent-length: 0\r\n\r\n",
+        );
+        let answer = client.response();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    };
+    eventually("the keys", || (with_token(&server, &old.token(600)) == 404).then_some(()));
+    // The same issuer: nothing is taken back.
+    reload();
+    assert_eq!(with_token(&server, &old.token(600)), 404);
+    // Another one, that does not answer yet: the old one is not believed any more.
+    configure(&new_issuer);
+    reload();
+    eventually("the end of the old keys", || (with_token(&server, &old.token(600)) == 401).then_some(()));
+    new_issuer.publish(&[&new]);
+    eventually("the new keys", || (with_token(&server, &new.token(600)) == 404).then_some(()));
+    assert_eq!(with_token(&server, &old.token(600)), 401);
+    let _ = std::fs::remove_file(&file);
+}

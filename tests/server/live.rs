@@ -187,3 +187,20 @@ fn what_a_broken_reader_of_a_group_was_not_given_goes_to_the_next() {
     let got = next.numbers(400 - acked as usize);
     assert!(got.iter().copied().eq(acked..400), "{got:?}");
 }
+
+#[test]
+fn readers_of_events_are_not_counted_as_websockets() {
+    let server = Server::with_shards(1);
+    keep(&server, "jobs");
+    server.publish("jobs", 0..5);
+    let mut events = Events::open(&server, "?stream=jobs&from=first", None);
+    assert_eq!(events.numbers(5), [0, 1, 2, 3, 4]);
+    let mut consumer = server.consume("jobs", "group=g&from=first&credit=3");
+    assert_eq!(consumer.deliveries(3).len(), 3);
+    let metrics = server.metrics();
+    let (ws, live) = (&metrics["gateway"]["ws"], &metrics["gateway"]["live"]);
+    assert_eq!((&live["connections"]["active"], &live["events"]), (&json!(1), &json!(5)));
+    assert_eq!(ws["credit"], json!({"granted": 3, "used": 3, "windowUtil": 1.0}));
+    assert_eq!(ws["deliveries"]["count"], 3);
+    assert_eq!(metrics["totals"]["core"]["delivered"], 8);
+}

@@ -11,6 +11,7 @@ mod connection_limit;
 mod consumer_killed;
 mod curl;
 mod descriptors_run_out;
+mod documents;
 mod drain;
 mod durable;
 mod garbage;

@@ -3,6 +3,19 @@
 use crate::common::{Http, Server, eventually};
 use serde_json::{Value, json};
 
+#[test]
+fn errors_are_counted_on_the_wire_that_tells_them() {
+    let server = Server::with_shards(1);
+    assert_eq!(server.get("/v1/stats?stream=unheard-of").status, 404);
+    let mut publisher = server.publisher();
+    publisher.send(json!({"nonsense": 1}));
+    assert_eq!(publisher.end().1, 1003);
+    let metrics = server.metrics();
+    assert_eq!(at(&metrics, "/http/errorsByType"), &json!({"UnknownStream": 1}));
+    assert_eq!(at(&metrics, "/ws/errorsByType"), &json!({"UnknownOp": 1}));
+    assert_eq!(at(&metrics, "/ws/errorsTotal"), &json!(1));
+}
+
 /// 10 accepted (one of them in a batch beside a refused line), 2 refused requests; 6 delivered, one of them twice; 5 acked.
 fn traffic(server: &Server) {
     let mut client = Http::connect(server.http);
@@ -64,8 +77,9 @@ fn the_figures_are_what_happened() {
             ("/ws/messagesIn", json!(3)),
             ("/ws/creditsGranted", json!(7)),
             ("/ws/deliveriesTotal", json!(7)),
-            ("/ws/errorsByType/UnknownStream", json!(1)),
-            ("/ws/errorsByType/InvalidJSON", json!(1)),
+            ("/http/errorsByType/UnknownStream", json!(1)),
+            ("/http/errorsByType/InvalidJSON", json!(1)),
+            ("/ws/errorsTotal", json!(0)),
         ] {
             assert_eq!(at(&metrics, pointer), &expected, "{pointer}");
         }

@@ -408,3 +408,42 @@ fn a_reload_asks_every_connection_however_many_there_are() {
     }
     assert!(pairs.iter_mut().all(|(_, kept)| kept.next()["ok"].is_object()));
 }
+
+#[test]
+fn a_busy_directory_keeps_no_reload_waiting() {
+    let site = Site::with(Start::new().shards(2).flags("--watch true"), &[("tenants.yaml", TENANTS)]);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                fs::write(site.folder.join("access.log"), "one more line\n").expect("a file");
+            }
+        });
+        for n in 2..5 {
+            site.write("tenants.yaml", &format!("tenants:\n  acme:\n    tokens: [acme-{n}]\n"));
+            // By hand, which must not wait for the watch, and then by the watch alone.
+            if n == 2 {
+                site.reloaded();
+            }
+            eventually("the new token", || (site.with_token(&format!("acme-{n}")) == 404).then_some(()));
+            assert_eq!(site.with_token(&format!("acme-{}", n - 1)), 401);
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn a_tenants_file_that_is_lost_opens_the_server_to_nobody() {
+    let site = Site::with(Start::new().shards(2), &[("tenants.yaml", TENANTS)]);
+    fs::remove_file(site.folder.join("tenants.yaml")).expect("removed");
+    for _ in 0..2 {
+        let answer = site.reload();
+        assert_eq!(answer.status, 207, "{}", answer.text());
+        let errors = answer.json()["errors"].to_string();
+        assert!(errors.contains("tenants.yaml") && errors.contains("put it back"), "{errors}");
+        assert_eq!((site.with_token("acme-1"), site.with_token("nobody")), (404, 401));
+    }
+    site.write("tenants.yaml", "");
+    assert_eq!(site.reloaded()["tenantsCount"], 0, "an empty one is meant");
+    assert_eq!(site.with_token("nobody"), 404, "so it opens the server");
+}

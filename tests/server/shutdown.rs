@@ -124,6 +124,25 @@ fn the_shutdown_time_ends_what_does_not_end_by_itself() {
 }
 
 #[test]
+fn the_last_line_says_why_the_server_stopped_and_how_many_were_cut_off() {
+    let mut server = Start::new().shards(2).flags("--shutdown-timeout-ms 1").serve();
+    let clients = [busy(&server), busy(&server)];
+    server.terminate();
+    assert_eq!(server.process.exit_code(), 0);
+    let last = server.process.stderr.whole().lines().last().expect("a line").to_owned();
+    for part in ["INFO", "the server has stopped", "a signal", "connections_cut=2"] {
+        assert!(last.contains(part), "{part} is missing from: {last}");
+    }
+    drop(clients);
+
+    let mut server = Server::with_shards(2);
+    assert_eq!(Http::connect(server.http).post("/v1/admin/drain", "application/json", b"").status, 202);
+    assert_eq!(server.process.exit_code(), 0);
+    let last = server.process.stderr.whole().lines().last().expect("a line").to_owned();
+    assert!(last.contains("a request of the administration") && last.contains("connections_cut=0"), "{last}");
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once() {
     let mut server = Server::with_shards(2);
     let client = busy(&server);

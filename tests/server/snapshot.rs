@@ -1,7 +1,7 @@
 //! `/v1/snapshot`: one table of the server for each view, and a list of the views for whoever asks for another.
 
 use crate::common::foreign::mkctl;
-use crate::common::{Server, eventually};
+use crate::common::{Server, Start, eventually};
 use conduit_protocol::View;
 use serde_json::{Value, json};
 
@@ -78,14 +78,26 @@ fn rows_come_and_go_with_what_they_show() {
 }
 
 #[test]
+fn limits_tell_what_holds_and_nothing_else() {
+    let server = Start::new().flags("--http-rate-limit-enabled true --http-rate-limit-per-ip 50").serve();
+    let limits = rows(&server, "limits");
+    let rates: Vec<_> = limits.iter().filter_map(|row| row["limit"].as_str()?.strip_prefix("requests ")).collect();
+    assert!(rates.contains(&"/v1/enqueue") && !rates.contains(&"/health"), "health costs nothing: {rates:?}");
+}
+
+#[test]
 fn mkctl_shows_each_view() {
     let server = Server::with_shards(2);
     server.publish("jobs", 0..3);
     let _worker = server.consume("jobs", "credit=1");
     for view in View::ALL {
-        let shown = mkctl(&server, &["snapshot", view.name()]).json();
+        let shown = mkctl(&server, &["snapshot", view.name(), "--json"]).json();
         assert_eq!(shown["view"], view.name());
         assert!(shown["rows"].as_array().is_some_and(|rows| !rows.is_empty()), "{shown}");
     }
+    let table = mkctl(&server, &["snapshot", "streams"]).stdout;
+    let mut lines = table.lines();
+    assert!(lines.next().is_some_and(|titles| titles.contains("stream") && titles.contains("depth")), "{table}");
+    assert!(lines.next().is_some_and(|row| row.contains("jobs")) && lines.next().is_none(), "{table}");
     assert_eq!(mkctl(&server, &["snapshot", "everything"]).code, 2);
 }

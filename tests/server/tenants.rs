@@ -1,6 +1,7 @@
 //! Tenants of a running server: what one has, another does not see; what one may use holds to the last request and to
 //! the last connection, over two shards.
 
+use super::common::foreign::mkctl;
 use super::common::http::{Http, Response};
 use super::common::server::{Server, Start};
 use super::common::ws::Ws;
@@ -175,30 +176,90 @@ fn connect_in_the_end(server: &Server, stream: &str) -> Ws {
 #[test]
 fn a_tenants_list_is_whole_or_says_that_it_is_not() {
     let server = start_with("lists", 2, "--snapshot-streams-max 3");
-    // Whoever has no tenant has more on each shard than is listed.
+    // Another tenant has more on each shard than is listed.
     for number in 0..20 {
-        let published = publish(&server, "plain", &format!("others/{number}"), "m");
+        let published = publish(&server, "acme-secret", &format!("others/{number}"), "m");
         assert_eq!(published.status, 200);
     }
-    publish(&server, "acme-secret", "mine/1", "m");
-    publish(&server, "acme-secret", "mine/2", "m");
+    publish(&server, "globex-secret", "mine/1", "m");
+    publish(&server, "globex-secret", "mine/2", "m");
     let seen = |token: &str, target: &str| ask(&server, "GET", target, token, "").json();
     let listed = |document: &Value, member: &str| document[member].as_array().map(Vec::len);
     for (target, member) in [("/v1/streams", "streams"), ("/v1/snapshot?view=streams", "rows")] {
-        let own = seen("acme-secret", target);
+        let own = seen("globex-secret", target);
         assert_eq!((listed(&own, member), &own["omitted"], &own["truncated"]), (Some(2), &json!(0), &json!(false)));
-        let others = seen("plain", target);
+        let others = seen("acme-secret", target);
         assert_eq!((listed(&others, member), &others["omitted"]), (Some(6), &json!(14)), "{others}");
         assert_eq!(others["truncated"], true);
         let all = seen("control", target);
         assert_eq!((listed(&all, member), &all["omitted"], &all["truncated"]), (Some(6), &json!(16), &json!(true)));
     }
-    let own = seen("acme-secret", "/v1/metrics");
+    let own = seen("globex-secret", "/v1/metrics");
     assert_eq!((&own["truncated"], &own["totals"]["core"]["published"]), (&json!(false), &json!(2)));
-    let others = seen("plain", "/v1/metrics");
+    let others = seen("acme-secret", "/v1/metrics");
     assert_eq!((&others["truncated"], &others["totals"]["core"]["streamsNow"]), (&json!(true), &json!(20)));
-    let page = ask(&server, "GET", "/metrics", "plain", "").text();
+    assert_eq!(seen("plain", "/v1/metrics")["totals"]["core"]["streamsNow"], 22, "of no tenant: the whole server's");
+    let page = ask(&server, "GET", "/metrics", "acme-secret", "").text();
     assert!(page.contains("\nconduit_streams 20\n") && page.contains("\nconduit_streams_omitted 14\n"), "{page}");
-    assert_eq!(seen("acme-secret", "/v1/snapshot?view=tenants")["truncated"], false);
+    assert_eq!(seen("globex-secret", "/v1/snapshot?view=tenants")["truncated"], false);
     assert_eq!(seen("control", "/v1/snapshot?view=tenants")["truncated"], true);
+}
+
+#[test]
+fn what_was_delivered_to_nobodys_consumers_never_becomes_less() {
+    let server = start("delivered", 1);
+    let delivered = || {
+        let page = ask(&server, "GET", "/metrics", "control", "").text();
+        let of = |name: &str| {
+            let name = format!("{name}{{tenant=\"default\"}} ");
+            let line = page.lines().find_map(|line| line.strip_prefix(&*name)).expect("a figure");
+            line.parse::<u64>().expect("a number")
+        };
+        (of("conduit_tenant_delivered_total"), of("conduit_tenant_delivered_bytes_total"))
+    };
+    let mut consumer = consume(&server, "plain", "s");
+    publish(&server, "plain", "s", "plain");
+    assert_eq!(consumer.deliveries(1).len(), 1);
+    let before = delivered();
+    assert_eq!(before.0, 1);
+    let mut events = Http::connect(server.http);
+    events.send(b"GET /v1/live?stream=s HTTP/1.1\r\nhost: x\r\nx-token: acme-secret\r\n\r\n");
+    assert_eq!(events.head().status, 200);
+    for _ in 0..3 {
+        publish(&server, "acme-secret", "s", "acme");
+        while !events.line().expect("an event").starts_with("data:") {}
+    }
+    assert_eq!(delivered(), before, "a tenant that reads events takes nothing from the others");
+}
+
+#[test]
+fn one_tenant_leaves_streams_for_the_others() {
+    let server = start_with("share", 1, "--streams-max 4");
+    for stream in ["a", "b"] {
+        assert_eq!(publish(&server, "acme-secret", stream, "m").status, 200);
+    }
+    let refused = publish(&server, "acme-secret", "c", "m");
+    assert_eq!((refused.status, refused.code()), (503, "TooManyStreams".to_owned()));
+    assert!(refused.text().contains("--tenant-share-percent"), "{}", refused.text());
+    assert_eq!(publish(&server, "globex-secret", "a", "m").status, 200);
+    assert_eq!(publish(&server, "plain", "a", "m").status, 200);
+}
+
+#[test]
+fn mkctl_tells_streams_of_one_name_apart() {
+    let server = start("mkctl", 2);
+    for token in ["acme-secret", "globex-secret", "plain"] {
+        publish(&server, token, "jobs", "m");
+    }
+    for command in [&["streams"][..], &["top", "--once"]] {
+        let all = mkctl(&server, &[command, &["--token", "control"]].concat()).stdout;
+        let rows: Vec<_> = all.lines().filter(|line| line.starts_with("jobs ")).collect();
+        assert_eq!(rows.len(), 3, "{all}");
+        for tenant in ["default", "acme", "globex"] {
+            assert_eq!(rows.iter().filter(|row| row.split_whitespace().nth(1) == Some(tenant)).count(), 1, "{all}");
+        }
+        assert!(all.lines().any(|line| line.starts_with("stream ") && line.contains("tenant")), "{all}");
+    }
+    let own = mkctl(&server, &["top", "--once", "--token", "acme-secret"]).stdout;
+    assert!(own.contains("jobs") && !own.contains("tenant"), "{own}");
 }

@@ -132,7 +132,7 @@ pub(super) const ROWS: &[Setting] = &[
         Group::Access,
         Bounds::Form("* or origins such as https://console.example.com, separated by commas"),
         |config| Slot::Origins(&mut config.access.cors_origins),
-        "Pages of these origins may read answers. None, unless named here.",
+        "Pages of these origins may read answers. None, unless named here. Where nobody needs a token, pages of others open no WebSocket and change nothing.",
     )
     .live(),
     row(

@@ -141,6 +141,15 @@ pub(super) const ROWS: &[Setting] = &[
         |config| Slot::Usize(&mut config.shard.dedup_entries_max),
         "Dedup ids that one shard remembers. More: 429 Backpressure for publishes that carry one.",
     ),
+    row(
+        "tenant-share-percent",
+        "CONDUIT_TENANT_SHARE_PERCENT",
+        "streams.tenantSharePercent",
+        Group::Streams,
+        Bounds::Range(1, 100),
+        |config| Slot::U64(&mut config.shard.tenant_share_percent),
+        "Per cent of the streams, groups and dedup ids of one shard that one tenant may hold, where there are tenants; whoever has none counts as one. More: as where the shard has none left.",
+    ),
     measure(
         ("delay-ms-max", "CONDUIT_DELAY_MS_MAX", "streams.delayMsMax"),
         Group::Streams,

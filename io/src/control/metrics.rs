@@ -105,8 +105,8 @@ pub(crate) fn tenants(server: &Server<'_>) -> Vec<(TenantId, String, Value)> {
             connections_total: wire.ws.connections_total,
             connections_active: wire.ws.connections_active,
             messages_in: wire.ws.messages_in,
-            messages_delivered: wire.ws.deliveries_total,
-            bytes_delivered: report.snapshot.totals.delivered_bytes,
+            messages_delivered: wire.ws.deliveries_total + wire.live.events_total,
+            bytes_delivered: wire.ws.delivery_bytes_total + wire.live.event_bytes_total,
         });
     }
     for id in server.policy.tenants.by_id.keys() {
@@ -188,17 +188,19 @@ fn endpoints(wire: &Telemetry) -> Value {
 fn gateway_ws(merged: &Merged) -> Value {
     let totals = &merged.core.totals;
     let latency = &merged.core.publish_to_deliver_ns;
-    // What acks give back with refill=ack is granted anew.
-    let granted = totals.credit_granted + totals.credit_refilled;
-    let used = totals.credit_spent;
+    // What acks give back with refill=ack is granted anew. Readers of events are consumers too, without a WebSocket.
+    let granted = (totals.credit_granted + totals.credit_refilled).saturating_sub(totals.reader_credit);
+    // Each delivery spends one.
+    let deliveries = merged.telemetry.ws.deliveries_total;
     // How much of the windows that consumers hold now is taken by deliveries: 1 means that they wait for credit.
-    let window = totals.inflight_now + totals.credit_now;
-    let window_util = if window == 0 { 0.0 } else { totals.inflight_now as f64 / window as f64 };
+    let inflight = totals.inflight_now.saturating_sub(totals.reader_inflight_now);
+    let window = inflight + totals.credit_now.saturating_sub(totals.reader_credit_now);
+    let window_util = if window == 0 { 0.0 } else { inflight as f64 / window as f64 };
     json!({
         "connections": {"active": merged.telemetry.ws.connections_active, "total": merged.telemetry.ws.connections_total},
-        "credit": {"granted": granted, "used": used, "windowUtil": window_util},
+        "credit": {"granted": granted, "used": deliveries, "windowUtil": window_util},
         "deliveries": {
-            "count": totals.delivered,
+            "count": deliveries,
             "latency": {
                 "p50Ms": quantile_ms(latency, 0.5),
                 "p95Ms": quantile_ms(latency, 0.95),
@@ -243,6 +245,7 @@ fn http(policy: &Policy, wire: &Telemetry) -> Value {
         "bytesOut": bytes_out,
         "requestsByPath": by_path,
         "requestsByStatus": by_status,
+        "errorsByType": by_type(wire.errors.iter().zip(&wire.ws_errors).map(|(all, ws)| all.saturating_sub(*ws))),
         "ruleHits": rule_hits(policy, wire),
         "durations": {
             "p50": quantile_ms(&durations, 0.5),
@@ -255,14 +258,14 @@ fn http(policy: &Policy, wire: &Telemetry) -> Value {
     })
 }
 
+/// Errors by their codes: those that were told.
+fn by_type(counts: impl Iterator<Item = u64>) -> Value {
+    let told = ErrorCode::ALL.iter().zip(counts).filter(|(_, count)| *count > 0);
+    Value::Object(told.map(|(code, count)| (code.code().to_owned(), json!(count))).collect())
+}
+
 fn ws(wire: &Telemetry) -> Value {
     let ws = &wire.ws;
-    let by_type: Map<_, _> = ErrorCode::ALL
-        .iter()
-        .zip(&wire.errors)
-        .filter(|(_, count)| **count > 0)
-        .map(|(code, count)| (code.code().to_owned(), json!(count)))
-        .collect();
     json!({
         "connectionsTotal": ws.connections_total,
         "activeConnections": ws.connections_active,
@@ -272,8 +275,8 @@ fn ws(wire: &Telemetry) -> Value {
         "bytesOut": ws.bytes_out,
         "creditsGranted": ws.credits_granted,
         "deliveriesTotal": ws.deliveries_total,
-        "errorsTotal": wire.errors.iter().sum::<u64>(),
-        "errorsByType": by_type,
+        "errorsTotal": wire.ws_errors.iter().sum::<u64>(),
+        "errorsByType": by_type(wire.ws_errors.iter().copied()),
         "sizeCapViolations": ws.size_cap_violations,
         "depthCapViolations": ws.depth_cap_violations,
         "codecs": codecs(&ws.codecs),

@@ -1,50 +1,23 @@
-//! The end of the process: a first SIGTERM or SIGINT (or a request of the administration) drains, a second signal aborts.
+//! The end of the process: a first SIGTERM or SIGINT (or a request of the administration) drains. A second signal ends it
+//! where signals are read, whatever is going on here.
 
 use super::Control;
 use super::documents::JSON;
+use crate::ending::Cause;
 use crate::mesh::{Document, MeshMessage};
-use crate::signals::SignalPipes;
 use conduit_protocol::{Origin, ShardId};
-use futures_lite::AsyncReadExt;
 use futures_lite::future::yield_now;
 use glommio::timer::sleep;
 use serde_json::json;
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::time::Duration;
 
-/// Exit code of a server that was told twice.
-const ABORTED: i32 = 130;
-
-/// Starts the tasks that wait for signals.
-pub(crate) fn watch(control: &Rc<RefCell<Control>>, signals: SignalPipes) {
-    let (mut stop, mut hangup) = signals.attach();
-    let stopping = control.clone();
-    glommio::spawn_local(async move {
-        let mut byte = [0];
-        if stop.read_exact(&mut byte).await.is_ok() {
-            let mut this = stopping.borrow_mut();
-            let timeout_ms = this.shutdown_timeout_ms;
-            this.drain(timeout_ms);
-        }
-        if stop.read_exact(&mut byte).await.is_ok() {
-            tracing::error!("told to stop a second time: leaving at once, connections are cut");
-            std::process::exit(ABORTED);
-        }
-    })
-    .detach();
-    let reloading = control.clone();
-    glommio::spawn_local(async move {
-        let mut byte = [0];
-        while hangup.read_exact(&mut byte).await.is_ok() {
-            tracing::info!("SIGHUP: reloading");
-            reloading.borrow_mut().want_reload(None);
-        }
-    })
-    .detach();
-}
-
 impl Control {
+    /// A first signal.
+    pub(super) fn stop(&mut self) {
+        self.ending.begin(Cause::Signal);
+        self.drain(self.shutdown_timeout_ms);
+    }
+
     /// `POST /v1/admin/drain`: 202 before anything is closed.
     pub(super) fn drain_asked(&mut self, origin: Origin, timeout_ms: Option<u64>) {
         let timeout_ms = timeout_ms.unwrap_or(self.shutdown_timeout_ms);
@@ -55,6 +28,7 @@ impl Control {
         });
         let document = Document { status: 202, content_type: JSON, body: body.to_string().into_bytes() };
         self.answer(origin, document);
+        self.ending.begin(Cause::Request);
         self.drain(timeout_ms);
     }
 

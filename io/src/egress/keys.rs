@@ -3,7 +3,7 @@
 //! The server does not wait for them: until they have come, tokens that they would have signed are refused. An issuer that
 //! does not answer is asked again, less and less often.
 
-use super::keeper::Job;
+use super::keeper::{Job, KeySet};
 use super::{News, fetch, tell, thread};
 use crate::link::LinkSender;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -91,7 +91,7 @@ fn run(mut source: Option<String>, orders: &Receiver<Order>, keeper: &Sender<Job
                         schedule.fetched(Instant::now());
                         if text != known {
                             known.clone_from(&text);
-                            if keeper.send(Job::Keys(text)).is_err() {
+                            if keeper.send(Job::Keys(KeySet { uri: uri.clone(), jwks: text })).is_err() {
                                 return;
                             }
                         }

@@ -7,6 +7,7 @@
 mod fetch;
 mod keeper;
 mod keys;
+mod latest;
 mod watch;
 
 pub use keeper::{Reloaded, Reloader};
@@ -94,9 +95,10 @@ impl Egress {
         let can_reload = reloader.is_some();
         let (keeper, jobs) = bounded(JOBS_MAX);
         let (keys, orders) = bounded(JOBS_MAX);
-        keys::start(jwks_uri, orders, keeper.clone(), control.clone())?;
+        keys::start(jwks_uri.clone(), orders, keeper.clone(), control.clone())?;
         let watch = if watched.is_empty() { None } else { Some(watch::start(watched, control.clone())?) };
-        let kept = Keeper { policy: policy.clone(), reloader, keys: keys.clone(), watch, jwks: None, control };
+        let kept =
+            Keeper { policy: policy.clone(), reloader, keys: keys.clone(), watch, jwks_uri, known: None, control };
         keeper::start(kept, jobs)?;
         Ok((Self { keeper, keys, can_reload }, policy))
     }

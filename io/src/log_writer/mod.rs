@@ -145,7 +145,7 @@ impl LogWriter {
     }
 }
 
-fn unusable(setting: &'static str, path: &Path, error: &std::io::Error) -> ServeError {
+pub(crate) fn unusable(setting: &'static str, path: &Path, error: &std::io::Error) -> ServeError {
     ServeError::Setting {
         setting,
         value: path.display().to_string(),

@@ -17,7 +17,8 @@ pub const URL_BYTES_MAX: usize = 1_024;
 const METHOD_BYTES_MAX: usize = 32;
 /// Bytes of a reason that a line shows.
 const REASON_BYTES_MAX: usize = 256;
-/// Bytes of notes that one connection keeps. Requests beyond wait for their answers without one.
+/// Bytes of notes that one connection keeps, give or take one note. Requests beyond are read when earlier ones have been
+/// answered.
 const NOTES_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of notes that an idle connection keeps for its next request.
 const NOTES_BYTES_KEPT: usize = 1_024;
@@ -25,8 +26,22 @@ const NOTES_BYTES_KEPT: usize = 1_024;
 /// What a line says in place of a secret.
 const REDACTED: &[u8] = b"[REDACTED]";
 /// Parameters whose values are secrets.
-const SECRET_PARAMETERS: [&str; 7] =
-    ["access_token", "token", "auth", "authorization", "password", "secret", "api_key"];
+const SECRET_PARAMETERS: [&str; 14] = [
+    "access_token",
+    "id_token",
+    "refresh_token",
+    "x_token",
+    "token",
+    "jwt",
+    "bearer",
+    "auth",
+    "authorization",
+    "password",
+    "secret",
+    "client_secret",
+    "api_key",
+    "apikey",
+];
 
 /// What the head of a request says, as far as a line tells it.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +69,7 @@ pub struct Note {
 }
 
 impl Note {
-    /// The log is off, the head could not be read, or too many requests wait.
+    /// The log is off, or the head could not be read.
     pub const NONE: Self = Self { generation: 0, at: 0, len: 0 };
 }
 
@@ -67,11 +82,18 @@ pub struct Notes {
 }
 
 impl Notes {
-    /// Notes a request. `is_alone`: no earlier one waits for its answer, so none of their notes is needed.
+    /// There is no room for one more as long as the earlier ones are needed.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.bytes.len() >= NOTES_BYTES_MAX
+    }
+
+    /// Notes a request. `is_alone`: no earlier one waits for its answer, so none of their notes is needed; else whoever adds
+    /// one asks for room first.
     pub fn add(&mut self, request: &Request<'_>, is_alone: bool) -> Note {
         self.make_room(is_alone);
         let at = self.bytes.len();
-        if at >= NOTES_BYTES_MAX {
+        if self.is_full() {
             return Note::NONE;
         }
         append_request(&mut self.bytes, request);
@@ -90,7 +112,7 @@ impl Notes {
     pub fn add_again(&mut self, text: &[u8], is_alone: bool) -> Note {
         self.make_room(is_alone);
         let at = self.bytes.len();
-        if at >= NOTES_BYTES_MAX {
+        if self.is_full() {
             return Note::NONE;
         }
         self.bytes.extend_from_slice(text);

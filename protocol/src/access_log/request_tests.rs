@@ -157,13 +157,20 @@ fn secret_parameters_are_left_out_however_they_are_spelt() {
         "password=hunter2",
         "Secret=hunter2",
         "api-key=hunter2",
+        "X-Token=hunter2",
+        "x_token=hunter2",
+        "ID_token=hunter2",
+        "refresh_token=hunter2",
+        "Jwt=hunter2",
+        "BEARER=hunter2",
+        "client-secret=hunter2",
         "access_token=hunter2&access_token=hunter2",
     ] {
         let url = url(query);
         assert!(!url.contains("hunter2") && url.contains("[REDACTED]"), "{url}");
     }
     assert_eq!(url("access_token"), "/p?access_token");
-    assert_eq!(url("tokens=1&x_token=2&stream=token"), "/p?tokens=1&x_token=2&stream=token");
+    assert_eq!(url("tokens=1&x_tokens=2&stream=token"), "/p?tokens=1&x_tokens=2&stream=token");
     // However the cut falls, nothing of the value shows.
     for before in URL_BYTES_MAX - 40..URL_BYTES_MAX + 2 {
         let query = format!("{}&access_token=hunter2", "q".repeat(before));
@@ -215,10 +222,11 @@ fn notes_of_one_connection_are_bounded() {
     let path = format!("/{}", "\\".repeat(URL_BYTES_MAX));
     let request = Request { path: &path, query: &path, ..REQUEST };
     let mut last = notes.add(&request, true);
+    assert!(!notes.is_full());
     for _ in 0..1_000 {
         last = notes.add(&request, false);
     }
-    assert_eq!(last, Note::NONE);
+    assert_eq!((last, notes.is_full()), (Note::NONE, true));
     assert!(notes.bytes.len() < NOTES_BYTES_MAX + 20 * URL_BYTES_MAX, "{}", notes.bytes.len());
     notes.shrink();
     assert_eq!(notes.bytes.capacity(), 0);

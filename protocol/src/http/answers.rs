@@ -6,8 +6,10 @@ use super::response::{self, Extra, Outcome, Reply};
 use crate::access_log::Notes;
 use crate::answer::Refusal;
 use crate::context::Context;
-use crate::error::Violation;
+use crate::error::{ErrorCode, Violation};
 use crate::ids::{TenantId, Token};
+use crate::limits::Limits;
+use crate::time::NS_PER_MS;
 use std::collections::VecDeque;
 
 /// Tokens of requests are below this; those above it name the lines of a batch, and the highest is `Token::NONE`.
@@ -29,6 +31,8 @@ pub(super) struct Answers {
     early: Vec<u8>,
     /// Bytes of `early` that a waiting request still names.
     early_live_bytes: usize,
+    /// Documents among what waits for its answer.
+    documents: usize,
     is_stopped: bool,
     /// What the access log's lines will say of the requests; absent while that log is off.
     pub(super) notes: Option<Box<Notes>>,
@@ -43,15 +47,62 @@ struct Waiting {
     early: Option<(usize, usize)>,
 }
 
+impl Waiting {
+    const fn owes_document(&self) -> bool {
+        self.reply.is_document && self.early.is_none()
+    }
+}
+
+/// What is said in place of a document that does not come.
+const LATE: &str =
+    "the server did not answer in time: ask again, and look first whether what was to be changed has changed";
+/// And when to ask again.
+const LATE_WAIT_MS: u32 = 1_000;
+
 impl Answers {
     /// No request waits.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
+    /// Too much waits already: another request must not be looked at. A document is waited for before anything else is
+    /// done, since nobody knows how large it will be, and what would follow it could not leave before it anyway.
+    #[inline(always)]
+    pub(super) fn is_full(&self, limits: &Limits) -> bool {
+        // Not short-circuited: one branch instead of three.
+        (self.waiting.len() >= limits.unanswered_max)
+            | (self.documents >= limits.documents_max)
+            | (self.early_live_bytes > limits.early_bytes_max)
+    }
+
+    /// When the oldest document that is owed is given up, in `Now::mono_ns`.
+    pub(super) fn document_due_ns(&self, limits: &Limits) -> Option<u64> {
+        if self.documents == 0 {
+            return None;
+        }
+        let oldest = self.waiting.iter().find(|waiting| waiting.owes_document())?;
+        Some(oldest.reply.decoded_ns.saturating_add(limits.document_ms.saturating_mul(NS_PER_MS)))
+    }
+
+    /// Says of a document that is overdue that it does not come, and which one that was. If it comes later all the same,
+    /// nobody waits for it.
+    pub(super) fn give_up_document(&mut self, may_stop: bool, context: &mut Context<'_>) -> Option<Token> {
+        self.document_due_ns(context.limits).filter(|due_ns| *due_ns <= context.now.mono_ns)?;
+        let index = self.waiting.iter().position(Waiting::owes_document)?;
+        let token = Token(((u64::from(self.first) + index as u64) % u64::from(TOKENS)) as u32);
+        let refusal = Refusal { code: ErrorCode::Timeout, message: LATE.into(), retry_after_ms: Some(LATE_WAIT_MS) };
+        self.answer(token, Outcome::Refusal(&refusal, Extra::None), may_stop, context);
+        Some(token)
+    }
+
     /// Requests that wait.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// As much is noted of the requests that wait as may be.
+    pub(super) fn has_full_notes(&self) -> bool {
+        !self.waiting.is_empty() && self.notes.as_ref().is_some_and(|notes| notes.is_full())
     }
 
     /// The last request of the connection has been decoded.
@@ -63,6 +114,7 @@ impl Answers {
     #[inline(always)]
     pub(super) fn push(&mut self, reply: Reply) -> Token {
         self.is_stopped |= reply.closes;
+        self.documents += usize::from(reply.is_document);
         let token = (u64::from(self.first) + self.waiting.len() as u64) % u64::from(TOKENS);
         self.waiting.push_back(Waiting { reply, early: None });
         Token(token as u32)
@@ -92,6 +144,7 @@ impl Answers {
         if waiting.early.is_some() {
             return;
         }
+        self.documents -= usize::from(waiting.reply.is_document);
         if context.draining && may_stop && is_newest {
             waiting.reply.closes = true;
             self.is_stopped = true;

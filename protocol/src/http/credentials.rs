@@ -41,6 +41,8 @@ pub(super) fn caller(
             None => identify(head.fields.handshake.offered.bearer()),
         },
         Shown::Nothing => identify(None),
+        // It may be meant for a proxy in front of a server that lets everybody in.
+        Shown::Another if policy.access.is_open() => Identity::Anonymous,
         Shown::Another => Identity::Denied(Denial::Unknown),
     };
     // The control shard fetches the set anew.
@@ -79,6 +81,17 @@ fn shown_token<'b>(head: &RequestHead<'_, 'b>) -> Result<Shown<'b>, Violation> {
     })
 }
 
+/// Says also how a page sends its token with a handshake: it can set no header fields.
+pub(super) fn for_handshake(halt: Halt) -> Halt {
+    match halt {
+        Halt::Refuse(mut refusal, extra) if refusal.code == ErrorCode::Unauthorized => {
+            refusal.message.to_mut().push_str(", the parameter `access_token`, or the subprotocol `bearer.TOKEN`");
+            Halt::Refuse(refusal, extra)
+        }
+        other => other,
+    }
+}
+
 /// What a path asks of those who come.
 pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Policy) -> Need {
     let Some(route) = route else {
@@ -108,13 +121,16 @@ fn scope(identity: Identity, principal: &Principal, policy: &Policy) -> Scope {
     }
 }
 
-/// The same for the document of a path: the metrics are told to everybody, unless they are protected. A rule's frame is another
-/// matter.
-pub(super) fn scope_at(route: Route, scope: Scope, identity: Identity, policy: &Policy) -> Scope {
-    let is_known = matches!(identity, Identity::Known(_));
+/// The same for the document of a path. Metrics are about the health of the server, which is nobody's secret from those whom no
+/// tenant has sent: whoever scrapes them need not be able to change it, and needs a token only where they are protected. A
+/// rule's frame is another matter.
+pub(super) fn scope_at(route: Route, permit: &Permit, identity: Identity, policy: &Policy) -> Scope {
+    let may_scrape = matches!(identity, Identity::Known(_)) || !policy.access.protects_metrics;
     match route.endpoint() {
-        Endpoint::Metrics | Endpoint::Histograms if !is_known && !policy.access.protects_metrics => Scope::Server,
-        _ => scope,
+        Endpoint::Metrics | Endpoint::Histograms if may_scrape && permit.principal.tenant == TenantId::DEFAULT => {
+            Scope::Server
+        }
+        _ => permit.scope,
     }
 }
 

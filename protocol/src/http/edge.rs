@@ -1,8 +1,8 @@
 //! What stands between a request and what it asks for: who comes, from where, how often, and with how much.
 //!
 //! The order of the checks is part of the protocol (`docs/protocol.md`): 1 the client's address and token, 2 a draining server,
-//! 3 requests in progress, 4 the tenant's rate, 5 bytes of the head, 6 preflights, 7 the token where one is needed, 8 the
-//! address's rate, 9 the body's size and kind. What passes goes to the endpoints.
+//! 3 requests in progress, 4 the tenant's rate, 5 bytes of the head, 6 preflights, 7 the token where one is needed, and the
+//! page's origin where none is, 8 the address's rate, 9 the body's size and kind. What passes goes to the endpoints.
 //!
 //! Where an account of the limiter is kept by another shard, the request stays where it is until that has answered. What it
 //! has passed by then is noted, so it never pays twice; neither does one that moves to another shard with its socket.
@@ -10,6 +10,7 @@
 use super::credentials::permit;
 use super::guards::{check_body, check_head_bytes};
 use super::head::RequestHead;
+use super::origins::{check_origin, is_for_friends};
 use super::response::Extra;
 use crate::answer::{Answer, Refusal};
 use crate::context::Context;
@@ -342,8 +343,7 @@ impl Edge {
         let policy = context.policy;
         let endpoint = route.map_or(Endpoint::Other, Route::endpoint);
         if context.draining && is_refused_when_draining(head, route, policy) {
-            let message = "the server is shutting down: use another one";
-            return Err(Halt::because(ErrorCode::ServerDraining, message, Extra::None));
+            return Err(Halt::because(ErrorCode::ServerDraining, why_draining(context), Extra::None));
         }
         self.admit_to_tenant(caller.tenant(), context)?;
         check_head_bytes(head, policy)?;
@@ -357,6 +357,9 @@ impl Edge {
             });
         }
         let permit = permit(caller.identity, need, policy)?;
+        if is_for_friends(head, route) {
+            check_origin(head, caller.identity, policy)?;
+        }
         self.admit_to_endpoint(caller.address, endpoint, context)?;
         check_body(head, policy)?;
         Ok(permit)
@@ -411,6 +414,15 @@ const fn extra_of(charge: &Charge) -> Extra {
         (Subject::Tenant(tenant), _) if tenant.0 != TenantId::DEFAULT.0 => Extra::Tenant(tenant),
         (_, Allowance::Slots(slots)) => Extra::Limit(slots as u64),
         _ => Extra::None,
+    }
+}
+
+/// Why nothing new is taken on.
+pub(super) const fn why_draining(context: &Context<'_>) -> &'static str {
+    if context.resting {
+        "the server has read its configuration again and takes nothing on for a moment: come back, or use another one"
+    } else {
+        "the server is shutting down: use another one"
     }
 }
 

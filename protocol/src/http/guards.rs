@@ -35,7 +35,9 @@ pub(super) fn check_head_bytes(head: &RequestHead<'_, '_>, policy: &Policy) -> R
     Ok(())
 }
 
-/// Media types of files: they are not taken but as uploads.
+const MB: u64 = 1 << 20;
+
+/// Media types of files: they are no messages.
 const BINARY_TYPES: [&str; 13] = [
     "application/octet-stream",
     "application/pdf",
@@ -73,9 +75,14 @@ pub(super) fn check_body(head: &RequestHead<'_, '_>, policy: &Policy) -> Result<
     }
     match head.fields.framing {
         Framing::Length(bytes) if bytes > guards.large_bytes => {
-            let mb = |bytes: u64| bytes as f64 / (1024.0 * 1024.0);
-            let message = format!("{:.2}MB exceeds {}MB threshold", mb(bytes), mb(guards.large_bytes));
-            let extra = Extra::Large { size: bytes, limit: guards.large_bytes };
+            let limit = guards.large_bytes;
+            let extra = Extra::Large { size: bytes, limit };
+            // The words of the earlier implementation, where they say what they mean.
+            let message = if limit > 0 && limit.is_multiple_of(MB) {
+                format!("{:.2}MB exceeds {}MB threshold", bytes as f64 / MB as f64, limit / MB)
+            } else {
+                format!("the body has {bytes} bytes, and may have {limit}")
+            };
             Err(Halt::because(ErrorCode::PayloadTooLarge, message, extra))
         }
         _ => Ok(()),

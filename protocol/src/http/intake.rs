@@ -63,12 +63,14 @@ impl HttpSession {
             [b'\r', ..] => return self.stop_at(bad("a request does not begin with an empty line"), inbox, context),
             _ => {}
         }
-        if self.answers.len() >= context.limits.unanswered_max
-            || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full())
-        {
+        if self.answers.is_full(context.limits) || self.ruled.as_ref().is_some_and(|ruled| ruled.waiting.is_full()) {
             return self.wait();
         }
         if self.edge.is_asking() {
+            return self.wait();
+        }
+        // Nobody gets a request past the access log by sending many before it.
+        if context.log.is_http_on() && self.answers.has_full_notes() {
             return self.wait();
         }
         if let Some(mut repeated) = self.recognise(inbox, context) {
@@ -201,12 +203,14 @@ impl HttpSession {
             }
             Action::Query(route, query) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
+                reply.is_document = true;
                 let token = self.answers.push(reply);
                 Turn::Query { token, tenant: reply.tenant, scope, route, head_bytes, query }
             }
             Action::Ask(command) => {
                 self.discard_body(&mut reply, framing, expects_continue, context);
                 inbox.take(head_bytes);
+                reply.is_document = true;
                 Turn::Ask { token: self.answers.push(reply), tenant: reply.tenant, command }
             }
             Action::Ruled(judged) => {
@@ -331,7 +335,11 @@ impl HttpSession {
         let mut unpacked = Vec::new();
         let packed = place.bytes(inbox, &self.body);
         let bytes_max = purpose.bytes_max(context.limits, &context.policy.guards);
-        let result = if purpose == Purpose::Discard { Ok(()) } else { inflate(packed, bytes_max, &mut unpacked) };
+        let result = if purpose == Purpose::Discard {
+            Ok(())
+        } else {
+            inflate(packed, bytes_max, context.limits, &mut unpacked)
+        };
         self.body = if result.is_ok() { unpacked } else { Vec::new() };
         match result {
             // A rule may have something to say to that.
@@ -361,6 +369,7 @@ impl HttpSession {
                 Turn::Publish { token, tenant, encoding: reply.request_encoding, place }
             }
             Purpose::Settings => {
+                let reply = Reply { is_document: true, ..reply };
                 let (token, tenant) = (self.answers.push(reply), reply.tenant);
                 Turn::Settings { token, tenant, encoding: reply.request_encoding, place }
             }

@@ -50,7 +50,7 @@ type Subject = Box<(IpAddr, String, Option<String>)>;
 #[derive(Debug)]
 pub struct LiveSession {
     is_closing: bool,
-    /// `connections_active` includes this connection.
+    /// `connections_active` and `http_in_progress` include this connection.
     is_counted: bool,
     /// Whose stream it reads.
     tenant: TenantId,
@@ -164,6 +164,8 @@ impl LiveSession {
     fn new(tenant: TenantId, context: &mut Context<'_>) -> Self {
         context.telemetry.live.connections_total += 1;
         context.telemetry.live.connections_active += 1;
+        // The request goes on as long as its response does.
+        context.telemetry.http_in_progress = context.telemetry.http_in_progress.wrapping_add(1);
         Self {
             is_closing: false,
             is_counted: true,
@@ -218,6 +220,7 @@ impl LiveSession {
             return;
         }
         context.telemetry.live.events_total += 1;
+        context.telemetry.live.event_bytes_total += delivery.envelope.len() as u64;
         context.telemetry.tenants.count(self.tenant, |tenant| {
             tenant.messages_delivered += 1;
             tenant.bytes_delivered += delivery.envelope.len() as u64;
@@ -355,6 +358,7 @@ impl LiveSession {
     fn uncount(&mut self, telemetry: &mut Telemetry) {
         if std::mem::take(&mut self.is_counted) {
             telemetry.live.connections_active = telemetry.live.connections_active.saturating_sub(1);
+            telemetry.http_in_progress = telemetry.http_in_progress.wrapping_sub(1);
         }
     }
 }

@@ -3,14 +3,14 @@
 use super::answers::Answers;
 use super::body::{Kept, Purpose};
 use super::credentials;
-use super::edge::{Caller, Edge, Halt, Permit};
+use super::edge::{Caller, Edge, Halt, Permit, why_draining};
 use super::fields::{Coding, Expectation, Fields, Framing};
 use super::handshake::{Upgrade, Wish};
 use super::head::{self, Method, RequestHead, bad};
 use super::idempotency;
 use super::live::read_last_id;
 use super::negotiate::Content;
-use super::origins::{ORIGIN_BYTES_MAX, Origin};
+use super::origins::{ORIGIN_BYTES_MAX, Origin, check_origin};
 use super::response::{Extra, Reply};
 use super::ruled::{self, Judged, Pending};
 use super::target::{parameter, percent_decode};
@@ -99,6 +99,7 @@ pub(super) fn decide(
         request_encoding,
         is_gzip: fields.coding == Coding::Gzip,
         encoding,
+        is_document: false,
         is_head: head.method == Method::Head,
         is_http10: head.is_http10,
         closes: !fields.keep_alive || context.draining,
@@ -159,7 +160,7 @@ pub(super) fn decide(
             };
             plan.reply.rule = rule;
             if let Action::Query(route, _) = action {
-                plan.scope = credentials::scope_at(route, plan.scope, caller.identity, policy);
+                plan.scope = credentials::scope_at(route, &permit, caller.identity, policy);
             }
             action
         }
@@ -489,8 +490,8 @@ impl RuledHandshake {
     }
 }
 
-/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, connections of the
-/// tenant.
+/// The checks of a handshake, in their order: draining, connections of the address, path, stream, token, the page's origin,
+/// connections of the tenant.
 fn admit_upgrade(
     head: &RequestHead<'_, '_>,
     route: Option<Route>,
@@ -501,7 +502,7 @@ fn admit_upgrade(
 ) -> Result<Permit, Halt> {
     let refuse = |code, message: &'static str| Err(Halt::Refuse(Violation::new(code, message).into(), Extra::None));
     if context.draining {
-        return refuse(ErrorCode::ServerDraining, "the server is shutting down: use another one");
+        return refuse(ErrorCode::ServerDraining, why_draining(context));
     }
     edge.admit_connect(caller.address, context)?;
     if route.is_none() && !ruled.answers() {
@@ -519,7 +520,8 @@ fn admit_upgrade(
         Some(false) => Need::Nothing,
         Some(true) | None => Need::Token,
     };
-    let permit = credentials::permit(caller.identity, need, context.policy)?;
+    let permit = credentials::permit(caller.identity, need, context.policy).map_err(credentials::for_handshake)?;
+    check_origin(head, caller.identity, context.policy)?;
     if let Some(rate) = rule.and_then(|rule| rule.rate().map(|rate| (rule.index() as u32, *rate))) {
         edge.admit_to_rule(caller, rate.0, &rate.1, context)?;
     }

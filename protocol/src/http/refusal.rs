@@ -11,7 +11,7 @@ use serde::Serialize;
 pub(super) const PROBLEM: &str = "application/problem+json";
 
 /// What to try instead of sending a file as if it were a message.
-const UPLOAD_INSTEAD: &str = "send files to POST /v1/upload, and a message with what it says about them";
+const ELSEWHERE: &str = "store large or binary content elsewhere, and send a message that says where";
 
 /// The body could not be decoded, or not within the limits of decoding.
 pub(super) const fn is_decode_failure(code: ErrorCode) -> bool {
@@ -97,7 +97,7 @@ pub(super) fn encode(manner: &Manner<'_>, refusal: &Refusal<'_>, out: &mut Vec<u
         details: is_decode_failure.then_some(details),
         codec: is_decode_failure.then_some(manner.request.name()),
         reason: matches!(code, ErrorCode::PayloadTooLarge | ErrorCode::ServerDraining).then_some(message),
-        suggestion: matches!(manner.extra, Extra::Upload | Extra::Large { .. }).then_some(UPLOAD_INSTEAD),
+        suggestion: matches!(manner.extra, Extra::Upload | Extra::Large { .. }).then_some(ELSEWHERE),
         size,
         limit,
         tenant_id: matches!(manner.extra, Extra::Tenant(_)).then_some(manner.tenant),
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(
             encoded(ErrorCode::PayloadTooLarge, "image/png is a binary type", large),
             format!(
-                r#"{{"error":"Payload Too Large","code":"PayloadTooLarge","message":"image/png is a binary type","reason":"image/png is a binary type","suggestion":"{UPLOAD_INSTEAD}"}}"#
+                r#"{{"error":"Payload Too Large","code":"PayloadTooLarge","message":"image/png is a binary type","reason":"image/png is a binary type","suggestion":"{ELSEWHERE}"}}"#
             )
         );
         let cookies = Manner { extra: Extra::Size { size: 5, limit: 4 }, ..PLAIN };

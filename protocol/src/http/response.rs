@@ -27,6 +27,8 @@ pub(super) struct Reply {
     pub(super) is_gzip: bool,
     /// Of the response's body.
     pub(super) encoding: Encoding,
+    /// The answer is a document: it can be large, and has to come in time.
+    pub(super) is_document: bool,
     /// HEAD: all of the response but its body (RFC 9110, section 9.3.2).
     pub(super) is_head: bool,
     /// An HTTP/1.0 client has to be told that the connection stays.
@@ -55,6 +57,7 @@ impl Reply {
             request_encoding: Encoding::Json,
             is_gzip: false,
             encoding: Encoding::Json,
+            is_document: false,
             is_head: false,
             is_http10: false,
             closes: true,
@@ -268,10 +271,13 @@ fn write_refusal(to: To<'_>, refusal: &Refusal<'_>, extra: Extra, context: &mut 
     }
     match code {
         ErrorCode::DepthExceeded => context.telemetry.http_depth_cap_violations += 1,
-        ErrorCode::DecodedSizeExceeded | ErrorCode::PayloadTooLarge => context.telemetry.http_size_cap_violations += 1,
+        ErrorCode::DecodedSizeExceeded => context.telemetry.http_size_cap_violations += 1,
         _ => {}
     }
-    let retry_after_s = refusal.wait_ms().map(retry_after_s);
+    // The operator decides when clients of a server that goes away come back.
+    let is_leaving = matches!(code, ErrorCode::ServerDraining | ErrorCode::ServerRestarting);
+    let wait_ms = refusal.wait_ms().or(is_leaving.then_some(context.policy.drain.retry_after_ms));
+    let retry_after_s = wait_ms.map(retry_after_s);
     let status = code.http_status();
     let is_problem = reply.takes_problems;
     let encoding = if is_problem { Encoding::Json } else { reply.encoding };

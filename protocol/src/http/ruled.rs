@@ -154,7 +154,7 @@ impl Pending {
             Action::Receive(Purpose::Batch, kept) => Native::Batch(kept),
             Action::Receive(_, Kept::Settings(command)) => Native::Settings(command),
             Action::Query(route, _) => {
-                let scope = credentials::scope_at(route, permit.scope, caller.identity, policy);
+                let scope = credentials::scope_at(route, permit, caller.identity, policy);
                 Native::Query(route, head.query.to_owned(), scope)
             }
             Action::Ask(command) => Native::Ask(command),
@@ -174,9 +174,10 @@ impl Pending {
 
 impl HttpSession {
     /// A request whose rule has decided from the head alone; the head has been taken, the body is passed over.
-    pub(super) fn conclude(&mut self, reply: Reply, judged: Judged, context: &mut Context<'_>) -> Turn {
-        let token = self.answers.push(reply);
+    pub(super) fn conclude(&mut self, mut reply: Reply, judged: Judged, context: &mut Context<'_>) -> Turn {
         let Judged { outcome, scope, has_key } = judged;
+        reply.is_document = matches!(&outcome, rules::Outcome::Frame { request, .. } if !matches!(request, FrameRequest::Enqueue { .. }));
+        let token = self.answers.push(reply);
         match outcome {
             rules::Outcome::Respond { response, then, .. } => {
                 self.answer_ruled(token, reply.tenant, &response, then, context);
@@ -300,8 +301,9 @@ impl HttpSession {
     }
 
     /// The built-in endpoint gets a request that no rule answers, with the same bytes.
-    fn go_native(&mut self, reply: Reply, native: Native, context: &mut Context<'_>) -> Turn {
+    fn go_native(&mut self, mut reply: Reply, native: Native, context: &mut Context<'_>) -> Turn {
         let tenant = reply.tenant;
+        reply.is_document = matches!(native, Native::Settings(_) | Native::Query(..) | Native::Ask(_));
         match native {
             Native::Publish(kept) => {
                 self.kept = kept;
@@ -437,6 +439,13 @@ impl HttpSession {
         let finished = continuation.finish(result_of(answer));
         self.answer_ruled(token, tenant, &finished.response, finished.then, context);
         true
+    }
+
+    /// A request has been answered without the broker.
+    pub(super) fn forget_ruled(&mut self, token: Token) {
+        if let Some(ruled) = &mut self.ruled {
+            ruled.waiting.take(token);
+        }
     }
 
     fn answer_ruled(

@@ -348,7 +348,11 @@ impl HttpSession {
     /// Keeps the gauge of requests in progress right.
     #[inline]
     fn count(&mut self, telemetry: &mut Telemetry) {
-        let is_coming = matches!(self.phase, Phase::Body(_) | Phase::Upgrading(_));
+        // The body of a request that has been refused already is nobody's work: whoever lets it lie takes no place away.
+        let is_coming = match &self.phase {
+            Phase::Body(incoming) => incoming.purpose != Purpose::Discard,
+            phase => matches!(phase, Phase::Upgrading(_)),
+        };
         let now = self.answers.len() as u32 + u32::from(is_coming);
         if now != self.counted {
             telemetry.http_in_progress = telemetry.http_in_progress.wrapping_add(now.wrapping_sub(self.counted));
@@ -363,11 +367,23 @@ impl HttpSession {
     /// See `Session::deadline_ns`.
     #[must_use]
     pub fn deadline_ns(&self, limits: &Limits) -> Option<u64> {
+        let (client_ns, answer_ns) = (self.client_due_ns(limits), self.answer_due_ns(limits));
+        client_ns.into_iter().chain(answer_ns).min()
+    }
+
+    /// See `Session::answer_due_ns`.
+    #[must_use]
+    pub fn answer_due_ns(&self, limits: &Limits) -> Option<u64> {
+        self.answers.document_due_ns(limits)
+    }
+
+    /// How long the client may take.
+    fn client_due_ns(&self, limits: &Limits) -> Option<u64> {
         let wait_ms = match &self.phase {
             Phase::Head if self.pace.is_receiving() => limits.headers_ms,
             Phase::Head if self.is_idle() && !self.is_closing() => limits.keep_alive_ms,
             Phase::Body(_) => limits.request_ms,
-            // The shard owes an answer: that it comes in time is not the client's business.
+            // An answer is owed: that it comes in time is not the client's business.
             Phase::Head
             | Phase::Settling
             | Phase::Upgrading(_)
@@ -378,10 +394,16 @@ impl HttpSession {
         Some(self.pace.due_ns(wait_ms))
     }
 
-    /// See `Session::handle_deadline`: 408 when a request has begun, a silent close when none has.
+    /// See `Session::handle_deadline`: 504 for a document that does not come, 408 when a request has begun, a silent close
+    /// when none has.
     pub fn handle_deadline(&mut self, context: &mut Context<'_>) {
         self.pace.begin(context.now);
-        if self.deadline_ns(context.limits).is_none_or(|deadline_ns| context.now.mono_ns < deadline_ns) {
+        while let Some(token) = self.answers.give_up_document(self.may_stop(), context) {
+            self.forget_ruled(token);
+            self.note_answered(context);
+            self.count(context.telemetry);
+        }
+        if self.client_due_ns(context.limits).is_none_or(|deadline_ns| context.now.mono_ns < deadline_ns) {
             return;
         }
         if self.is_idle() {

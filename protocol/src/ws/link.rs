@@ -279,7 +279,7 @@ fn append_control(control: Control, payload: &[u8], out: &mut Vec<u8>) {
 
 /// Counts an error that is told to the peer.
 fn count(code: ErrorCode, encoding: Encoding, telemetry: &mut Telemetry) {
-    telemetry.count_error(code);
+    telemetry.count_ws_error(code);
     let counters = &mut telemetry.ws;
     match code {
         ErrorCode::MessageTooLarge => counters.size_cap_violations += 1,

@@ -184,7 +184,7 @@ impl WsSession {
         }
         self.link.release_pong(context);
         self.rest_bytes = inbox.len();
-        let is_waiting = self.ruled.as_ref().is_some_and(|ruled| ruled.is_waiting());
+        let is_waiting = self.ruled.as_ref().is_some_and(|ruled| ruled.is_waiting(context.limits));
         if self.link.is_open() && (is_waiting || self.unanswered.is_full(context.limits.unanswered_max)) {
             return Step::Wait;
         }
@@ -399,6 +399,7 @@ impl WsSession {
             return;
         }
         context.telemetry.ws.deliveries_total += 1;
+        context.telemetry.ws.delivery_bytes_total += delivery.envelope.len() as u64;
         context.telemetry.tenants.count(self.party.tenant, |tenant| {
             tenant.messages_delivered += 1;
             tenant.bytes_delivered += delivery.envelope.len() as u64;

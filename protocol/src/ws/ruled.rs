@@ -13,6 +13,7 @@ use crate::error::{ErrorCode, Violation};
 use crate::http::{Caller, count_failure, decode_body, hello, result_of};
 use crate::ids::Token;
 use crate::limiter::{Charge, Verdict};
+use crate::limits::Limits;
 use crate::policy::{Identity, Scope};
 use crate::rules::{
     Continuation, Continuations, FrameRequest, Message, MessageRules, Outcome, Reply, ReplyBody, Response, Rule,
@@ -38,6 +39,8 @@ pub(super) struct Ruled {
     scope: Scope,
     /// What goes on when the broker has answered: as many as there are unanswered requests at most.
     waiting: Continuations,
+    /// Those of `waiting` that wait for a document.
+    documents: Vec<Token>,
     /// What is to be said to the broker before the next message is taken: a few for each rule that has answered.
     next: VecDeque<(FrameRequest, Option<Continuation>)>,
     /// A message whose rule has decided, while another shard is asked whether it may answer that often.
@@ -71,6 +74,7 @@ impl Ruled {
             caller: opening.caller,
             scope,
             waiting: Continuations::default(),
+            documents: Vec::new(),
             next: first.into_iter().chain(then).collect(),
             settling: None,
             text: Vec::new(),
@@ -88,9 +92,12 @@ impl Ruled {
         self.settling.as_ref().is_some_and(|settling| settling.answer.is_some())
     }
 
-    /// No more messages may be taken before the broker, or another shard, has answered.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.waiting.is_full() || self.settling.as_ref().is_some_and(|settling| settling.answer.is_none())
+    /// No more messages may be taken before the broker, or another shard, has answered, or before one of the documents has
+    /// come that are owed.
+    pub(super) fn is_waiting(&self, limits: &Limits) -> bool {
+        self.waiting.is_full()
+            || self.documents.len() >= limits.documents_max
+            || self.settling.as_ref().is_some_and(|settling| settling.answer.is_none())
     }
 
     /// What the rules say about a message (4).
@@ -235,14 +242,14 @@ impl Ruled {
             }
             FrameRequest::Stats { stream } => match codec::check_stream_name(&stream, context.limits) {
                 Ok(()) => {
-                    let token = wait(continuation, &mut self.waiting, unanswered);
+                    let token = self.wait_for_document(continuation, unanswered);
                     return Step::Command { token, tenant, command: Command::Stats { stream: stream.into() } };
                 }
                 Err(violation) => Err(RuleError::new(violation.code, violation.message)),
             },
             FrameRequest::Snapshot { view } => match View::of_name(&view) {
                 Some(view) => {
-                    let token = wait(continuation, &mut self.waiting, unanswered);
+                    let token = self.wait_for_document(continuation, unanswered);
                     let command = Command::Report { report: Report::Snapshot(view), scope: self.scope };
                     return Step::Command { token, tenant, command };
                 }
@@ -252,7 +259,7 @@ impl Ruled {
                 }
             },
             FrameRequest::Metrics => {
-                let token = wait(continuation, &mut self.waiting, unanswered);
+                let token = self.wait_for_document(continuation, unanswered);
                 let command = Command::Report { report: Report::Metrics, scope: self.scope };
                 return Step::Command { token, tenant, command };
             }
@@ -286,6 +293,15 @@ impl Ruled {
         Step::Again
     }
 
+    /// As [`wait`], for something that can be large.
+    fn wait_for_document(&mut self, continuation: Option<Continuation>, unanswered: &mut Unanswered) -> Token {
+        let token = wait(continuation, &mut self.waiting, unanswered);
+        if token != Token::NONE {
+            self.documents.push(token);
+        }
+        token
+    }
+
     fn finish(
         &mut self,
         continuation: Option<Continuation>,
@@ -317,6 +333,7 @@ impl Ruled {
             return true;
         }
         let Some(continuation) = self.waiting.take(token) else { return false };
+        self.documents.retain(|owed| *owed != token);
         unanswered.take(token, |_| ());
         self.finish(Some(continuation), result_of(answer), link, context);
         true

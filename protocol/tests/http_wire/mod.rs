@@ -99,6 +99,7 @@ pub(crate) struct Peer {
     pub(crate) log: AccessLog,
     pub(crate) now: Now,
     pub(crate) draining: bool,
+    pub(crate) resting: bool,
     /// What the session wrote.
     pub(crate) out: Vec<u8>,
     /// A line for every command.
@@ -135,6 +136,7 @@ impl Peer {
             log: AccessLog::default(),
             now: Now { mono_ns: 1_000_000, unix_ms: 784_111_777_000 },
             draining: false,
+            resting: false,
             out: Vec::new(),
             commands: Vec::new(),
             unanswered: Vec::new(),
@@ -175,6 +177,7 @@ impl Peer {
                 out: &mut self.out,
                 date: &mut self.date,
                 draining: self.draining,
+                resting: self.resting,
             };
             let (came, is_over) = match self.session.next(&mut inbox, &mut context) {
                 Step::Command { token, tenant, command } => {
@@ -296,6 +299,7 @@ impl Peer {
             out: &mut self.out,
             date: &mut self.date,
             draining: self.draining,
+            resting: self.resting,
         };
         call(&mut self.session, &mut context);
     }

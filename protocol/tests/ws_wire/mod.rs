@@ -131,6 +131,7 @@ macro_rules! context {
             out: &mut $server.out,
             date: &mut $server.date,
             draining: $server.draining,
+            resting: false,
         }
     };
 }
@@ -162,6 +163,7 @@ impl Server {
             out: &mut out,
             date: &mut date,
             draining: false,
+            resting: false,
         };
         let session = WsSession::new(role, encoding, &mut context);
         Self {

@@ -111,6 +111,7 @@ macro_rules! context {
             out: &mut $connection.outbox,
             date: &mut $host.date,
             draining: $host.draining,
+            resting: false,
         }
     };
 }

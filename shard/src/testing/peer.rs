@@ -368,6 +368,7 @@ mod tests {
                     out: &mut out,
                     date: &mut self.date,
                     draining: false,
+                    resting: false,
                 };
                 let (token, is_consumer) = match self.session.next(&mut inbox, &mut context) {
                     Step::Command { token, command, .. } => (token, matches!(command, Command::Subscribe(_))),

@@ -89,6 +89,9 @@ impl Host {
 
     /// Notes the rare states that the log's figures tell of.
     fn look_at_log(&mut self, around: &mut Surroundings<'_>) {
+        if !self.shard.are_shares_right() {
+            around.ledger.violation(format!("shard {} does not count what its tenants hold", self.id));
+        }
         let Some(log) = self.shard.log_snapshot() else { return };
         let totals = self.shard.totals();
         let before = std::mem::replace(&mut self.pump.figures, log.figures);

@@ -114,6 +114,13 @@ impl Process {
         }
     }
 
+    /// The most memory that it has had so far.
+    pub(crate) fn peak_bytes(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).expect("its status");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        peak.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") * 1_024
+    }
+
     /// Waits for the end of the child.
     pub(crate) fn exit(&mut self) -> ExitStatus {
         self.poll_exit(PATIENCE);

@@ -159,7 +159,7 @@ impl Jwt {
 impl Terms {
     /// When a token ends to be believed. One that does not say is not believed at all.
     fn check_time(&self, claims: &Claims, now: Now) -> Result<u64, Denial> {
-        let expires_unix_ms = unix_ms(claims.exp.ok_or(Denial::Expired)?).saturating_add(self.leeway_ms);
+        let expires_unix_ms = unix_ms(claims.exp.ok_or(Denial::Endless)?).saturating_add(self.leeway_ms);
         if now.unix_ms >= expires_unix_ms {
             return Err(Denial::Expired);
         }

@@ -128,6 +128,8 @@ pub enum Denial {
     UnknownKey,
     /// Its time is over.
     Expired,
+    /// It does not say when its time is over.
+    Endless,
     /// Its time has not come.
     NotYet,
     /// Somebody else has issued it.
@@ -147,6 +149,7 @@ impl Denial {
             Self::Malformed => "the token is not a JWT of a kind that this server takes",
             Self::Forged | Self::UnknownKey => "the token is not signed by a key that this server knows",
             Self::Expired => "the token has expired: get a new one",
+            Self::Endless => "the token does not say when it expires: it needs an `exp`",
             Self::NotYet => "the token is not valid yet",
             Self::Issuer => "the token was issued by somebody else",
             Self::Audience => "the token is meant for another service",
@@ -252,6 +255,12 @@ impl Access {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.jwt.is_none() && self.tokens.as_ref().is_none_or(|tokens| !tokens.lets_in())
+    }
+
+    /// Somebody may look at the whole server and change it.
+    #[must_use]
+    pub fn has_admins(&self) -> bool {
+        self.is_open() || self.tokens.as_ref().is_some_and(|tokens| tokens.has_admins())
     }
 
     /// No token means anything here: not even the control token.
