@@ -4,8 +4,8 @@
 mod edge_policy;
 mod http_wire;
 
-use conduit_protocol::AccessLog;
 use conduit_protocol::access_log::{LogFile, LogSettings};
+use conduit_protocol::{AccessLog, Limits};
 use edge_policy::{bearer, tenant, with_tenants};
 use http_wire::{Answering, Peer, get, request};
 use serde_json::Value;
@@ -17,7 +17,9 @@ fn lines(peer: &mut Peer) -> Vec<Value> {
 }
 
 fn peer(answering: Answering) -> Peer {
-    let mut peer = Peer { policy: with_tenants(vec![tenant("acme")]), ..Peer::with(Default::default(), answering) };
+    // Figures are documents, which wait for each other: here it is the notes that are to be the first bound.
+    let limits = Limits { documents_max: 1_000, ..Limits::default() };
+    let mut peer = Peer { policy: with_tenants(vec![tenant("acme")]), ..Peer::with(limits, answering) };
     peer.log = AccessLog::new(0, &LogSettings::default());
     peer
 }
