@@ -90,6 +90,23 @@ fn what_waits_for_the_broker_holds_the_next_requests_back() {
 }
 
 #[test]
+fn only_the_members_that_answers_are_made_of_wait_for_the_broker() {
+    let rule = "  - {id: r, when: {http: {path: /keep}}, send: {frame: {type: enqueue, fields: {to: s, envelope: {x: $body.x}}, \
+                respond: {http: {body: {id: $body.id, none: $body.none}}}}}}";
+    let mut peer = Peer::with(Limits::default(), Answering::OnDemand);
+    peer.policy = Policy { rules: rules(rule), ..Policy::default() };
+    let body = json!({"id": {"of": [1, 2]}, "x": "x".repeat(600_000)}).to_string();
+    for _ in 0..8 {
+        peer.feed(post("/keep", "", &body));
+    }
+    assert_eq!((peer.unanswered.len(), peer.is_waiting), (8, false));
+    while !peer.unanswered.is_empty() {
+        peer.answer_at(0);
+    }
+    assert!(peer.responses().iter().all(|response| response.json() == json!({"id": {"of": [1, 2]}})));
+}
+
+#[test]
 fn messages_are_bounded_likewise() {
     let mut peer =
         peer("  - {id: m, when: {ws: {path: /v1/publish, message: {json.has: a}}}, send: {ws: {body: {ok: true}}}}");

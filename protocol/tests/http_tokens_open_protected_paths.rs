@@ -124,6 +124,15 @@ fn metrics_are_closed_when_they_are_to_be() {
         }
     }
     assert_eq!(Peer::under(protecting()).ask_one(get("/health", "")).status, 200);
+    // Where there is no other, the control token opens them, and nobody else.
+    let alone = || {
+        let parts =
+            AccessParts { control_token: Some("control".to_owned()), protects_metrics: true, ..AccessParts::default() };
+        Policy { access: Access::new(&parts, &Tenants::default()).unwrap(), ..Policy::default() }
+    };
+    assert_eq!(Peer::under(alone()).ask_one(get("/metrics", "")).status, 401);
+    assert_eq!(Peer::under(alone()).ask_one(get("/metrics", &bearer("control"))).status, 200);
+    assert_eq!(Peer::under(alone()).ask_one(get("/v1/stats?stream=s", "")).status, 200);
     // Without any token there is nothing to protect them with.
     let mut open = Policy::default();
     open.access.protects_metrics = true;

@@ -101,6 +101,10 @@ pub(super) fn need(head: &RequestHead<'_, '_>, route: Option<Route>, policy: &Po
     };
     match route.endpoint() {
         Endpoint::Health | Endpoint::Other => Need::Nothing,
+        // Where nobody else has one, it is the control token that is asked for.
+        Endpoint::Metrics | Endpoint::Histograms if policy.access.protects_metrics && policy.access.is_open() => {
+            Need::Admin
+        }
         Endpoint::Metrics | Endpoint::Histograms if policy.access.protects_metrics => Need::Token,
         Endpoint::Metrics | Endpoint::Histograms => Need::Nothing,
         Endpoint::Admin => Need::Admin,

@@ -79,7 +79,12 @@ impl FrameTemplate {
     /// What it looks at.
     #[must_use]
     pub fn uses(&self) -> Uses {
-        self.fields.iter().map(|(_, value)| value.uses()).fold(Uses::NONE, Uses::and)
+        self.templates().map(Template::uses).fold(Uses::NONE, Uses::and)
+    }
+
+    /// Everything that it makes.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.fields.iter().map(|(_, value)| value)
     }
 
     /// Makes the frame. `json` is the text of the body or message, if it came as JSON.

@@ -51,6 +51,7 @@ pub mod expression;
 pub mod failure;
 pub mod frame;
 pub mod glob;
+mod keep;
 pub mod limits;
 pub mod matcher;
 mod moment;

@@ -62,8 +62,11 @@ impl HttpReply {
     /// What it looks at.
     #[must_use]
     pub fn uses(&self) -> Uses {
-        let fields = self.headers.iter().map(|(_, value)| value).chain([&self.status]).chain(&self.body);
-        fields.map(Template::uses).fold(Uses::NONE, Uses::and)
+        self.templates().map(Template::uses).fold(Uses::NONE, Uses::and)
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.headers.iter().map(|(_, value)| value).chain([&self.status]).chain(&self.body)
     }
 
     fn make(&self, scope: &Scope<'_>) -> Result<Reply, RuleError> {
@@ -110,8 +113,11 @@ impl WsReply {
     /// What it looks at.
     #[must_use]
     pub fn uses(&self) -> Uses {
-        let reason = self.close.iter().filter_map(|(_, reason)| reason.as_ref());
-        reason.chain(&self.body).map(Template::uses).fold(Uses::NONE, Uses::and)
+        self.templates().map(Template::uses).fold(Uses::NONE, Uses::and)
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.close.iter().filter_map(|(_, reason)| reason.as_ref()).chain(&self.body)
     }
 
     fn make(&self, scope: &Scope<'_>) -> Result<Reply, RuleError> {
@@ -147,6 +153,11 @@ impl Replies {
         self.http.iter().map(HttpReply::uses).chain(self.ws.iter().map(WsReply::uses)).fold(Uses::NONE, Uses::and)
     }
 
+    /// Everything that they make.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.http.iter().flat_map(HttpReply::templates).chain(self.ws.iter().flat_map(WsReply::templates))
+    }
+
     /// The answer for a way of travelling, if there is one.
     pub(super) fn make(&self, phase: Phase, scope: &Scope<'_>) -> Option<Result<Reply, RuleError>> {
         match phase {
@@ -169,6 +180,11 @@ impl ErrorReplies {
     pub fn uses(&self) -> Uses {
         let all = self.codes.iter().map(|(_, replies)| replies).chain(&self.others);
         all.map(Replies::uses).fold(Uses::NONE, Uses::and)
+    }
+
+    /// Everything that they make.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        self.codes.iter().map(|(_, replies)| replies).chain(&self.others).flat_map(Replies::templates)
     }
 
     /// The answer to a code: its own, else that of `*`.

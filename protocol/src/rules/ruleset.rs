@@ -3,6 +3,7 @@
 use super::condition::Condition;
 use super::expression::Expression;
 use super::frame::FrameTemplate;
+use super::keep::Keep;
 use super::matcher::Matcher;
 use super::path::PathPattern;
 use super::reply::{ErrorReplies, Phase, Replies};
@@ -111,6 +112,8 @@ pub(super) struct Compiled {
     pub(super) uses: Uses,
     /// What it looks at after its frame was answered.
     pub(super) later: Uses,
+    /// What of the body or message that is.
+    pub(super) keep: Keep,
 }
 
 /// The indexes of the rules of one tenant, or of everybody.
@@ -196,6 +199,9 @@ impl Compiled {
         // An answer to an error that looks at the body does not make every request wait for one: it sees what is there.
         let uses = variables.and(asserts).and(send).and(answer).and(then);
         let later = answer.and(then).and(errors);
-        Self { spec, patterns, uses, later }
+        let answers = if let Send::Frame(_, replies) = &spec.send { Some(replies) } else { None };
+        // The answers of the file to errors see no body.
+        let keep = Keep::of(answers, &spec.on_error, &spec.then);
+        Self { spec, patterns, uses, later, keep }
     }
 }
