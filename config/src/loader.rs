@@ -162,6 +162,9 @@ impl Loader {
                 Policy::default()
             }
         };
+        if problems.is_empty() {
+            problems.extend(in_force.and_then(|in_force| opened(in_force, &draft.config, &policy)));
+        }
         if !problems.is_empty() {
             return Err(Problems(problems));
         }
@@ -196,6 +199,27 @@ impl Loader {
             }
         }
     }
+}
+
+/// What a reload would open to people who could not have it before. A file that is half written, or was emptied, looks like
+/// one that says less: so what guards the server is exchanged by a reload, and not taken away.
+fn opened(in_force: &Loaded, config: &Config, policy: &Policy) -> Option<Problem> {
+    if !in_force.policy.access.is_open() && policy.access.is_open() {
+        return Some(Problem::new(
+            "tokens",
+            "nobody would need one after this reload, and everybody does now: a file that is half written, or was emptied, looks like that",
+            "put the tokens back and reload; to open the server to everybody, start it anew",
+        ));
+    }
+    let has_control_token = |config: &Config| config.access.control_token.is_some();
+    if has_control_token(&in_force.resolved.config) && !has_control_token(config) {
+        return Some(Problem::new(
+            "control-token",
+            "there would be none after this reload, and others could change and stop the server: a file that is half written looks like that",
+            "put one back and reload; to do without, start the server anew",
+        ));
+    }
+    None
 }
 
 /// Files that are being read, and what went wrong.

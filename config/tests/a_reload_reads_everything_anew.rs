@@ -127,7 +127,7 @@ fn a_reload_says_what_it_changes_and_what_waits() {
 fn a_usual_file_that_was_in_force_and_is_gone_is_not_taken_back_by_that() {
     let tenants = ("config/tenants.yaml", "tenants: {a: {tokens: [t]}}");
     let rules = ("config/rules.yaml", RULES);
-    let start = loader(&[]);
+    let start = loader(&[("CONDUIT_TOKENS", "another")]);
     let disk = Disk::from([tenants, rules]);
     let read = |disk: Disk| {
         move |path: &Path| {
@@ -136,7 +136,7 @@ fn a_usual_file_that_was_in_force_and_is_gone_is_not_taken_back_by_that() {
         }
     };
     let in_force = load(&start, &disk).expect("valid");
-    assert!(!in_force.policy.access.is_open());
+    assert_eq!(in_force.tenants, 1);
     let rows = [
         (rules, tenants.0, "an empty one", "tenants.file to none"),
         (tenants, rules.0, "rules: []", "rules.file to none"),
@@ -150,17 +150,62 @@ fn a_usual_file_that_was_in_force_and_is_gone_is_not_taken_back_by_that() {
     // Put back, it is in force as before; empty, it is meant.
     assert!(start.reload(&read(disk), &in_force).is_ok());
     let empty = start.reload(&read(Disk::from([(tenants.0, ""), rules])), &in_force).expect("meant");
-    assert!(empty.policy.access.is_open() && empty.tenants == 0 && empty.policy.rules.is_empty());
+    assert!(empty.tenants == 0 && empty.policy.rules.is_empty());
     let absent = load(&start, &Disk::new()).expect("a start needs none of them");
     assert!(start.reload(&read(Disk::new()), &absent).is_ok(), "nor a server that never had them");
 }
 
 #[test]
 fn a_usual_file_may_go_when_the_configuration_file_says_so() {
-    let start = loader(&[("CONDUIT_CONFIG", "c.yaml")]);
+    let start = loader(&[("CONDUIT_CONFIG", "c.yaml"), ("CONDUIT_TOKENS", "another")]);
     let tenants = ("tenants.yaml", "tenants: {a: {tokens: [t]}}");
     let in_force = load(&start, &Disk::from([("c.yaml", "{}\n"), tenants])).expect("valid");
     let read = |_: &Path| Ok::<_, io::Error>("tenants: {file: none}\nrules: {file: none}\n".to_owned());
     let next = start.reload(&read, &in_force).expect("meant");
-    assert!(next.policy.access.is_open());
+    assert_eq!(next.tenants, 0);
+}
+
+/// A file that is being written is read from its beginning to some place, or is empty.
+#[test]
+fn no_reload_opens_a_server_that_asks_for_tokens() {
+    let start = loader(&[("CONDUIT_CONFIG", "c.yaml")]);
+    let whole = "process: {shutdownTimeoutMs: 5}\naccess:\n  tokens: [t]\n";
+    let in_force = load(&start, &Disk::from([("c.yaml", whole)])).expect("valid");
+    assert!(!in_force.policy.access.is_open());
+    let reload = |in_force: &Loaded, text: &str| {
+        let read = |path: &Path| match path.to_str() {
+            Some("c.yaml") => Ok(text.to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        start.reload(&read, in_force)
+    };
+    for end in 0..whole.len() {
+        match reload(&in_force, &whole[..end]) {
+            Ok(next) => assert!(!next.policy.access.is_open(), "{:?}", &whole[..end]),
+            Err(problems) => assert!(!problems.0.is_empty()),
+        }
+    }
+    let text = reload(&in_force, "").expect_err("it would let everybody in").0[0].to_string();
+    assert!(text.contains("start it anew"), "{text}");
+    assert!(reload(&in_force, "access: {tokens: [other]}").is_ok());
+    let open = load(&start, &Disk::from([("c.yaml", "{}")])).expect("valid");
+    assert!(reload(&open, "{}").is_ok(), "one that is open stays so");
+}
+
+#[test]
+fn no_reload_takes_the_control_token_away() {
+    let start = loader(&[("CONDUIT_CONFIG", "c.yaml")]);
+    let reload = |text: &str| {
+        let disk = Disk::from([("c.yaml", "access: {controlToken: c}")]);
+        let in_force = load(&start, &disk).expect("valid");
+        let read = |path: &Path| match path.to_str() {
+            Some("c.yaml") => Ok(text.to_owned()),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        };
+        start.reload(&read, &in_force)
+    };
+    let text = reload("{}").expect_err("everybody could stop the server").0[0].to_string();
+    assert!(text.contains("control-token") && text.contains("start the server anew"), "{text}");
+    assert!(reload("access: {controlToken: other}").is_ok());
+    assert!(reload("access: {controlToken: c, tokens: [t]}").is_ok());
 }
