@@ -443,7 +443,12 @@ fn a_tenants_file_that_is_lost_opens_the_server_to_nobody() {
         assert!(errors.contains("tenants.yaml") && errors.contains("put it back"), "{errors}");
         assert_eq!((site.with_token("acme-1"), site.with_token("nobody")), (404, 401));
     }
+    // Nor does one that is emptied, or half written.
     site.write("tenants.yaml", "");
-    assert_eq!(site.reloaded()["tenantsCount"], 0, "an empty one is meant");
-    assert_eq!(site.with_token("nobody"), 404, "so it opens the server");
+    let answer = site.reload();
+    assert_eq!(answer.status, 207, "{}", answer.text());
+    assert!(answer.json()["errors"].to_string().contains("start it anew"), "{}", answer.text());
+    assert_eq!((site.with_token("acme-1"), site.with_token("nobody")), (404, 401));
+    site.write("tenants.yaml", TENANTS);
+    assert_eq!(site.reloaded()["status"], "reloaded");
 }
